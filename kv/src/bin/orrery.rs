@@ -1,0 +1,2 @@
+#![doc = "Orrery."]
+fn main() {}

@@ -1,0 +1,186 @@
+//! Time: hybrid logical timestamps, the clock that issues them, and the guard that keeps a broken
+//! wall clock from poisoning keys.
+//!
+//! Source: Kulkarni et al., "Logical Physical Clocks" (2014). The logical part sits in the low bits
+//! of the number here, so that "a little later" is plain addition.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    env::{Entry, Env},
+    types::{Micros, NodeId},
+};
+
+const LOGICAL_BITS: u32 = 10;
+
+/// A hybrid timestamp: microseconds since the Unix epoch and a logical part of 10 bits below them.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    /// The first timestamp of a microsecond.
+    pub const fn from_micros(micros: u64) -> Self {
+        Self(micros << LOGICAL_BITS)
+    }
+
+    /// The microsecond that this timestamp is in.
+    pub const fn micros(self) -> u64 {
+        self.0 >> LOGICAL_BITS
+    }
+
+    /// This timestamp, some time later.
+    pub const fn plus(self, length: Micros) -> Self {
+        Self(self.0.saturating_add(length.0 << LOGICAL_BITS))
+    }
+
+    /// The next timestamp.
+    const fn successor(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.micros(), self.0 & ((1 << LOGICAL_BITS) - 1))
+    }
+}
+
+/// Issues timestamps that only grow: past the wall clock, past all that were issued or observed, and
+/// past the floor that a former incarnation left in the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HybridClock {
+    last: Timestamp,
+    /// Every timestamp issued or observed is below this, and this is in the journal.
+    floor: Timestamp,
+}
+
+impl HybridClock {
+    /// How far ahead of need the floor is persisted: one journal entry a second under load.
+    pub const FLOOR_STEP: Micros = Micros(1_000_000);
+
+    /// A clock that starts at the floor that the journal holds, or at zero.
+    pub fn recovered(floor: Timestamp) -> Self {
+        Self { last: floor, floor }
+    }
+
+    /// A timestamp greater than all before it.
+    pub fn issue(&mut self, env: &mut impl Env) -> Timestamp {
+        self.advance(env.now().max(self.last.successor()), env);
+        self.last
+    }
+
+    /// Takes note of a timestamp that came from elsewhere: what is issued later is greater.
+    pub fn observe(&mut self, seen: Timestamp, env: &mut impl Env) {
+        if seen > self.last {
+            self.advance(seen, env);
+        }
+    }
+
+    /// Whether a timestamp is not later than all that were issued or observed.
+    pub fn has_seen(&self, timestamp: Timestamp) -> bool {
+        timestamp <= self.last
+    }
+
+    fn advance(&mut self, to: Timestamp, env: &mut impl Env) {
+        self.last = to;
+        if to >= self.floor {
+            self.floor = to.plus(Self::FLOOR_STEP);
+            env.persist(Entry::ClockFloor(self.floor));
+        }
+    }
+}
+
+/// The clock's judge: compares the wall clock with the peers' and with the monotonic clock.
+///
+/// A node may coordinate writes while its offset from the median of the measured clocks is at most
+/// half of `max_drift`, and its wall clock did not jump against its monotonic clock since it was
+/// measured. The other half of the bound covers what the measurement leaves open: an eighth for the
+/// round trip, an eighth for a jump that is not noticed, and an eighth for the peers' own error.
+/// So no version is further ahead of true time than `max_drift`, as long as most clocks are
+/// within an eighth of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ClockGuard {
+    max_drift: Micros,
+    /// Wall clock less monotonic clock when the offsets were measured.
+    base: Option<i64>,
+    /// Peer's clock less ours, in microseconds.
+    offsets: BTreeMap<NodeId, i64>,
+}
+
+impl ClockGuard {
+    /// A guard that has measured nothing yet. A `max_drift` of zero turns it off.
+    pub fn new(max_drift: Micros) -> Self {
+        Self { max_drift, base: None, offsets: BTreeMap::new() }
+    }
+
+    /// Whether this guard measures at all.
+    pub fn is_on(&self) -> bool {
+        self.max_drift.0 > 0
+    }
+
+    fn eighth(&self) -> i64 {
+        signed(self.max_drift.0) / 8
+    }
+
+    /// Wall clock less monotonic clock: constant but for jumps and drift.
+    fn base_now(env: &impl Env) -> i64 {
+        signed(env.now().micros()).wrapping_sub(signed(env.uptime().0))
+    }
+
+    /// Forgets all measurements when the wall clock jumped since. True: measure again.
+    pub fn check_for_jump(&mut self, env: &impl Env) -> bool {
+        let base = Self::base_now(env);
+        let jumped = self.base.is_none_or(|was| was.abs_diff(base) > self.eighth().unsigned_abs());
+        if self.is_on() && jumped {
+            self.base = Some(base);
+            self.offsets.clear();
+        }
+        self.is_on() && jumped
+    }
+
+    /// A peer answered, `sent` by our monotonic clock being when we asked.
+    pub fn measured(&mut self, peer: NodeId, sent: Micros, its: Timestamp, env: &impl Env) {
+        let round_trip = env.uptime().0.saturating_sub(sent.0);
+        if !self.is_on() || round_trip > self.max_drift.0 / 4 || self.check_for_jump(env) {
+            return;
+        }
+        let ours = signed(env.now().micros()) - signed(round_trip / 2);
+        self.offsets.insert(peer, signed(its.micros()) - ours);
+    }
+
+    /// Whether writes may be coordinated in a ring of `members` members.
+    pub fn allows_writes(&mut self, members: usize, env: &impl Env) -> bool {
+        if !self.is_on() || members == 1 {
+            return true;
+        }
+        self.check_for_jump(env);
+        // With more than half of a small ring measured, our own clock among them, the median is
+        // that of a clock of the sane majority, or between two such.
+        let enough = (members / 2 + 1).min(Self::ENOUGH);
+        if self.offsets.len() + 1 < enough {
+            return false;
+        }
+        let mut clocks: Vec<i64> = self.offsets.values().copied().chain([0]).collect();
+        clocks.sort_unstable();
+        // The lower median: of two clocks, the one that is ahead is suspected.
+        let median = clocks[(clocks.len() - 1) / 2];
+        median.abs() <= 4 * self.eighth()
+    }
+
+    /// In large rings this many clocks decide, the own one included.
+    const ENOUGH: usize = 7;
+
+    /// Drops what was measured of nodes that left.
+    pub fn retain(&mut self, is_member: impl Fn(NodeId) -> bool) {
+        self.offsets.retain(|node, _| is_member(*node));
+    }
+}
+
+fn signed(micros: u64) -> i64 {
+    i64::try_from(micros).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,47 @@
+//! What a node can be told, with its defaults.
+
+use serde::{Deserialize, Serialize};
+
+use crate::types::{Limits, Micros};
+
+/// The settings of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeConfig {
+    /// Shards: requests on different shards run in parallel.
+    pub shards: u16,
+    /// Decides where the stores' keys lie. Secret in production, so that nobody can make them collide.
+    pub seed: u64,
+    /// A request that too few owners answered fails after this long, and before twice as long.
+    pub request_timeout: Micros,
+    /// Silent owners are asked again after this, until round trips were measured.
+    pub hedge_after: Micros,
+    /// Between two comparisons of a shard's digests with a peer's. Zero: never.
+    pub sync_every: Micros,
+    /// Between two looks at peers' clocks.
+    pub probe_every: Micros,
+    /// Between two requests for a newer ring.
+    pub fetch_every: Micros,
+    /// How far a version may be ahead of true time. Zero: clocks are not judged.
+    pub max_clock_drift: Micros,
+    /// Requests under way per shard; further ones fail with BUSY.
+    pub max_in_flight: usize,
+    /// How long keys and values may be.
+    pub limits: Limits,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self {
+            shards: 8,
+            seed: 0,
+            request_timeout: Micros::from_millis(1_000),
+            hedge_after: Micros::from_millis(20),
+            sync_every: Micros::from_millis(1_000),
+            probe_every: Micros::from_millis(1_000),
+            fetch_every: Micros::from_millis(200),
+            max_clock_drift: Micros::from_millis(1_000),
+            max_in_flight: 16_384,
+            limits: Limits::default(),
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! What the core asks of the world that runs it: small traits, implemented by production, by the
+//! simulation, by the interleaving checks and by the model.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    clock::Timestamp,
+    message::Message,
+    quorum::Level,
+    record::{Record, Version},
+    ring::Ring,
+    types::{Incarnation, Key, Micros, NodeId, RequestId, Value},
+};
+
+/// A timer of a machine. A machine has at most one of each kind armed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Timer {
+    /// Ask further owners, and the silent ones again.
+    Hedge,
+    /// Give up on the oldest requests.
+    Timeout,
+    /// Compare digests with the next peer.
+    Sync,
+    /// Ask peers for the time.
+    Probe,
+    /// Ask for the ring again (topology).
+    Fetch,
+}
+
+/// Time.
+pub trait Clock {
+    /// The wall clock. Constant within a step; between steps it may jump, drift and run backwards.
+    fn now(&self) -> Timestamp;
+
+    /// The monotonic clock, since the process started. Constant within a step. For lengths of time
+    /// only: round trips, and jumps of the wall clock.
+    fn uptime(&self) -> Micros;
+
+    /// Arms a timer: it fires some time after `after`, as an input.
+    fn set_timer(&mut self, timer: Timer, after: Micros);
+}
+
+/// The way to other nodes.
+pub trait Network {
+    /// Sends a message, which may be lost, delayed, repeated and reordered.
+    fn send(&mut self, to: NodeId, message: Message);
+}
+
+/// What a node must not forget.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Entry {
+    /// The journal was opened by this incarnation.
+    Opened(Incarnation),
+    /// No timestamp at or above this was issued or seen.
+    ClockFloor(Timestamp),
+    /// A record was merged.
+    Record(Key, Record),
+    /// A ring was learned. A shard answers at its epoch only after this is durable.
+    Ring(Arc<Ring>),
+}
+
+/// The way to stable storage.
+pub trait Journal {
+    /// Appends to the node's commit buffer. No effect of this machine, of this or of a later step,
+    /// leaves the node before the entry is durable.
+    fn persist(&mut self, entry: Entry);
+}
+
+/// What a client asks of a shard.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Request {
+    /// Store a value, or a tombstone.
+    Put {
+        /// The key.
+        key: Key,
+        /// The value; none deletes.
+        value: Option<Value>,
+        /// What to wait for.
+        level: Level,
+    },
+    /// Tell the value.
+    Get {
+        /// The key.
+        key: Key,
+        /// What to wait for.
+        level: Level,
+    },
+}
+
+impl Request {
+    /// The key that the request is about.
+    pub fn key(&self) -> &Key {
+        match self {
+            Request::Put { key, .. } | Request::Get { key, .. } => key,
+        }
+    }
+}
+
+/// What a client is told.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Reply {
+    /// The write is done at its level, under this version.
+    Written(Version),
+    /// The read is done at its level: a record, a tombstone, or nothing.
+    Found(Option<Record>),
+    /// The request failed.
+    Failed(Failure),
+}
+
+/// Why a request failed, and whether anything may have happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
+pub enum Failure {
+    /// Too many requests are under way on this shard. Nothing happened.
+    #[error("BUSY too many requests are under way on this node; nothing was done, try again")]
+    Busy,
+    /// Not enough owners answered in time. A write may still take effect.
+    #[error(
+        "TIMEOUT too few owners answered in time; a write may or may not take effect, \
+         read the key to find out"
+    )]
+    Timeout,
+    /// This node's wall clock is off, or was not compared with its peers' yet. Nothing happened.
+    #[error(
+        "CLOCK this node's clock is not known to agree with its peers'; nothing was written, \
+         write through another node or mend this one's clock"
+    )]
+    Clock,
+}
+
+impl Failure {
+    /// Whether the request certainly had no effect.
+    pub fn is_definite(self) -> bool {
+        match self {
+            Failure::Busy | Failure::Clock => true,
+            Failure::Timeout => false,
+        }
+    }
+}
+
+/// The way to clients.
+pub trait Clients {
+    /// Answers a request. At most once per request.
+    fn reply(&mut self, request: RequestId, reply: Reply);
+}
+
+/// Something worth counting that the core did: a branch that is seldom taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Note {
+    /// A request was refused: too many under way.
+    Busy,
+    /// A write was refused: the clock is not to be trusted.
+    ClockRefused,
+    /// The wall clock jumped against the monotonic clock; offsets are measured anew.
+    ClockJumped,
+    /// A write gave up.
+    WriteTimedOut,
+    /// A read gave up before enough owners answered.
+    ReadTimedOut,
+    /// A read gave up while its write-back was under way.
+    RepairTimedOut,
+    /// A write was sent again to silent owners.
+    WriteHedged,
+    /// A read asked further owners.
+    ReadHedged,
+    /// A write-back was sent to further owners.
+    RepairHedged,
+    /// A read found owners that differ, and wrote the newest record back before it answered.
+    ReadRepaired,
+    /// A replica refused a request of an earlier epoch.
+    Fenced,
+    /// A message of a later epoch was dropped, for the ring must be fetched first.
+    Behind,
+    /// A request began anew on a newer ring.
+    Restarted,
+    /// An answer came for a request that was over.
+    LateAnswer,
+    /// A slot's digests differed.
+    SlotDiffered,
+    /// Anti-entropy brought a record that was missing or newer.
+    RecordSynced,
+    /// A newer ring was learned from a peer.
+    RingLearned,
+    /// A record was refused because its slot is owned by others.
+    NotOwner,
+}
+
+impl Note {
+    /// All notes.
+    pub const EVERY: [Note; 18] = [
+        Note::Busy,
+        Note::ClockRefused,
+        Note::ClockJumped,
+        Note::WriteTimedOut,
+        Note::ReadTimedOut,
+        Note::RepairTimedOut,
+        Note::WriteHedged,
+        Note::ReadHedged,
+        Note::RepairHedged,
+        Note::ReadRepaired,
+        Note::Fenced,
+        Note::Behind,
+        Note::Restarted,
+        Note::LateAnswer,
+        Note::SlotDiffered,
+        Note::RecordSynced,
+        Note::RingLearned,
+        Note::NotOwner,
+    ];
+}
+
+/// The way to whoever counts.
+pub trait Trace {
+    /// Counts.
+    fn note(&mut self, note: Note);
+}
+
+/// All that a shard needs of its world.
+pub trait Env: Clock + Network + Journal + Clients + Trace {}
+
+impl<T: Clock + Network + Journal + Clients + Trace> Env for T {}
+
+/// What the topology needs beside [`Env`]: the way to the node's shards.
+pub trait Publish {
+    /// Hands a ring to each shard, once what the topology persisted is durable.
+    fn publish(&mut self, ring: Arc<Ring>);
+}

@@ -1,0 +1,20 @@
+//! Orrery: a leaderless, replicated key-value store with tunable consistency.
+//!
+//! The core ([`shard`], [`topology`]) is plain values and plain functions: it takes an input and
+//! an environment ([`env`]), and knows no socket, file, task or date. A [`node`] puts the core behind
+//! locks. The worlds that run it are production (the `server` feature), a seeded
+//! simulation, lock interleavings and a model checker. `ARCHITECTURE.md` is the map.
+
+pub mod clock;
+pub mod config;
+pub mod env;
+pub mod locks;
+pub mod message;
+pub mod node;
+pub mod quorum;
+pub mod record;
+pub mod ring;
+pub mod shard;
+pub mod store;
+pub mod topology;
+pub mod types;

@@ -1,0 +1,474 @@
+//! A node: shards and topology, each behind a lock, and the gate that holds effects back until the
+//! journal has what they rest on.
+//!
+//! The way of an input: [`Node::request`] or [`Node::message`] sorts it into a [`Batch`];
+//! [`Node::run`] takes one lock per machine that has inputs, runs them, releases the lock, and leaves
+//! what may leave now in the [`Outbox`]; [`Node::flush`] hands that to the world.
+
+use std::{collections::BTreeMap, mem, sync::Arc};
+
+use crate::{
+    clock::Timestamp,
+    config::NodeConfig,
+    env::{Clients, Clock, Entry, Journal, Network, Note, Publish, Reply, Request, Timer, Trace},
+    locks::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    message::{Body, Message, Recipient},
+    ring::Ring,
+    shard::{Input, Shard, ShardConfig},
+    topology::{Topology, TopologyInput},
+    types::{Epoch, Incarnation, Key, Micros, NodeId, RequestId},
+};
+
+/// A place in the journal: after that many entries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position(pub u64);
+
+/// One of a node's machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Machine {
+    /// A shard, by its number.
+    Shard(u16),
+    /// The topology.
+    Topology,
+}
+
+/// What a node is plugged into: the world's side of the traits in [`crate::env`].
+pub trait Ports {
+    /// The wall clock.
+    fn now(&self) -> Timestamp;
+    /// The monotonic clock.
+    fn uptime(&self) -> Micros;
+    /// Arms a timer: [`Node::timer`] is to be called after this long, or later.
+    fn set_timer(&self, machine: Machine, timer: Timer, after: Micros);
+    /// Appends to the commit buffer. Called under a machine's lock: no I/O.
+    fn append(&self, entry: Entry) -> Position;
+    /// Up to where the journal is durable. When it moves, [`Node::durable`] is to be called.
+    fn durable(&self) -> Position;
+    /// Counts something that seldom happens.
+    fn note(&self, note: Note);
+    /// Takes messages and replies out of the outbox, and sends them.
+    fn send(&self, outbox: &mut Outbox);
+}
+
+/// Effects that wait to leave a node.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// Messages to peers.
+    pub messages: Vec<(NodeId, Message)>,
+    /// Replies to clients.
+    pub replies: Vec<(RequestId, Reply)>,
+    /// Rings for the shards.
+    rings: Vec<Arc<Ring>>,
+}
+
+impl Outbox {
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty() && self.replies.is_empty() && self.rings.is_empty()
+    }
+}
+
+/// Inputs, sorted by the machine that they are for. Kept and used again by whoever feeds a node.
+#[derive(Debug)]
+pub struct Batch {
+    shards: Vec<Vec<Input>>,
+    topology: Vec<TopologyInput>,
+}
+
+impl Batch {
+    /// How many inputs wait.
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(Vec::len).sum::<usize>() + self.topology.len()
+    }
+
+    /// Whether no input waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A machine with the highest place in the journal that any of its steps wrote.
+struct Guarded<T> {
+    machine: T,
+    highest: Position,
+}
+
+/// A node of the cluster.
+pub struct Node<P> {
+    ports: P,
+    id: NodeId,
+    ring_size: u16,
+    /// The epoch of the topology's ring, to see later ones without its lock.
+    epoch: AtomicU64,
+    shards: Vec<Mutex<Guarded<Shard>>>,
+    topology: Mutex<Guarded<Topology>>,
+    /// Outboxes that wait for the journal, in the order of their steps.
+    gate: Mutex<Vec<(Position, Outbox)>>,
+}
+
+/// What a journal holds of a node.
+#[derive(Clone, Debug, Default)]
+pub struct Recovered {
+    incarnation: Incarnation,
+    floor: Timestamp,
+    ring: Option<Arc<Ring>>,
+    records: BTreeMap<Key, crate::record::Record>,
+}
+
+impl Recovered {
+    /// Takes the entries of a journal, in order.
+    pub fn replay(entries: impl IntoIterator<Item = Entry>) -> Self {
+        let mut recovered = Self::default();
+        for entry in entries {
+            match entry {
+                Entry::Opened(incarnation) => recovered.incarnation = incarnation,
+                Entry::ClockFloor(floor) => recovered.floor = recovered.floor.max(floor),
+                Entry::Ring(ring) => recovered.ring = Some(ring),
+                Entry::Record(key, record) => {
+                    let merged = match recovered.records.remove(&key) {
+                        Some(before) => before.merge(record),
+                        None => record,
+                    };
+                    recovered.records.insert(key, merged);
+                }
+            }
+        }
+        recovered
+    }
+}
+
+impl<P: Ports> Node<P> {
+    /// Starts a node: anew, with `first_ring`, or where its journal ended.
+    pub fn start(
+        id: NodeId,
+        config: &NodeConfig,
+        first_ring: Arc<Ring>,
+        recovered: Recovered,
+        ports: P,
+    ) -> Self {
+        let Recovered { incarnation, floor, ring, records } = recovered;
+        let incarnation = Incarnation(incarnation.0 + 1);
+        let ring = ring.unwrap_or(first_ring);
+        let shards = config.shards.max(1);
+        let new_shard = |shard: u16| {
+            let config = ShardConfig {
+                node: id,
+                shard,
+                shards,
+                seed: config.seed,
+                request_timeout: config.request_timeout,
+                hedge_after: config.hedge_after,
+                sync_every: config.sync_every,
+                probe_every: config.probe_every,
+                max_clock_drift: config.max_clock_drift,
+                max_in_flight: config.max_in_flight,
+            };
+            Shard::new(config, ring.clone(), floor, incarnation)
+        };
+        let mut machines: Vec<Shard> = (0..shards).map(new_shard).collect();
+        for (key, record) in &records {
+            let slot = ring.slot_of(key.as_str());
+            machines[usize::from(slot.0 % shards)].restore(key, record);
+        }
+        // The machines' first entry is this one: nothing leaves a node whose incarnation could be
+        // taken a second time.
+        let highest = ports.append(Entry::Opened(incarnation));
+        let guard = |machine| Mutex::new(Guarded { machine, highest });
+        let topology = Topology::new(ring.clone(), config.fetch_every);
+        let node = Self {
+            id,
+            ring_size: ring.size(),
+            epoch: AtomicU64::new(ring.epoch().0),
+            shards: machines.into_iter().map(guard).collect(),
+            topology: Mutex::new(Guarded { machine: topology, highest }),
+            gate: Mutex::new(Vec::new()),
+            ports,
+        };
+        for shard in 0..shards {
+            let mut outbox = Outbox::default();
+            node.step(
+                Machine::Shard(shard),
+                &node.shards[usize::from(shard)],
+                &mut outbox,
+                |s, env| {
+                    s.start(env);
+                },
+            );
+            node.flush(&mut outbox);
+        }
+        node
+    }
+
+    /// This node's id.
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// What the node is plugged into.
+    pub fn ports(&self) -> &P {
+        &self.ports
+    }
+
+    /// An empty batch for this node.
+    pub fn batch(&self) -> Batch {
+        Batch { shards: self.shards.iter().map(|_| Vec::new()).collect(), topology: Vec::new() }
+    }
+
+    /// Adds a client's request to a batch.
+    pub fn request(&self, batch: &mut Batch, id: RequestId, request: Request) {
+        let slot = crate::ring::slot_of(request.key().as_str(), self.ring_size);
+        let shard = usize::from(slot.0) % self.shards.len();
+        batch.shards[shard].push(Input::Request(id, request));
+    }
+
+    /// Adds a peer's message to a batch.
+    pub fn message(&self, batch: &mut Batch, from: NodeId, message: Message) {
+        if message.epoch.0 > self.epoch.load(Ordering::Acquire) {
+            batch.topology.push(TopologyInput::Seen(from, message.epoch));
+        }
+        let shards = self.shards.len();
+        match message.body.recipient(self.ring_size) {
+            Recipient::Slot(slot) => {
+                batch.shards[usize::from(slot.0) % shards].push(Input::Message(from, message));
+            }
+            // A number beyond our shards answers nothing that we asked.
+            Recipient::Shard(shard) => {
+                if let Some(inputs) = batch.shards.get_mut(usize::from(shard)) {
+                    inputs.push(Input::Message(from, message));
+                }
+            }
+            Recipient::EveryShard => self.split(batch, from, message),
+            Recipient::Topology => batch.topology.push(TopologyInput::Message(from, message)),
+        }
+    }
+
+    /// Digests come from one shard of a peer, which may have another number of shards than we: each
+    /// of our shards gets those of its own slots.
+    fn split(&self, batch: &mut Batch, from: NodeId, message: Message) {
+        let Message { epoch, body } = message;
+        let Body::Digests { shard, shards, digests } = body else { return };
+        let ours = self.shards.len();
+        let common = gcd(usize::from(shards), ours);
+        for (index, inputs) in batch.shards.iter_mut().enumerate() {
+            // Whether any slot can be both the sender's and this shard's.
+            if common == 0 || usize::from(shard) % common != index % common {
+                continue;
+            }
+            let mine = digests.iter().filter(|(slot, _)| usize::from(slot.0) % ours == index);
+            let body = Body::Digests { shard, shards, digests: mine.copied().collect() };
+            inputs.push(Input::Message(from, Message { epoch, body }));
+        }
+    }
+
+    /// Runs a batch, which is empty afterwards. What may leave the node at once is added to the
+    /// outbox; what rests on entries that are not durable yet leaves with [`Node::durable`].
+    pub fn run(&self, batch: &mut Batch, outbox: &mut Outbox) {
+        for (index, inputs) in batch.shards.iter_mut().enumerate() {
+            if !inputs.is_empty() {
+                let machine = Machine::Shard(u16::try_from(index).expect("at most 2^16 shards"));
+                self.step(machine, &self.shards[index], outbox, |shard, env| {
+                    inputs.drain(..).for_each(|input| shard.handle(input, env));
+                });
+            }
+        }
+        if !batch.topology.is_empty() {
+            self.step(Machine::Topology, &self.topology, outbox, |topology, env| {
+                batch.topology.drain(..).for_each(|input| topology.handle(input, env));
+            });
+        }
+    }
+
+    /// A timer that a machine set fired.
+    pub fn timer(&self, machine: Machine, timer: Timer) {
+        let mut batch = self.batch();
+        match machine {
+            Machine::Shard(shard) => {
+                batch.shards[usize::from(shard)].push(Input::Timer(timer));
+            }
+            Machine::Topology => batch.topology.push(TopologyInput::Timer(timer)),
+        }
+        self.run_and_flush(&mut batch);
+    }
+
+    /// An operator decided on a ring.
+    pub fn install(&self, ring: Arc<Ring>) {
+        let mut batch = self.batch();
+        batch.topology.push(TopologyInput::Install(ring));
+        self.run_and_flush(&mut batch);
+    }
+
+    /// Runs a batch and sends what may leave at once.
+    pub fn run_and_flush(&self, batch: &mut Batch) {
+        let mut outbox = Outbox::default();
+        self.run(batch, &mut outbox);
+        self.flush(&mut outbox);
+    }
+
+    /// The journal's durable part grew: sends what waited for it.
+    pub fn durable(&self) {
+        let upto = self.ports.durable();
+        let ready: Vec<Outbox> = {
+            let mut gate = self.gate.lock();
+            let (ready, waiting) =
+                mem::take(&mut *gate).into_iter().partition(|(at, _)| *at <= upto);
+            *gate = waiting;
+            let ready: Vec<(Position, Outbox)> = ready;
+            ready.into_iter().map(|(_, outbox)| outbox).collect()
+        };
+        for mut outbox in ready {
+            self.flush(&mut outbox);
+        }
+    }
+
+    /// Sends all that is in an outbox. No lock of a machine may be held.
+    pub fn flush(&self, outbox: &mut Outbox) {
+        for ring in mem::take(&mut outbox.rings) {
+            self.publish(&ring);
+        }
+        if !outbox.is_empty() {
+            self.ports.send(outbox);
+        }
+    }
+
+    /// Hands a ring to the shards, one by one, each under its lock.
+    fn publish(&self, ring: &Arc<Ring>) {
+        let mut batch = self.batch();
+        for inputs in &mut batch.shards {
+            inputs.push(Input::Ring(ring.clone()));
+        }
+        self.run_and_flush(&mut batch);
+        self.epoch.fetch_max(ring.epoch().0, Ordering::AcqRel);
+    }
+
+    /// Runs `act` on a machine under its lock, and gates what it did.
+    fn step<T>(
+        &self,
+        name: Machine,
+        machine: &Mutex<Guarded<T>>,
+        outbox: &mut Outbox,
+        act: impl FnOnce(&mut T, &mut Step<'_, P>),
+    ) {
+        let (now, uptime) = (self.ports.now(), self.ports.uptime());
+        let mut guarded = machine.lock();
+        let Guarded { machine, highest } = &mut *guarded;
+        // With nothing to wait for, effects go straight into the caller's outbox.
+        let mut own = Outbox::default();
+        let is_open = *highest <= self.ports.durable();
+        let effects = if is_open { &mut *outbox } else { &mut own };
+        let ports = &self.ports;
+        let before = *highest;
+        let marks = (effects.messages.len(), effects.replies.len(), effects.rings.len());
+        act(machine, &mut Step { ports, name, now, uptime, outbox: effects, highest });
+        let highest = *highest;
+        if is_open && highest > before {
+            own.messages = outbox.messages.split_off(marks.0);
+            own.replies = outbox.replies.split_off(marks.1);
+            own.rings = outbox.rings.split_off(marks.2);
+        }
+        drop(guarded);
+        if !own.is_empty() {
+            self.pass(highest, own, outbox);
+        }
+    }
+
+    /// Lets effects through to the caller's outbox when the journal is far enough; else keeps them.
+    fn pass(&self, highest: Position, mut effects: Outbox, outbox: &mut Outbox) {
+        // The gate's lock is held over the look at the journal: whoever moves it on drains after us.
+        let mut gate = self.gate.lock();
+        if highest > self.ports.durable() {
+            gate.push((highest, effects));
+            return;
+        }
+        outbox.messages.append(&mut effects.messages);
+        outbox.replies.append(&mut effects.replies);
+        outbox.rings.append(&mut effects.rings);
+    }
+
+    /// The ring that the topology knows.
+    pub fn ring(&self) -> Arc<Ring> {
+        self.topology.lock().machine.ring().clone()
+    }
+
+    /// How many shards this node has.
+    pub fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// Looks at a shard, under its lock.
+    pub fn inspect<T>(&self, shard: usize, look: impl FnOnce(&Shard) -> T) -> T {
+        look(&self.shards[shard].lock().machine)
+    }
+
+    /// Looks at the shard of a key.
+    pub fn inspect_key<T>(&self, key: &Key, look: impl FnOnce(&Shard) -> T) -> T {
+        let slot = crate::ring::slot_of(key.as_str(), self.ring_size);
+        self.inspect(usize::from(slot.0) % self.shards.len(), look)
+    }
+
+    /// The epochs of all shards, the oldest.
+    pub fn oldest_epoch(&self) -> Epoch {
+        let epochs = (0..self.shards.len()).map(|shard| self.inspect(shard, Shard::epoch));
+        epochs.min().expect("a node has a shard")
+    }
+}
+
+/// The environment of one step: effects go to the outbox, entries and timers straight to the world.
+struct Step<'a, P> {
+    ports: &'a P,
+    name: Machine,
+    now: Timestamp,
+    uptime: Micros,
+    outbox: &'a mut Outbox,
+    highest: &'a mut Position,
+}
+
+impl<P: Ports> Clock for Step<'_, P> {
+    fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    fn uptime(&self) -> Micros {
+        self.uptime
+    }
+
+    fn set_timer(&mut self, timer: Timer, after: Micros) {
+        self.ports.set_timer(self.name, timer, after);
+    }
+}
+
+impl<P> Network for Step<'_, P> {
+    fn send(&mut self, to: NodeId, message: Message) {
+        self.outbox.messages.push((to, message));
+    }
+}
+
+impl<P: Ports> Journal for Step<'_, P> {
+    fn persist(&mut self, entry: Entry) {
+        *self.highest = self.ports.append(entry);
+    }
+}
+
+impl<P> Clients for Step<'_, P> {
+    fn reply(&mut self, request: RequestId, reply: Reply) {
+        self.outbox.replies.push((request, reply));
+    }
+}
+
+impl<P: Ports> Trace for Step<'_, P> {
+    fn note(&mut self, note: Note) {
+        self.ports.note(note);
+    }
+}
+
+impl<P> Publish for Step<'_, P> {
+    fn publish(&mut self, ring: Arc<Ring>) {
+        self.outbox.rings.push(ring);
+    }
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
+}

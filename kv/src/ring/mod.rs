@@ -1,0 +1,450 @@
+//! The ring as a value: who is a member, where each member sits, and who owns each slot.
+//!
+//! Source: DeCandia et al., "Dynamo" (2007), section 4.2 for the ring and its virtual nodes; the old
+//! and the new owner set of a joint ring follow Ongaro and Ousterhout, "Raft" (2014), section 6.
+
+mod allocate;
+mod slot;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+pub use slot::{RING_SIZE, slot_of};
+
+use crate::{
+    quorum::NodeSet,
+    types::{Epoch, NodeId, Slot},
+};
+
+/// The most members that a ring may have, those that join and leave included.
+pub const MAX_MEMBERS: usize = 200;
+
+/// What a member is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum MemberState {
+    /// In the new owner sets only: it is being filled.
+    Joining,
+    /// In the old and in the new owner sets.
+    Active,
+    /// In the old owner sets only: it hands over what it holds.
+    Leaving,
+}
+
+/// A member of a ring.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Member {
+    /// Where its peers reach it.
+    pub address: String,
+    /// What it is doing.
+    pub state: MemberState,
+    /// The slots at which it sits: its virtual nodes, in ascending order.
+    pub tokens: Vec<Slot>,
+}
+
+/// Tells one cluster's rings from another's. Decided when the ring is formed, kept for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ClusterId(pub u64);
+
+impl fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// Why members do not make a ring.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RingError {
+    /// No member, or none that stays.
+    #[error("a ring needs at least one member that is not joining and one that is not leaving")]
+    NoMembers,
+    /// More members than [`MAX_MEMBERS`], or than slots.
+    #[error("{given} members are too many: a ring of {size} slots has at most {limit}")]
+    TooManyMembers {
+        /// The members given.
+        given: usize,
+        /// The limit.
+        limit: usize,
+        /// The ring's slots.
+        size: u16,
+    },
+    /// R is not between 1 and the number of members.
+    #[error("replication {replication} is not between 1 and the number of members, {members}")]
+    Replication {
+        /// The R given.
+        replication: usize,
+        /// The members given.
+        members: usize,
+    },
+    /// A member without tokens, with a token twice, or beyond the ring.
+    #[error("the tokens of member {0} are missing, out of range or another's")]
+    Tokens(NodeId),
+    /// Two members have one address.
+    #[error("the address {0:?} is given twice")]
+    Address(String),
+}
+
+/// The owners of a slot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Owners {
+    /// All owners: the old ones in the ring's order, then those that are only in the new set.
+    all: Vec<NodeId>,
+    /// Which of `all` are the old owners.
+    old: NodeSet,
+    /// Which of `all` are the new owners. The same as `old` unless the ring is joint.
+    new: NodeSet,
+}
+
+impl Owners {
+    /// All owners, old ones first.
+    pub fn all(&self) -> &[NodeId] {
+        &self.all
+    }
+
+    /// The old owners, as positions in [`Owners::all`].
+    pub fn old(&self) -> NodeSet {
+        self.old
+    }
+
+    /// The new owners, as positions in [`Owners::all`].
+    pub fn new_set(&self) -> NodeSet {
+        self.new
+    }
+
+    /// The position of `node` among the owners.
+    pub fn position(&self, node: NodeId) -> Option<usize> {
+        self.all.iter().position(|owner| *owner == node)
+    }
+
+    /// The owners in a set of positions.
+    pub fn members(&self, set: NodeSet) -> impl Iterator<Item = NodeId> + '_ {
+        self.all.iter().enumerate().filter(move |(at, _)| set.contains(*at)).map(|(_, node)| *node)
+    }
+}
+
+/// The value that all members agree on. Immutable: a change makes a ring of the next epoch.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "RingValue", into = "RingValue")]
+pub struct Ring {
+    value: RingValue,
+    /// Distinct owner sets, and which of them each slot has. Derived, so not part of equality.
+    sets: Vec<Arc<Owners>>,
+    table: Vec<u32>,
+}
+
+/// What of a ring is not derived.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct RingValue {
+    cluster: ClusterId,
+    epoch: Epoch,
+    size: u16,
+    replication: usize,
+    members: BTreeMap<NodeId, Member>,
+}
+
+impl PartialEq for Ring {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
+}
+
+impl Eq for Ring {}
+
+impl Hash for Ring {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.value.hash(state);
+    }
+}
+
+impl From<Ring> for RingValue {
+    fn from(ring: Ring) -> Self {
+        ring.value
+    }
+}
+
+impl TryFrom<RingValue> for Ring {
+    type Error = RingError;
+
+    fn try_from(value: RingValue) -> Result<Self, RingError> {
+        value.check()?;
+        let (sets, table) = value.derive();
+        Ok(Self { value, sets, table })
+    }
+}
+
+impl Ring {
+    /// The first ring of a cluster: `addresses` become the members n1, n2, … in their order.
+    /// The same list makes the same ring on each node.
+    pub fn form(addresses: &[String], replication: usize, size: u16) -> Result<Self, RingError> {
+        let count = addresses.len();
+        let limit = MAX_MEMBERS.min(usize::from(size));
+        if count > limit {
+            return Err(RingError::TooManyMembers { given: count, limit, size });
+        }
+        if replication == 0 || replication > count {
+            return Err(RingError::Replication { replication, members: count });
+        }
+        let mut seen = BTreeSet::new();
+        if let Some(twice) = addresses.iter().find(|address| !seen.insert(*address)) {
+            return Err(RingError::Address(twice.clone()));
+        }
+        let mut members = BTreeMap::new();
+        for (index, (address, tokens)) in
+            addresses.iter().zip(allocate::initial(count, size)).enumerate()
+        {
+            let id = NodeId(u32::try_from(index + 1).expect("at most MAX_MEMBERS"));
+            let member = Member { address: address.clone(), state: MemberState::Active, tokens };
+            members.insert(id, member);
+        }
+        let identity = format!("{size}/{replication}/{}", addresses.join(","));
+        let cluster = ClusterId(xxh3_64(identity.as_bytes()));
+        RingValue { cluster, epoch: Epoch(1), size, replication, members }.try_into()
+    }
+
+    /// A later ring of the same cluster with other members.
+    pub fn next(&self, members: BTreeMap<NodeId, Member>) -> Result<Self, RingError> {
+        let epoch = Epoch(self.value.epoch.0 + 1);
+        RingValue { epoch, members, ..self.value.clone() }.try_into()
+    }
+
+    /// Which cluster's ring this is.
+    pub fn cluster(&self) -> ClusterId {
+        self.value.cluster
+    }
+
+    /// The number of this ring.
+    pub fn epoch(&self) -> Epoch {
+        self.value.epoch
+    }
+
+    /// The number of slots.
+    pub fn size(&self) -> u16 {
+        self.value.size
+    }
+
+    /// R: on how many distinct members each key is.
+    pub fn replication(&self) -> usize {
+        self.value.replication
+    }
+
+    /// The members by id.
+    pub fn members(&self) -> &BTreeMap<NodeId, Member> {
+        &self.value.members
+    }
+
+    /// Whether a member joins or leaves.
+    pub fn is_joint(&self) -> bool {
+        self.value.members.values().any(|member| member.state != MemberState::Active)
+    }
+
+    /// The slot of a key.
+    pub fn slot_of(&self, key: &str) -> Slot {
+        slot_of(key, self.value.size)
+    }
+
+    /// The members that own a slot together with `node`, ascending, without `node`.
+    pub fn peers_of(&self, node: NodeId) -> Vec<NodeId> {
+        let shared = self.sets.iter().filter(|owners| owners.position(node).is_some());
+        let peers: BTreeSet<NodeId> = shared.flat_map(|owners| owners.all()).copied().collect();
+        peers.into_iter().filter(|peer| *peer != node).collect()
+    }
+
+    /// The owners of a slot.
+    pub fn owners(&self, slot: Slot) -> &Arc<Owners> {
+        let set = self.table[usize::from(slot.0)];
+        &self.sets[set as usize]
+    }
+}
+
+impl RingValue {
+    fn check(&self) -> Result<(), RingError> {
+        let limit = MAX_MEMBERS.min(usize::from(self.size));
+        if self.members.len() > limit {
+            let given = self.members.len();
+            return Err(RingError::TooManyMembers { given, limit, size: self.size });
+        }
+        let stays = |gone: MemberState| self.members.values().any(|member| member.state != gone);
+        if !stays(MemberState::Joining) || !stays(MemberState::Leaving) {
+            return Err(RingError::NoMembers);
+        }
+        if self.replication == 0 || self.replication > MAX_MEMBERS {
+            let (replication, members) = (self.replication, self.members.len());
+            return Err(RingError::Replication { replication, members });
+        }
+        let mut taken = BTreeSet::new();
+        for (id, member) in &self.members {
+            let fits = |token: &Slot| token.0 < self.size;
+            let mut tokens = member.tokens.iter();
+            let all_good = tokens.all(|token| fits(token) && taken.insert(*token));
+            if member.tokens.is_empty() || !all_good {
+                return Err(RingError::Tokens(*id));
+            }
+        }
+        Ok(())
+    }
+
+    /// The owner sets of all slots. Owners change only at tokens: between two tokens the slots
+    /// share one set.
+    fn derive(&self) -> (Vec<Arc<Owners>>, Vec<u32>) {
+        let tokens: Vec<(Slot, NodeId)> = {
+            let by_slot: BTreeMap<Slot, NodeId> = (self.members.iter())
+                .flat_map(|(id, member)| member.tokens.iter().map(|token| (*token, *id)))
+                .collect();
+            by_slot.into_iter().collect()
+        };
+        let mut sets: Vec<Arc<Owners>> = Vec::new();
+        let mut known: BTreeMap<Vec<NodeId>, Vec<u32>> = BTreeMap::new();
+        let mut table = vec![0; usize::from(self.size)];
+        let mut from = 0;
+        // The slots after the last token belong to the first: the ring wraps.
+        for turn in 0..=tokens.len() {
+            let owners = self.owners_from(&tokens, turn % tokens.len());
+            let same = known.entry(owners.all.clone()).or_default();
+            let found = same.iter().copied().find(|set| *sets[*set as usize] == owners);
+            let set = found.unwrap_or_else(|| {
+                let set = u32::try_from(sets.len()).expect("fewer sets than slots");
+                sets.push(Arc::new(owners));
+                same.push(set);
+                set
+            });
+            let upto = tokens.get(turn).map_or(self.size, |(token, _)| token.0 + 1);
+            table[usize::from(from)..usize::from(upto)].fill(set);
+            from = upto;
+        }
+        (sets, table)
+    }
+
+    /// The first R distinct members clockwise from a token, for the old and for the new set.
+    fn owners_from(&self, tokens: &[(Slot, NodeId)], first: usize) -> Owners {
+        let clockwise = || tokens[first..].iter().chain(&tokens[..first]).map(|(_, id)| *id);
+        let walk = |gone: MemberState| {
+            let mut owners: Vec<NodeId> = Vec::with_capacity(self.replication);
+            for id in clockwise() {
+                if owners.len() == self.replication {
+                    break;
+                }
+                if self.members[&id].state != gone && !owners.contains(&id) {
+                    owners.push(id);
+                }
+            }
+            owners
+        };
+        let old = walk(MemberState::Joining);
+        let new = walk(MemberState::Leaving);
+        let mut all = old.clone();
+        all.extend(new.iter().filter(|id| !old.contains(id)));
+        let positions = |set: &[NodeId]| {
+            all.iter().enumerate().filter(|(_, id)| set.contains(id)).map(|(at, _)| at).collect()
+        };
+        let (old, new) = (positions(&old), positions(&new));
+        Owners { all, old, new }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(count: usize) -> Vec<String> {
+        (1..=count).map(|n| format!("host{n}:7")).collect()
+    }
+
+    fn ring(count: usize, replication: usize) -> Ring {
+        Ring::form(&addresses(count), replication, RING_SIZE).unwrap()
+    }
+
+    #[test]
+    fn each_slot_has_as_many_distinct_owners_as_replicas() {
+        for (count, replication) in [(1, 1), (2, 1), (2, 2), (3, 3), (5, 3), (100, 5), (100, 100)] {
+            let ring = ring(count, replication);
+            for slot in 0..RING_SIZE {
+                let owners = ring.owners(Slot(slot));
+                let distinct: BTreeSet<_> = owners.all().iter().collect();
+                assert_eq!(distinct.len(), replication);
+                assert_eq!(owners.old(), owners.new_set());
+            }
+        }
+    }
+
+    #[test]
+    fn owners_are_the_successors_of_the_slot_and_wrap_past_the_end() {
+        let ring = ring(3, 2);
+        let mut tokens: Vec<(Slot, NodeId)> = Vec::new();
+        for (id, member) in ring.members() {
+            tokens.extend(member.tokens.iter().map(|token| (*token, *id)));
+        }
+        tokens.sort();
+        for slot in (0..RING_SIZE).step_by(97).chain([RING_SIZE - 1]) {
+            let after = tokens.iter().filter(|(token, _)| token.0 >= slot);
+            let mut expected: Vec<NodeId> = Vec::new();
+            for (_, id) in after.chain(tokens.iter()) {
+                if expected.len() < 2 && !expected.contains(id) {
+                    expected.push(*id);
+                }
+            }
+            assert_eq!(ring.owners(Slot(slot)).all(), expected, "slot {slot}");
+        }
+    }
+
+    #[test]
+    fn the_slots_are_shared_evenly() {
+        for count in [1, 3, 7, 100] {
+            let ring = ring(count, 1);
+            let mut shares: BTreeMap<NodeId, usize> = BTreeMap::new();
+            for slot in 0..RING_SIZE {
+                *shares.entry(ring.owners(Slot(slot)).all()[0]).or_default() += 1;
+            }
+            let mean = f64::from(RING_SIZE) / count as f64;
+            let most = *shares.values().max().unwrap() as f64;
+            assert!(most / mean < 1.1, "{count} members: {most} against {mean}");
+        }
+    }
+
+    #[test]
+    fn the_sets_of_a_joint_ring_leave_out_the_joining_or_the_leaving() {
+        let base = ring(4, 3);
+        let mut members = base.members().clone();
+        members.get_mut(&NodeId(3)).unwrap().state = MemberState::Leaving;
+        members.get_mut(&NodeId(4)).unwrap().state = MemberState::Joining;
+        let joint = base.next(members).unwrap();
+        assert!(joint.is_joint());
+        assert_eq!(joint.epoch(), Epoch(2));
+        for slot in 0..RING_SIZE {
+            let owners = joint.owners(Slot(slot));
+            let old: BTreeSet<_> = owners.members(owners.old()).collect();
+            let new: BTreeSet<_> = owners.members(owners.new_set()).collect();
+            assert_eq!(old, BTreeSet::from([NodeId(1), NodeId(2), NodeId(3)]));
+            assert_eq!(new, BTreeSet::from([NodeId(1), NodeId(2), NodeId(4)]));
+            assert_eq!(owners.all().len(), 4);
+        }
+    }
+
+    #[test]
+    fn bad_sizes_are_refused() {
+        let form = |count, replication| Ring::form(&addresses(count), replication, RING_SIZE);
+        assert!(matches!(form(0, 1), Err(RingError::Replication { .. })));
+        assert!(matches!(form(3, 0), Err(RingError::Replication { .. })));
+        assert!(matches!(form(3, 4), Err(RingError::Replication { .. })));
+        assert!(matches!(form(201, 3), Err(RingError::TooManyMembers { .. })));
+        let twice = ["a:1".to_string(), "a:1".to_string()];
+        assert!(matches!(Ring::form(&twice, 1, RING_SIZE), Err(RingError::Address(_))));
+    }
+
+    #[test]
+    fn a_ring_survives_its_encoding_and_a_bad_one_does_not() {
+        let ring = ring(3, 2);
+        let bytes = postcard::to_stdvec(&ring).unwrap();
+        assert_eq!(postcard::from_bytes::<Ring>(&bytes).unwrap(), ring);
+        let mut value = ring.value;
+        value.members.get_mut(&NodeId(1)).unwrap().tokens.push(Slot(RING_SIZE));
+        let bytes = postcard::to_stdvec(&value).unwrap();
+        assert!(postcard::from_bytes::<Ring>(&bytes).is_err());
+    }
+}

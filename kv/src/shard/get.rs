@@ -1,0 +1,232 @@
+//! The coordinator of a get: asks as many owners as the level needs, and, where they differ, writes
+//! the newest record back to a majority before it answers (blocking read repair), so that no later
+//! read at QUORUM can find an older one.
+//!
+//! Source: Attiya, Bar-Noy and Dolev, "Sharing Memory Robustly in Message-Passing Systems" (1995),
+//! the write-back of the reader.
+
+use super::{Pending, Shard};
+use crate::{
+    env::{Env, Note, Reply},
+    message::Body,
+    quorum::{Level, Tally},
+    record::{Record, Version},
+    types::{Key, NodeId, OpId, RequestId},
+};
+
+/// A get under way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Get {
+    pub(super) request: RequestId,
+    key: Key,
+    level: Level,
+    phase: Phase,
+    /// How often the hedge timer found it unfinished.
+    hedges: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Phase {
+    /// Owners are asked.
+    Asking {
+        /// Who answered.
+        answered: Tally,
+        /// Their versions, in the order of their answers.
+        versions: Vec<(NodeId, Option<Version>)>,
+        /// The newest record among the answers.
+        newest: Option<Record>,
+    },
+    /// Owners differed: the newest record is on its way to those who lack it.
+    Repairing {
+        /// The newest record.
+        record: Record,
+        /// Who has it.
+        holding: Tally,
+    },
+}
+
+impl Get {
+    /// What it means that this get gave up.
+    pub(super) fn timeout_note(&self) -> Note {
+        match self.phase {
+            Phase::Asking { .. } => Note::ReadTimedOut,
+            Phase::Repairing { .. } => Note::RepairTimedOut,
+        }
+    }
+
+    /// An owner acknowledged the write-back. True when the get is answered.
+    pub(super) fn repaired(&mut self, from: NodeId, env: &mut impl Env) -> bool {
+        let Phase::Repairing { record, holding } = &mut self.phase else { return false };
+        holding.count(from);
+        let enough = holding.meets(Level::Quorum);
+        if enough {
+            env.reply(self.request, Reply::Found(Some(record.clone())));
+        }
+        enough
+    }
+}
+
+impl Shard {
+    pub(super) fn get(&mut self, request: RequestId, key: Key, level: Level, env: &mut impl Env) {
+        let op = self.issue_op();
+        let answered = Tally::new(self.ring.owners(self.ring.slot_of(key.as_str())).clone());
+        let phase = Phase::Asking { answered, versions: Vec::new(), newest: None };
+        self.begin_get(op, Get { request, key, level, phase, hedges: 0 }, env);
+    }
+
+    /// Begins a round on the ring that we have now: all answers of an older ring are forgotten.
+    pub(super) fn begin_get(&mut self, op: OpId, mut get: Get, env: &mut impl Env) {
+        let slot = self.ring.slot_of(get.key.as_str());
+        let answered = Tally::new(self.ring.owners(slot).clone());
+        let is_owner = answered.owners().position(self.config.node).is_some();
+        get.phase = Phase::Asking { answered, versions: Vec::new(), newest: None };
+        if is_owner {
+            let own = self.store.get(get.key.as_str());
+            Self::take_answer(&mut get, self.config.node, own, env);
+        }
+        if self.answer_get(op, &mut get, env) {
+            return;
+        }
+        if let Phase::Asking { answered, .. } = &get.phase {
+            // Another first choice for each operation spreads the reads over the owners.
+            let first = usize::try_from(op.sequence % 256).expect("fits");
+            for owner in answered.to_ask(get.level, first) {
+                self.send(owner, Body::Read { op, key: get.key.clone() }, env);
+            }
+        }
+        self.keep(op, Pending::Get(get), env);
+    }
+
+    /// An owner answered.
+    pub(super) fn found(
+        &mut self,
+        from: NodeId,
+        op: OpId,
+        record: Option<Record>,
+        env: &mut impl Env,
+    ) {
+        if let Some(record) = &record {
+            self.clock.observe(record.version.timestamp, env);
+        }
+        let Some(Pending::Get(mut get)) = self.pending.remove(&op) else {
+            env.note(Note::LateAnswer);
+            return;
+        };
+        Self::take_answer(&mut get, from, record, env);
+        if !self.answer_get(op, &mut get, env) {
+            self.pending.insert(op, Pending::Get(get));
+        }
+    }
+
+    fn take_answer(get: &mut Get, from: NodeId, record: Option<Record>, env: &mut impl Env) {
+        match &mut get.phase {
+            Phase::Asking { answered, versions, newest } => {
+                if answered.count(from) {
+                    versions.push((from, record.as_ref().map(|record| record.version)));
+                    *newest = match (newest.take(), record) {
+                        (Some(one), Some(other)) => Some(one.merge(other)),
+                        (one, other) => one.or(other),
+                    };
+                }
+            }
+            // Too late to be asked, but who holds the record need not be sent it.
+            Phase::Repairing { record: newest, holding } => {
+                env.note(Note::LateAnswer);
+                if record.is_some_and(|record| record.version == newest.version) {
+                    holding.count(from);
+                }
+            }
+        }
+    }
+
+    /// Answers, or goes on to the write-back, when enough owners answered. True when it is over.
+    fn answer_get(&mut self, op: OpId, get: &mut Get, env: &mut impl Env) -> bool {
+        match &mut get.phase {
+            Phase::Asking { answered, versions, newest } => {
+                if !answered.meets_for_read(get.level) {
+                    return false;
+                }
+                let newest = newest.take();
+                let holding = Self::holders(answered, versions, newest.as_ref());
+                let needs_repair = get.level != Level::One && !holding.meets(Level::Quorum);
+                let Some(record) = newest.clone().filter(|_| needs_repair) else {
+                    env.reply(get.request, Reply::Found(newest));
+                    return true;
+                };
+                env.note(Note::ReadRepaired);
+                let stale: Vec<NodeId> = (versions.iter().map(|(node, _)| *node))
+                    .filter(|node| !holding.has(*node))
+                    .collect();
+                self.write_back(op, get, record, holding, stale, env)
+            }
+            Phase::Repairing { record, holding } => {
+                let enough = holding.meets(Level::Quorum);
+                if enough {
+                    env.reply(get.request, Reply::Found(Some(record.clone())));
+                }
+                enough
+            }
+        }
+    }
+
+    /// Who of those that answered has the newest version.
+    fn holders(
+        answered: &Tally,
+        versions: &[(NodeId, Option<Version>)],
+        newest: Option<&Record>,
+    ) -> Tally {
+        let mut holding = Tally::new(answered.owners().clone());
+        for (node, version) in versions {
+            if *version == newest.map(|record| record.version) {
+                holding.count(*node);
+            }
+        }
+        holding
+    }
+
+    fn write_back(
+        &mut self,
+        op: OpId,
+        get: &mut Get,
+        record: Record,
+        mut holding: Tally,
+        stale: Vec<NodeId>,
+        env: &mut impl Env,
+    ) -> bool {
+        for node in stale {
+            if node == self.config.node {
+                self.merge(self.ring.slot_of(get.key.as_str()), &get.key, &record, env);
+                holding.count(node);
+            } else {
+                let (key, record) = (get.key.clone(), record.clone());
+                self.send(node, Body::Write { op, key, record }, env);
+            }
+        }
+        get.hedges = 0;
+        get.phase = Phase::Repairing { record, holding };
+        self.answer_get(op, get, env)
+    }
+
+    /// Asks, or writes back to, whom is silent and whom was not asked, ever more rarely.
+    pub(super) fn hedge_get(&mut self, op: OpId, get: &mut Get, env: &mut impl Env) {
+        get.hedges += 1;
+        if !get.hedges.is_power_of_two() {
+            return;
+        }
+        match &get.phase {
+            Phase::Asking { answered, .. } => {
+                env.note(Note::ReadHedged);
+                for owner in answered.missing() {
+                    self.send(owner, Body::Read { op, key: get.key.clone() }, env);
+                }
+            }
+            Phase::Repairing { record, holding } => {
+                env.note(Note::RepairHedged);
+                for owner in holding.missing() {
+                    let (key, record) = (get.key.clone(), record.clone());
+                    self.send(owner, Body::Write { op, key, record }, env);
+                }
+            }
+        }
+    }
+}
