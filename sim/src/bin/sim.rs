@@ -1,0 +1,233 @@
+//! `cargo sim`: sweeps seeded simulations of whole clusters, and replays those that fell.
+
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use sim::{
+    bench, bugs, report,
+    scenario::Scenario,
+    story,
+    swarm::{self, Fixed},
+    sweep,
+};
+
+/// Simulates clusters of Orrery under faults, each decided by a seed, and checks what the store promises.
+#[derive(Parser)]
+#[command(name = "cargo sim", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    sweep: SweepArgs,
+}
+
+#[derive(Args)]
+struct SweepArgs {
+    /// How many seeds to run.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
+    seeds: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// How many seeds to run at a time. By default, as many as there are cores.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: Option<u16>,
+    /// Stop at the first seed that falls.
+    #[arg(long)]
+    stop_at_first: bool,
+    /// Write each seed's event log into this folder.
+    #[arg(long)]
+    logs: Option<PathBuf>,
+    #[command(flatten)]
+    fixed: FixedArgs,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct FixedArgs {
+    /// Nodes of every cluster. By default each seed chooses.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
+    nodes: Option<u32>,
+    /// Replicas of every key (at most the nodes). By default each seed chooses.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=100))]
+    replication: Option<u16>,
+    /// Operations of every run. By default each seed chooses.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    ops: Option<u32>,
+}
+
+impl FixedArgs {
+    fn fixed(&self) -> Fixed {
+        Fixed {
+            nodes: self.nodes,
+            replication: self.replication.map(usize::from),
+            operations: self.ops.map(|ops| ops as usize),
+        }
+    }
+
+    /// The flags that make the same choice again.
+    fn flags(&self) -> String {
+        let flag = |name: &str, value: Option<u32>| {
+            value.map(|value| format!(" --{name} {value}")).unwrap_or_default()
+        };
+        let replication = flag("replication", self.replication.map(u32::from));
+        flag("nodes", self.nodes) + &replication + &flag("ops", self.ops)
+    }
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run one seed, or one scenario file, and tell its story.
+    Replay {
+        /// The seed.
+        #[arg(long, conflicts_with = "file", required_unless_present = "file")]
+        seed: Option<u64>,
+        /// A scenario file.
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        fixed: FixedArgs,
+        /// Write the event log to this file.
+        #[arg(long)]
+        log: Option<PathBuf>,
+        /// Write the scenario to this file, to edit it and to replay it.
+        #[arg(long)]
+        save: Option<PathBuf>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Plant known bugs, one by one, and see how soon each is found.
+    Bugs {
+        /// Just this one.
+        #[arg(long)]
+        only: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Measure the simulation's speed beside that of the runtime alone.
+    Bench {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    sweep::quiet_panics();
+    let cli = Cli::parse();
+    let done = match cli.command {
+        None => sweep_seeds(&cli.sweep),
+        Some(Command::Replay { seed, file, fixed, log, save, json }) => {
+            replay(seed, file.as_deref(), &fixed.fixed(), log.as_deref(), save.as_deref(), json)
+        }
+        Some(Command::Bugs { only, json }) => bugs::command(only.as_deref(), json),
+        Some(Command::Bench { json }) => bench::command(json),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// How many seeds at least a sweep needs, and of how many kinds, to be asked for every gate.
+const SEEDS_FOR_GATES: u64 = 200;
+
+fn sweep_seeds(args: &SweepArgs) -> Result<bool> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let what = sweep::Sweep {
+        from: args.from,
+        seeds: args.seeds,
+        jobs: args.jobs.map_or(cores, usize::from),
+        fixed: args.fixed.fixed(),
+        stop_at_first: args.stop_at_first,
+        logs: args.logs.clone(),
+    };
+    let bar = if args.json { ProgressBar::hidden() } else { ProgressBar::new(args.seeds) };
+    let style = "{elapsed_precise} {wide_bar} {pos}/{len} seeds, {per_sec}, {eta} left";
+    bar.set_style(ProgressStyle::with_template(style).context("the progress bar's template")?);
+    let swept = sweep::sweep(&what, |done| bar.set_position(done))
+        .with_context(|| format!("the logs cannot be written to {:?}", what.logs))?;
+    bar.finish_and_clear();
+
+    let missing = swept.tally.missing_gates();
+    let asks_for_gates =
+        args.seeds >= SEEDS_FOR_GATES && what.fixed.is_nothing() && !args.stop_at_first;
+    let gates_hold = missing.is_empty() || !asks_for_gates;
+    let green = swept.fallen.is_empty() && gates_hold;
+    let verdict = match (swept.fallen.is_empty(), gates_hold) {
+        (true, true) => "all properties held".to_string(),
+        (true, false) => format!("never happened, so not tested: {}", missing.join(", ")),
+        (false, _) => format!("{} of {} seeds fell", swept.fallen.len(), swept.seeds),
+    };
+    if args.json {
+        print(&format!("{:#}", report::json(&swept, &missing, &verdict)))?;
+        return Ok(green);
+    }
+    print(&report::table(&swept, &missing))?;
+    if let Some(first) = swept.fallen.first() {
+        let scenario = swarm::scenario(first.seed, &what.fixed);
+        let verdict = sweep::run_scenario(&scenario, true);
+        print(&story::story(&scenario, &verdict))?;
+    }
+    for fallen in swept.fallen.iter().take(20) {
+        let (seed, flags) = (fallen.seed, args.fixed.flags());
+        print(&format!("{}\n  cargo sim replay --seed {seed}{flags}", fallen.violation))?;
+    }
+    print(&format!("verdict: {verdict}"))?;
+    Ok(green)
+}
+
+fn replay(
+    seed: Option<u64>,
+    file: Option<&Path>,
+    fixed: &Fixed,
+    log: Option<&Path>,
+    save: Option<&Path>,
+    json: bool,
+) -> Result<bool> {
+    let scenario = match (seed, file) {
+        (Some(seed), _) => swarm::scenario(seed, fixed),
+        (None, Some(path)) => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("{} cannot be read", path.display()))?;
+            Scenario::parse(&text).with_context(|| format!("{} is no scenario", path.display()))?
+        }
+        (None, None) => anyhow::bail!("give a seed or a scenario file"),
+    };
+    if let Some(path) = save {
+        std::fs::write(path, scenario.text())
+            .with_context(|| format!("{} cannot be written", path.display()))?;
+    }
+    let verdict = sweep::run_scenario(&scenario, true);
+    if let (Some(path), Some(text)) = (log, &verdict.text) {
+        std::fs::write(path, text)
+            .with_context(|| format!("{} cannot be written", path.display()))?;
+    }
+    if json {
+        print(&format!("{:#}", story::json(&scenario, &verdict)))?;
+    } else {
+        print(&story::story(&scenario, &verdict))?;
+    }
+    Ok(verdict.violation.is_none())
+}
+
+/// Prints a text. A reader that went away is no error of ours.
+fn print(text: &str) -> Result<()> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,172 @@
+//! The promises of the store, one file each. P2 and P14 are looked at after each step as well, by the
+//! cluster; the rest when a run is over.
+
+pub mod p0;
+pub mod p1;
+pub mod p14;
+pub mod p3;
+pub mod p4;
+pub mod p5;
+pub mod p8;
+pub mod p9;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
+
+use kv::{quorum::Level, record::Version, ring::Ring, types::Key};
+
+use crate::{cluster::Cluster, history::Done, scenario::RingPlan, tally::Tally};
+
+/// A promise that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which one: `P0` … `P14`, `invariant` or `liveness`.
+    pub property: &'static str,
+    /// What happened.
+    pub what: String,
+    /// The key that it is about.
+    pub key: Option<String>,
+    /// The operations that show it, as places in the history.
+    pub operations: Vec<usize>,
+}
+
+impl Violation {
+    /// A broken promise.
+    pub fn new(property: &'static str, what: impl Into<String>) -> Self {
+        Self { property, what: what.into(), key: None, operations: Vec::new() }
+    }
+
+    /// The same, about a key.
+    pub fn about(mut self, key: &Key) -> Self {
+        self.key = Some(key.as_str().to_string());
+        self
+    }
+
+    /// The same, shown by operations on a key.
+    pub fn shown_by(mut self, key: &str, operations: &[usize]) -> Self {
+        self.key = Some(key.to_string());
+        self.operations = operations.to_vec();
+        self
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.property, self.what)?;
+        match &self.key {
+            Some(key) => write!(f, " (key {key:?})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What the checks look at.
+pub struct Evidence<'a> {
+    /// What clients did.
+    pub history: &'a [Done],
+    /// How the ring changed.
+    pub rings: RingPlan,
+    /// The cluster at the end.
+    pub cluster: &'a Cluster,
+    /// The ring at the end.
+    pub ring: &'a Arc<Ring>,
+}
+
+/// What the checks found.
+#[derive(Default)]
+pub struct Judged {
+    /// The first broken promise.
+    pub violation: Option<Violation>,
+    /// What they counted.
+    pub tally: Tally,
+}
+
+/// Looks at all promises.
+pub fn judge(evidence: &Evidence<'_>) -> Judged {
+    let mut tally = Tally::default();
+    let history = evidence.history;
+    let checks = [
+        p0::check(history, &mut tally),
+        p1::check(evidence),
+        p3::check(history),
+        p4::check(history),
+        p5::check(evidence, &mut tally),
+        p8::check(history, evidence.rings),
+        p9::check(history, &mut tally),
+        p14::check(history),
+    ];
+    Judged { violation: checks.into_iter().find_map(Result::err), tally }
+}
+
+/// The keys of a history.
+pub fn keys(history: &[Done]) -> BTreeSet<String> {
+    history.iter().map(|done| done.action.key().to_string()).collect()
+}
+
+/// The operations of each key, as places in the history.
+fn by_key(history: &[Done]) -> BTreeMap<&str, Vec<usize>> {
+    let mut keys: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (place, done) in history.iter().enumerate() {
+        keys.entry(done.action.key()).or_default().push(place);
+    }
+    keys
+}
+
+/// Something that must be seen by whatever begins later: since when, which version, which operation.
+type Seen = (u64, Version, usize);
+
+/// Finds a read that began after something was seen and found an older version of the key: sorts both
+/// by time, and walks along with the newest version seen so far.
+fn stale_read(history: &[Done], mut seen: Vec<Seen>, reads: &[usize]) -> Option<(usize, Seen)> {
+    seen.sort_unstable();
+    let mut reads: Vec<(u64, usize)> =
+        reads.iter().map(|place| (history[*place].invoked, *place)).collect();
+    reads.sort_unstable();
+    let mut seen = seen.into_iter().peekable();
+    let mut newest: Option<Seen> = None;
+    for (invoked, place) in reads {
+        while let Some(next) = seen.next_if(|(at, _, _)| *at < invoked) {
+            if newest.is_none_or(|(_, version, _)| next.1 > version) {
+                newest = Some(next);
+            }
+        }
+        let found = history[place].version();
+        if let Some(newest) = newest.filter(|(_, version, _)| found < Some(*version)) {
+            return Some((place, newest));
+        }
+    }
+    None
+}
+
+/// Ok writes of some operations at some levels, as things seen.
+fn writes(history: &[Done], places: &[usize], level: impl Fn(Level) -> bool) -> Vec<Seen> {
+    let of_level = places.iter().filter(|place| level(history[**place].action.level()));
+    of_level.filter_map(|p| history[*p].written_at().map(|(at, v)| (at, v, *p))).collect()
+}
+
+/// Ok reads of some operations at some levels.
+fn reads(history: &[Done], places: &[usize], level: impl Fn(Level) -> bool) -> Vec<usize> {
+    let of_level = places.iter().copied().filter(|place| level(history[*place].action.level()));
+    of_level.filter(|place| history[*place].found_at().is_some()).collect()
+}
+
+/// Whether a level is at least QUORUM.
+fn is_quorum(level: Level) -> bool {
+    level >= Level::Quorum
+}
+
+fn missed(
+    property: &'static str,
+    key: &str,
+    read: usize,
+    seen: &Seen,
+    history: &[Done],
+) -> Violation {
+    let (_, version, other) = seen;
+    let found = history[read].version().map_or("nothing".to_string(), |found| found.to_string());
+    let what = format!("op{read} began after op{other} ended with {version}, and found {found}");
+    Violation::new(property, what).shown_by(key, &[*other, read])
+}

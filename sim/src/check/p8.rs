@@ -1,0 +1,24 @@
+//! P8 Write ALL then read ONE, and the reverse, see each other on an unchanged ring.
+
+use kv::quorum::Level;
+
+use super::{Violation, by_key, missed, reads, stale_read, writes};
+use crate::{history::Done, scenario::RingPlan};
+
+/// Looks at reads at ONE after writes at ALL, and at reads at ALL after any writes.
+pub fn check(history: &[Done], rings: RingPlan) -> Result<(), Violation> {
+    if rings != RingPlan::Static {
+        return Ok(());
+    }
+    for (key, places) in by_key(history) {
+        let at = |wanted: Level| move |level: Level| level == wanted;
+        for (written, read) in [(Level::All, Level::One), (Level::One, Level::All)] {
+            let seen = writes(history, &places, at(written));
+            let reads = reads(history, &places, at(read));
+            if let Some((read, seen)) = stale_read(history, seen, &reads) {
+                return Err(missed("P8", key, read, &seen, history));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,631 @@
+//! The simulated cluster: unchanged nodes, plugged into a world that one queue of events moves on.
+
+use std::{
+    cell::RefCell,
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+    sync::Arc,
+};
+
+use kv::{
+    clock::Timestamp,
+    env::{Entry, Note, Reply, Request, Timer},
+    message::{Body, Message},
+    node::{Batch, Machine, Node, Outbox, Ports, Position, Recovered},
+    record::{Record, Version},
+    ring::Ring,
+    types::{Key, Micros, NodeId, RequestId},
+};
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use crate::{
+    check::Violation,
+    log::{Event, Log},
+    scenario::{Network, Scenario},
+    sweep::panic_text,
+    tally::{Tally, Topic},
+    world::{
+        clock::{NodeClock, true_time},
+        disk::Journal,
+        network::{Fate, SimNetwork},
+    },
+};
+
+/// What a node's ports share with the cluster: the step's clock readings, and its effects.
+#[derive(Default)]
+struct Shared {
+    now: Timestamp,
+    uptime: Micros,
+    journal: Journal,
+    timers: Vec<(Machine, Timer, Micros)>,
+    outbox: Outbox,
+    notes: Vec<Note>,
+}
+
+/// A node's ports.
+pub struct SimPorts(Rc<RefCell<Shared>>);
+
+impl Ports for SimPorts {
+    fn now(&self) -> Timestamp {
+        self.0.borrow().now
+    }
+
+    fn uptime(&self) -> Micros {
+        self.0.borrow().uptime
+    }
+
+    fn set_timer(&self, machine: Machine, timer: Timer, after: Micros) {
+        self.0.borrow_mut().timers.push((machine, timer, after));
+    }
+
+    fn append(&self, entry: Entry) -> Position {
+        Position(self.0.borrow_mut().journal.append(entry))
+    }
+
+    fn durable(&self) -> Position {
+        Position(self.0.borrow().journal.durable())
+    }
+
+    fn note(&self, note: Note) {
+        self.0.borrow_mut().notes.push(note);
+    }
+
+    fn send(&self, outbox: &mut Outbox) {
+        let mut shared = self.0.borrow_mut();
+        shared.outbox.messages.append(&mut outbox.messages);
+        shared.outbox.replies.append(&mut outbox.replies);
+    }
+}
+
+/// A machine that may run a node.
+struct Host {
+    clock: NodeClock,
+    shared: Rc<RefCell<Shared>>,
+    node: Option<(Node<SimPorts>, Batch)>,
+    /// How often the node was started: timers and syncs of earlier runs are void.
+    starts: u32,
+    /// How many faults keep it down, and how many keep it paused.
+    down: u32,
+    paused: u32,
+    /// What happened while it was paused.
+    backlog: Vec<Due>,
+    /// The newest version of each key that its store held (P2).
+    seen: BTreeMap<Key, Version>,
+}
+
+/// What the rest of the simulation is woken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// A client goes on.
+    Client(usize),
+    /// A client stops waiting for an operation.
+    GiveUp(usize),
+    /// A fault begins.
+    FaultBegins(usize),
+    /// A fault ends.
+    FaultEnds(usize),
+    /// A flapping partition turns on or off.
+    Flap(usize, bool),
+    /// The operator looks at the ring.
+    Operator,
+    /// The phase is looked at.
+    Phase,
+}
+
+/// Something in the queue.
+enum Due {
+    Arrive { to: NodeId, from: NodeId, id: u64, message: Message },
+    Ask { to: NodeId, request: RequestId, what: Request },
+    Timer { node: NodeId, starts: u32, machine: Machine, timer: Timer },
+    Synced { node: NodeId, starts: u32 },
+    Install { node: NodeId, ring: Arc<Ring> },
+    Wake(Wake),
+}
+
+struct Queued {
+    at: u64,
+    /// Equal times are in the order in which they were queued.
+    order: u64,
+    due: Due,
+}
+
+impl PartialEq for Queued {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.order) == (other.at, other.order)
+    }
+}
+
+impl Eq for Queued {}
+
+impl PartialOrd for Queued {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Queued {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.order).cmp(&(other.at, other.order))
+    }
+}
+
+/// What a turn of the handle shows to the rest of the simulation.
+pub enum Turn {
+    /// A node moved. It may have answered clients.
+    Moved,
+    /// The time has come for something.
+    Wake(Wake),
+}
+
+/// Counts of messages, too frequent for names.
+#[derive(Clone, Copy, Debug, Default)]
+struct Fates {
+    delivered: u64,
+    doubled: u64,
+    held_back: u64,
+    lost: u64,
+    cut: u64,
+    nowhere: u64,
+    withheld: u64,
+}
+
+/// The simulated cluster.
+pub struct Cluster {
+    at: u64,
+    order: u64,
+    queue: BinaryHeap<Reverse<Queued>>,
+    hosts: Vec<Host>,
+    config: kv::config::NodeConfig,
+    first_ring: Arc<Ring>,
+    /// The network between nodes.
+    pub network: SimNetwork,
+    sync_us: (u64, u64),
+    disks: ChaCha8Rng,
+    /// The event log.
+    pub log: Log,
+    /// What was counted.
+    pub tally: Tally,
+    fates: Fates,
+    notes: [u64; Note::EVERY.len()],
+    sent: u64,
+    /// Answers to clients, to be taken after each turn.
+    pub answers: Vec<(RequestId, Reply)>,
+    /// The first promise that was broken within a step.
+    pub broken: Option<Violation>,
+    /// A node that hears of no ring.
+    pub withheld: Option<NodeId>,
+}
+
+impl Cluster {
+    /// The nodes of a scenario, not started yet.
+    pub fn new(scenario: &Scenario, first_ring: Arc<Ring>, log: Log) -> Self {
+        let spec = &scenario.cluster;
+        let host = |number: u32| {
+            let clock = spec.clocks.get(number as usize - 1).copied().unwrap_or_default();
+            Host {
+                clock: NodeClock::new(clock),
+                shared: Rc::default(),
+                node: None,
+                starts: 0,
+                down: 0,
+                paused: 0,
+                backlog: Vec::new(),
+                seen: BTreeMap::new(),
+            }
+        };
+        let network: &Network = &scenario.network;
+        Self {
+            at: 0,
+            order: 0,
+            queue: BinaryHeap::new(),
+            hosts: (1..=spec.nodes).map(host).collect(),
+            config: spec.config.clone(),
+            first_ring,
+            network: SimNetwork::new(network, crate::swarm::stream(scenario.seed, "network")),
+            sync_us: spec.sync_us,
+            disks: crate::swarm::stream(scenario.seed, "disks"),
+            log,
+            tally: Tally::default(),
+            fates: Fates::default(),
+            notes: [0; Note::EVERY.len()],
+            sent: 0,
+            answers: Vec::new(),
+            broken: None,
+            withheld: None,
+        }
+    }
+
+    /// Microseconds since the run began.
+    pub fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// All node ids.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeId> + use<> {
+        (1..=self.hosts.len()).map(|n| NodeId(u32::try_from(n).expect("at most 100")))
+    }
+
+    /// When the next thing happens.
+    pub fn next_at(&self) -> Option<u64> {
+        self.queue.peek().map(|Reverse(queued)| queued.at)
+    }
+
+    /// Lets the next thing happen.
+    pub fn turn(&mut self) -> Option<Turn> {
+        let Reverse(Queued { at, due, .. }) = self.queue.pop()?;
+        self.at = at;
+        Some(match due {
+            Due::Wake(wake) => Turn::Wake(wake),
+            due => {
+                self.act(due);
+                Turn::Moved
+            }
+        })
+    }
+
+    /// Wakes the rest of the simulation later.
+    pub fn wake(&mut self, at: u64, wake: Wake) {
+        self.push(at, Due::Wake(wake));
+    }
+
+    /// Tells a node of a ring, later.
+    pub fn install(&mut self, at: u64, node: NodeId, ring: &Arc<Ring>) {
+        self.push(at, Due::Install { node, ring: ring.clone() });
+    }
+
+    fn push(&mut self, at: u64, due: Due) {
+        self.order += 1;
+        self.queue.push(Reverse(Queued { at, order: self.order, due }));
+    }
+
+    /// A client asks a node. False when the node does not run.
+    pub fn ask(&mut self, to: NodeId, request: RequestId, what: Request) -> bool {
+        let runs = self.host(to).node.is_some();
+        if runs {
+            self.act(Due::Ask { to, request, what });
+        }
+        runs
+    }
+
+    fn host(&mut self, id: NodeId) -> &mut Host {
+        &mut self.hosts[id.0 as usize - 1]
+    }
+
+    fn record(&mut self, event: &Event<'_>) {
+        self.log.record(self.at, event);
+    }
+
+    fn act(&mut self, due: Due) {
+        let node = match &due {
+            Due::Arrive { to, .. } | Due::Ask { to, .. } => *to,
+            Due::Timer { node, .. } | Due::Synced { node, .. } | Due::Install { node, .. } => *node,
+            Due::Wake(_) => unreachable!("taken by turn"),
+        };
+        let host = self.host(node);
+        let (starts, runs) = (host.starts, host.node.is_some());
+        if runs && host.paused > 0 {
+            host.backlog.push(due);
+            return;
+        }
+        match due {
+            Due::Arrive { to, from, id, message } => {
+                if !runs {
+                    self.fates.nowhere += 1;
+                    self.record(&Event::ArrivedNowhere(id, to));
+                    return;
+                }
+                self.fates.delivered += 1;
+                self.record(&Event::Arrived(id, to));
+                let touched = match &message.body {
+                    Body::Write { key, .. } | Body::Read { key, .. } => Some(key.clone()),
+                    _ => None,
+                };
+                self.step(to, touched, |node, batch| {
+                    node.message(batch, from, message);
+                    node.run_and_flush(batch);
+                });
+            }
+            Due::Ask { to, request, what } => {
+                let touched = Some(what.key().clone());
+                self.step(to, touched, |node, batch| {
+                    node.request(batch, request, what);
+                    node.run_and_flush(batch);
+                });
+            }
+            Due::Timer { node, starts: of, machine, timer } => {
+                if runs && of == starts {
+                    self.record(&Event::Fired(node, machine, timer));
+                    self.step(node, None, |node, _| node.timer(machine, timer));
+                }
+            }
+            Due::Synced { node, starts: of } => {
+                if runs && of == starts {
+                    let durable = {
+                        let mut shared = self.host(node).shared.borrow_mut();
+                        shared.journal.end_sync();
+                        shared.journal.durable()
+                    };
+                    self.record(&Event::Synced(node, durable));
+                    self.step(node, None, |node, _| node.durable());
+                }
+            }
+            Due::Install { node, ring } => {
+                if runs {
+                    self.record(&Event::Installed(node, ring.epoch()));
+                    self.step(node, None, |node, _| node.install(ring));
+                }
+            }
+            Due::Wake(_) => {}
+        }
+    }
+
+    /// Lets a node act, and takes its effects.
+    fn step(
+        &mut self,
+        id: NodeId,
+        touched: Option<Key>,
+        act: impl FnOnce(&Node<SimPorts>, &mut Batch),
+    ) {
+        let at = self.at;
+        let host = self.host(id);
+        let Some((node, batch)) = &mut host.node else { return };
+        let entries_before = {
+            let mut shared = host.shared.borrow_mut();
+            shared.now = host.clock.wall(at);
+            shared.uptime = host.clock.uptime(at);
+            shared.journal.len()
+        };
+        let acted = catch_unwind(AssertUnwindSafe(|| {
+            act(node, batch);
+            if let Some(key) = &touched {
+                node.inspect_key(key, |shard| shard.check_invariants(Some(key)));
+            }
+        }));
+        if let Err(panic) = acted {
+            let what = format!("{id} panicked: {}", panic_text(&*panic));
+            self.broken.get_or_insert(Violation::new("invariant", what));
+            return;
+        }
+        self.check_moved(id, entries_before, touched.as_ref());
+        self.take_effects(id);
+    }
+
+    /// P2 and P14 on what a step changed.
+    fn check_moved(&mut self, id: NodeId, entries_before: usize, touched: Option<&Key>) {
+        let bound = true_time(self.at).plus(self.config.max_clock_drift);
+        let host = &mut self.hosts[id.0 as usize - 1];
+        let Some((node, _)) = &host.node else { return };
+        let shared = host.shared.borrow();
+        let changed = shared.journal.since(entries_before).iter().filter_map(|entry| match entry {
+            Entry::Record(key, _) => Some(key),
+            Entry::Opened(_) | Entry::ClockFloor(_) | Entry::Ring(_) => None,
+        });
+        for key in changed.chain(touched) {
+            let version = node.inspect_key(key, |shard| shard.version(key.as_str()));
+            let seen = host.seen.get(key).copied();
+            if version < seen {
+                let what = format!("{id} went back from {seen:?} to {version:?}");
+                self.broken.get_or_insert(Violation::new("P2", what).about(key));
+            }
+            let Some(version) = version else { continue };
+            if version.timestamp > bound && self.config.max_clock_drift.0 > 0 {
+                let what = format!("{id} stores {version}, true time and the bound are {bound}");
+                self.broken.get_or_insert(Violation::new("P14", what).about(key));
+            }
+            if seen != Some(version) {
+                host.seen.insert(key.clone(), version);
+            }
+        }
+    }
+
+    fn take_effects(&mut self, id: NodeId) {
+        let host = self.host(id);
+        let starts = host.starts;
+        let (outbox, timers, notes, begins_sync, has_waiting) = {
+            let mut shared = host.shared.borrow_mut();
+            let outbox = std::mem::take(&mut shared.outbox);
+            let timers = std::mem::take(&mut shared.timers);
+            let notes = std::mem::take(&mut shared.notes);
+            let begins = shared.journal.begin_sync();
+            let waits = begins && outbox.is_empty();
+            (outbox, timers, notes, begins, waits)
+        };
+        for note in notes {
+            let index = Note::EVERY.iter().position(|n| *n == note).expect("all notes are listed");
+            self.notes[index] += 1;
+            self.record(&Event::Noted(id, note));
+        }
+        for (machine, timer, after) in timers {
+            self.push(self.at + after.0, Due::Timer { node: id, starts, machine, timer });
+        }
+        if has_waiting {
+            self.tally.add(Topic::Event, "waited for the journal");
+        }
+        if begins_sync {
+            let (least, most) = self.sync_us;
+            let takes = self.disks.random_range(least..=most);
+            self.push(self.at + takes, Due::Synced { node: id, starts });
+        }
+        for (to, message) in outbox.messages {
+            self.send(id, to, message);
+        }
+        self.answers.extend(outbox.replies);
+    }
+
+    fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
+        self.sent += 1;
+        let id = self.sent;
+        let withheld = self.withheld == Some(to) && matches!(message.body, Body::Ring(_));
+        let fate = if withheld { Fate::Cut } else { self.network.fate(from.0, to.0) };
+        self.record(&Event::Sent(id, from, to, &message, fate));
+        let at = self.at;
+        match fate {
+            Fate::Arrives(after) => self.push(at + after, Due::Arrive { to, from, id, message }),
+            Fate::HeldBack(after) => {
+                self.fates.held_back += 1;
+                self.push(at + after, Due::Arrive { to, from, id, message });
+            }
+            Fate::Twice(first, second) => {
+                self.fates.doubled += 1;
+                let copy = message.clone();
+                self.push(at + first, Due::Arrive { to, from, id, message: copy });
+                self.push(at + second, Due::Arrive { to, from, id, message });
+            }
+            Fate::Lost => self.fates.lost += 1,
+            Fate::Cut if withheld => self.fates.withheld += 1,
+            Fate::Cut => self.fates.cut += 1,
+        }
+    }
+
+    /// Starts a node: anew, or from what its journal kept.
+    pub fn start(&mut self, id: NodeId) {
+        let (at, config, first_ring) = (self.at, self.config.clone(), self.first_ring.clone());
+        let host = self.host(id);
+        if host.node.is_some() || host.down > 0 {
+            return;
+        }
+        host.clock.boot(at);
+        host.starts += 1;
+        let entries: Vec<Entry> = {
+            let mut shared = host.shared.borrow_mut();
+            shared.now = host.clock.wall(at);
+            shared.uptime = host.clock.uptime(at);
+            shared.journal.since(0).to_vec()
+        };
+        let kept = newest(&entries);
+        host.seen = kept.iter().map(|(key, record)| (key.clone(), record.version)).collect();
+        let ports = SimPorts(host.shared.clone());
+        let restarted = !entries.is_empty();
+        let node = Node::start(id, &config, first_ring, Recovered::replay(entries), ports);
+        let batch = node.batch();
+        let held = records(&node);
+        host.node = Some((node, batch));
+        self.record(&Event::Started(id));
+        if restarted {
+            self.tally.add(Topic::Event, "restarted from journal");
+        }
+        if held != kept {
+            let what = format!("{id} holds {held:?} after a restart, its journal {kept:?}");
+            self.broken.get_or_insert(Violation::new("P2", what));
+        }
+        self.take_effects(id);
+    }
+
+    /// A node stops at once: what was not durable is lost.
+    pub fn crash(&mut self, id: NodeId) {
+        let host = self.host(id);
+        host.down += 1;
+        host.backlog.clear();
+        if host.node.take().is_some() {
+            let lost = {
+                let shared = &mut *host.shared.borrow_mut();
+                shared.timers.clear();
+                shared.notes.clear();
+                shared.outbox = Outbox::default();
+                shared.journal.crash()
+            };
+            self.log.record(self.at, &Event::Stopped(id, lost));
+            if lost > 0 {
+                self.tally.add(Topic::Event, "crash lost entries");
+            }
+        }
+    }
+
+    /// One fault less keeps a node down.
+    pub fn restart(&mut self, id: NodeId) {
+        let host = self.host(id);
+        host.down = host.down.saturating_sub(1);
+        self.start(id);
+    }
+
+    /// One fault more, or less, keeps a node from doing anything.
+    pub fn pause(&mut self, id: NodeId, on: bool) {
+        let host = self.host(id);
+        host.paused = if on { host.paused + 1 } else { host.paused.saturating_sub(1) };
+        if host.paused == 0 {
+            for due in std::mem::take(&mut host.backlog) {
+                self.act(due);
+            }
+        }
+    }
+
+    /// A node's wall clock jumps.
+    pub fn jump(&mut self, id: NodeId, by_us: i64) {
+        self.host(id).clock.jump(by_us);
+    }
+
+    /// Looks at a node that runs.
+    pub fn inspect<T>(&self, id: NodeId, look: impl FnOnce(&Node<SimPorts>) -> T) -> Option<T> {
+        self.hosts[id.0 as usize - 1].node.as_ref().map(|(node, _)| look(node))
+    }
+
+    /// The records that a node's disk has for certain.
+    pub fn durable_records(&self, id: NodeId) -> BTreeMap<Key, Record> {
+        let shared = self.hosts[id.0 as usize - 1].shared.borrow();
+        let durable = usize::try_from(shared.journal.durable()).expect("fits");
+        newest(&shared.journal.since(0)[..durable])
+    }
+
+    /// The records that a node holds.
+    pub fn records(&self, id: NodeId) -> BTreeMap<Key, Record> {
+        self.inspect(id, records).unwrap_or_default()
+    }
+
+    /// Checks all invariants of all nodes that run.
+    pub fn check_everything(&mut self) {
+        for id in self.nodes() {
+            let checked = catch_unwind(AssertUnwindSafe(|| {
+                self.inspect(id, |node| {
+                    (0..node.shards())
+                        .for_each(|s| node.inspect(s, |sh| sh.check_invariants(None)));
+                })
+            }));
+            if let Err(panic) = checked {
+                let what = format!("{id}: {}", panic_text(&*panic));
+                self.broken.get_or_insert(Violation::new("invariant", what));
+            }
+        }
+    }
+
+    /// Puts the frequent counts into the tally.
+    pub fn close(&mut self) {
+        let fates = self.fates;
+        for (name, count) in [
+            ("delivered", fates.delivered),
+            ("doubled", fates.doubled),
+            ("held back", fates.held_back),
+            ("lost", fates.lost),
+            ("cut", fates.cut),
+            ("to a node that is down", fates.nowhere),
+            ("rings withheld", fates.withheld),
+        ] {
+            self.tally.add_many(Topic::Message, name, count);
+        }
+        for (note, count) in Note::EVERY.iter().zip(self.notes) {
+            self.tally.add_many(Topic::Note, &format!("{note:?}"), count);
+        }
+    }
+}
+
+/// All records of a node.
+fn records(node: &Node<SimPorts>) -> BTreeMap<Key, Record> {
+    let shards = 0..node.shards();
+    shards.flat_map(|shard| node.inspect(shard, |shard| shard.records())).collect()
+}
+
+/// The newest record of each key, by versions alone: what a journal says without the store's help.
+fn newest(entries: &[Entry]) -> BTreeMap<Key, Record> {
+    let mut newest: BTreeMap<Key, Record> = BTreeMap::new();
+    for entry in entries {
+        if let Entry::Record(key, record) = entry {
+            let is_newer = newest.get(key).is_none_or(|held| held.version < record.version);
+            if is_newer {
+                newest.insert(key.clone(), record.clone());
+            }
+        }
+    }
+    newest
+}

@@ -1,0 +1,164 @@
+//! The event log of a run: hashed in sweeps, written as text for people and for comparisons.
+//!
+//! Both ways see the same events in the same order, so equal texts are equal hashes.
+
+use std::{
+    fmt,
+    fmt::Write as _,
+    hash::{Hash, Hasher},
+};
+
+use kv::{
+    env::{Note, Reply, Timer},
+    message::{Body, Message},
+    node::Machine,
+    types::{Epoch, NodeId},
+};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::{
+    scenario::{Action, FaultKind},
+    world::network::Fate,
+};
+
+/// Something that happened.
+#[derive(Hash)]
+pub enum Event<'a> {
+    /// A node sent a message.
+    Sent(u64, NodeId, NodeId, &'a Message, Fate),
+    /// A message arrived.
+    Arrived(u64, NodeId),
+    /// A message arrived at a node that does not run.
+    ArrivedNowhere(u64, NodeId),
+    /// A timer fired.
+    Fired(NodeId, Machine, Timer),
+    /// A journal was synced, so many entries are durable.
+    Synced(NodeId, u64),
+    /// A client asked.
+    Invoked(usize, u32, NodeId, &'a Action),
+    /// A client was answered.
+    Answered(usize, &'a Reply),
+    /// A client was not answered: the node does not run, crashed, or is silent.
+    Unanswered(usize, &'static str),
+    /// The core took a branch that is seldom taken.
+    Noted(NodeId, Note),
+    /// A fault began.
+    FaultBegan(&'a FaultKind),
+    /// A fault ended.
+    FaultEnded(&'a FaultKind),
+    /// A node stopped, and so many entries were lost.
+    Stopped(NodeId, usize),
+    /// A node started.
+    Started(NodeId),
+    /// A node was told of a ring.
+    Installed(NodeId, Epoch),
+    /// The run went on to another phase.
+    Phase(&'static str),
+}
+
+impl fmt::Display for Event<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Sent(id, from, to, message, fate) => {
+                write!(f, "{from} -> {to} #{id} {} {} {fate:?}", message.epoch, Said(&message.body))
+            }
+            Event::Arrived(id, to) => write!(f, "{to} <- #{id}"),
+            Event::ArrivedNowhere(id, to) => write!(f, "{to} is down, #{id} is lost"),
+            Event::Fired(node, machine, timer) => write!(f, "{node} {machine:?} {timer:?}"),
+            Event::Synced(node, upto) => write!(f, "{node} synced {upto}"),
+            Event::Invoked(op, client, node, action) => {
+                write!(f, "op{op} c{client} asks {node}: {action:?}")
+            }
+            Event::Answered(op, reply) => match reply {
+                Reply::Written(version) => write!(f, "op{op} written {version}"),
+                Reply::Found(Some(record)) => write!(f, "op{op} found {record}"),
+                Reply::Found(None) => write!(f, "op{op} found nothing"),
+                Reply::Failed(failure) => write!(f, "op{op} failed {failure:?}"),
+            },
+            Event::Unanswered(op, why) => write!(f, "op{op} unanswered: {why}"),
+            Event::Noted(node, note) => write!(f, "{node} {note:?}"),
+            Event::FaultBegan(kind) => write!(f, "fault begins: {kind:?}"),
+            Event::FaultEnded(kind) => write!(f, "fault ends: {kind:?}"),
+            Event::Stopped(node, lost) => write!(f, "{node} stops, {lost} entries lost"),
+            Event::Started(node) => write!(f, "{node} starts"),
+            Event::Installed(node, epoch) => write!(f, "{node} is told of ring {epoch}"),
+            Event::Phase(phase) => write!(f, "--- {phase}"),
+        }
+    }
+}
+
+/// What a message says, in a few words.
+struct Said<'a>(&'a Body);
+
+impl fmt::Display for Said<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.0.name();
+        match self.0 {
+            Body::Write { op, key, record } => {
+                write!(f, "{name} {}.{} {key} = {record}", op.shard, op.sequence)
+            }
+            Body::Read { op, key } => write!(f, "{name} {}.{} {key}", op.shard, op.sequence),
+            Body::Written { op } | Body::Fenced { op } => {
+                write!(f, "{name} {}.{}", op.shard, op.sequence)
+            }
+            Body::Found { op, record } => {
+                write!(f, "{name} {}.{} ", op.shard, op.sequence)?;
+                match record {
+                    Some(record) => write!(f, "{record}"),
+                    None => f.write_str("nothing"),
+                }
+            }
+            Body::Digests { shard, shards, digests } => {
+                write!(f, "{name} of shard {shard}/{shards}: {digests:x?}")
+            }
+            Body::Versions { slot, versions, .. } => write!(f, "{name} {slot} {versions:?}"),
+            Body::Delta { slot, records, want } => {
+                write!(f, "{name} {slot} {records:?} want {want:?}")
+            }
+            Body::Probe { sent, .. } => write!(f, "{name} {}", sent.0),
+            Body::ProbeReply { sent, now, .. } => write!(f, "{name} {} {now}", sent.0),
+            Body::RingRequest => f.write_str(name),
+            Body::Ring(ring) => write!(f, "{name} {}", ring.epoch()),
+        }
+    }
+}
+
+/// The log of a run.
+pub struct Log {
+    hash: Xxh3,
+    text: Option<String>,
+    events: u64,
+}
+
+impl Log {
+    /// An empty log that keeps its text, or only hashes.
+    pub fn new(keep_text: bool) -> Self {
+        Self { hash: Xxh3::new(), text: keep_text.then(String::new), events: 0 }
+    }
+
+    /// Something happened, so many microseconds into the run.
+    pub fn record(&mut self, at: u64, event: &Event<'_>) {
+        self.events += 1;
+        at.hash(&mut self.hash);
+        event.hash(&mut self.hash);
+        if let Some(text) = &mut self.text {
+            writeln!(text, "{:>10}.{:03} {event}", at / 1_000, at % 1_000)
+                .expect("a string takes all text");
+        }
+    }
+
+    /// The log's hash.
+    pub fn hash(&self) -> u64 {
+        self.hash.finish()
+    }
+
+    /// How many events there were.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// The log's text, if it was kept.
+    pub fn into_text(self) -> Option<String> {
+        self.text
+    }
+}

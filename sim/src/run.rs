@@ -1,0 +1,526 @@
+//! One run: load under faults, then healing, then convergence, then service; and the verdict.
+
+use std::{collections::VecDeque, time::Duration};
+
+use kv::{
+    env::{Reply, Request},
+    quorum::Level,
+    types::{Key, NodeId, RequestId, Value},
+};
+use madsim::runtime::Runtime;
+
+use crate::{
+    check::{self, Evidence, Violation},
+    cluster::{Cluster, Turn, Wake},
+    history::{Done, Outcome},
+    log::{Event, Log},
+    rings::Operator,
+    scenario::{Action, FaultKind, RingPlan, Scenario},
+    tally::{Tally, Topic},
+};
+
+/// How often the cluster is looked at while it converges, in microseconds.
+const LOOK_EVERY_US: u64 = 250_000;
+/// A client that hears nothing for this many request timeouts stops waiting.
+const PATIENCE: u64 = 3;
+/// The client that checks the service at the end.
+const AUDITOR: u32 = u32::MAX;
+
+/// What a run showed.
+pub struct Verdict {
+    /// The first promise that was broken, if any.
+    pub violation: Option<Violation>,
+    /// The log's hash.
+    pub hash: u64,
+    /// The log's text, if it was asked for.
+    pub text: Option<String>,
+    /// Events in the log.
+    pub events: u64,
+    /// What was counted.
+    pub tally: Tally,
+    /// What clients did.
+    pub history: Vec<Done>,
+    /// How long the run was, in microseconds of simulated time.
+    pub simulated_us: u64,
+}
+
+/// Runs a scenario. `keep_text`: keep the log's text.
+pub fn run(scenario: &Scenario, keep_text: bool) -> Verdict {
+    let runtime = Runtime::with_seed_and_config(scenario.seed, madsim::Config::default());
+    runtime.block_on(async { Run::new(scenario, keep_text).drive().await })
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Load,
+    Converge,
+    Serve,
+    Settle,
+    Over,
+}
+
+struct Run<'a> {
+    scenario: &'a Scenario,
+    cluster: Cluster,
+    operator: Operator,
+    /// What each client has still to do, as places in the scenario's list.
+    clients: Vec<VecDeque<usize>>,
+    /// What the auditor has still to do.
+    audit: VecDeque<(NodeId, Action)>,
+    history: Vec<Done>,
+    /// Operations that wait for an answer, as places in the history.
+    waiting: Vec<usize>,
+    active_faults: Vec<bool>,
+    /// Flapping partitions that are off at the moment.
+    flapped_off: Vec<bool>,
+    moment: u64,
+    phase: Phase,
+    violation: Option<Violation>,
+}
+
+impl<'a> Run<'a> {
+    fn new(scenario: &'a Scenario, keep_text: bool) -> Self {
+        let operator = Operator::new(scenario);
+        let cluster = Cluster::new(scenario, operator.current().clone(), Log::new(keep_text));
+        let count = scenario.operations.iter().map(|op| op.client as usize + 1).max().unwrap_or(0);
+        let mut clients = vec![VecDeque::new(); count];
+        for (place, operation) in scenario.operations.iter().enumerate() {
+            clients[operation.client as usize].push_back(place);
+        }
+        Self {
+            scenario,
+            cluster,
+            operator,
+            clients,
+            audit: VecDeque::new(),
+            history: Vec::new(),
+            waiting: Vec::new(),
+            active_faults: vec![false; scenario.faults.len()],
+            flapped_off: vec![false; scenario.faults.len()],
+            moment: 0,
+            phase: Phase::Load,
+            violation: None,
+        }
+    }
+
+    async fn drive(mut self) -> Verdict {
+        let start = madsim::time::Instant::now();
+        self.begin();
+        while self.phase != Phase::Over
+            && let Some(at) = self.cluster.next_at()
+        {
+            // The simulated nodes live by the runtime's clock.
+            madsim::time::sleep_until(start + Duration::from_micros(at)).await;
+            while self.phase != Phase::Over && self.cluster.next_at() == Some(at) {
+                match self.cluster.turn() {
+                    Some(Turn::Wake(wake)) => self.woken(wake),
+                    Some(Turn::Moved) | None => {}
+                }
+                self.take_answers();
+                if let Some(violation) = self.cluster.broken.take() {
+                    self.fail(violation);
+                }
+            }
+        }
+        self.close()
+    }
+
+    fn begin(&mut self) {
+        self.enter(Phase::Load, "load");
+        for node in self.cluster.nodes() {
+            self.cluster.start(node);
+        }
+        if let RingPlan::Replace { stale, .. } = self.scenario.rings {
+            self.cluster.withheld = stale.map(NodeId);
+        }
+        for client in 0..self.clients.len() {
+            self.schedule(client);
+        }
+        for (place, fault) in self.scenario.faults.iter().enumerate() {
+            self.cluster.wake(fault.at_ms * 1_000, Wake::FaultBegins(place));
+        }
+        if let Some(at) = self.operator.first_look() {
+            self.cluster.wake(at, Wake::Operator);
+        }
+        self.cluster.wake(self.scenario.load().0, Wake::Phase);
+    }
+
+    fn woken(&mut self, wake: Wake) {
+        match wake {
+            Wake::Client(client) => self.go_on(client),
+            Wake::GiveUp(place) => self.give_up(place),
+            Wake::FaultBegins(place) => self.fault_begins(place),
+            Wake::FaultEnds(place) => self.fault_ends(place),
+            Wake::Flap(place, on) => self.flap(place, on),
+            Wake::Operator => self.operator.look(&mut self.cluster),
+            Wake::Phase => match self.phase {
+                Phase::Load => self.heal(),
+                Phase::Converge | Phase::Settle => self.look_for_convergence(),
+                Phase::Serve => self.go_on_serving(),
+                Phase::Over => {}
+            },
+        }
+    }
+
+    fn enter(&mut self, phase: Phase, name: &'static str) {
+        self.phase = phase;
+        self.cluster.log.record(self.cluster.at(), &Event::Phase(name));
+    }
+
+    fn fail(&mut self, violation: Violation) {
+        if self.violation.is_none() {
+            self.violation = Some(violation);
+        }
+        self.phase = Phase::Over;
+    }
+
+    // Clients.
+
+    fn schedule(&mut self, client: usize) {
+        let next = self.clients[client].front().map(|place| &self.scenario.operations[*place]);
+        if let Some(operation) = next {
+            self.cluster.wake(self.cluster.at() + operation.after_us, Wake::Client(client));
+        }
+    }
+
+    fn go_on(&mut self, client: usize) {
+        if self.phase != Phase::Load {
+            return;
+        }
+        if let Some(place) = self.clients[client].pop_front() {
+            let operation = &self.scenario.operations[place];
+            self.invoke(operation.client, NodeId(operation.node), operation.action.clone(), place);
+        }
+    }
+
+    fn invoke(&mut self, client: u32, node: NodeId, action: Action, number: usize) {
+        let place = self.history.len();
+        let at = self.cluster.at();
+        self.cluster.log.record(at, &Event::Invoked(place, client, node, &action));
+        self.moment += 1;
+        let request = request(&action);
+        self.history.push(Done {
+            number,
+            client,
+            node,
+            action,
+            invoked: self.moment,
+            invoked_us: at,
+            returned: None,
+            returned_us: None,
+            outcome: Outcome::Unknown("not answered yet"),
+        });
+        self.waiting.push(place);
+        let patience = PATIENCE * self.scenario.cluster.config.request_timeout.0;
+        if self.cluster.ask(node, RequestId(place as u64), request) {
+            self.cluster.wake(at + patience, Wake::GiveUp(place));
+        } else {
+            self.end(place, Outcome::Failed("node down"));
+        }
+    }
+
+    fn take_answers(&mut self) {
+        for (request, reply) in std::mem::take(&mut self.cluster.answers) {
+            let place = usize::try_from(request.0).expect("a place in the history");
+            if !self.waiting.contains(&place) {
+                continue;
+            }
+            self.cluster.log.record(self.cluster.at(), &Event::Answered(place, &reply));
+            let outcome = match reply {
+                Reply::Written(version) => Outcome::Written(version),
+                Reply::Found(record) => Outcome::Found(record),
+                Reply::Failed(failure) => Outcome::of_failure(failure),
+            };
+            self.end(place, outcome);
+        }
+    }
+
+    fn give_up(&mut self, place: usize) {
+        if self.waiting.contains(&place) {
+            self.end(place, Outcome::Unknown("no answer"));
+        }
+    }
+
+    /// An operation is over for its client.
+    fn end(&mut self, place: usize, outcome: Outcome) {
+        let at = self.cluster.at();
+        if let Outcome::Failed(why) | Outcome::Unknown(why) = &outcome {
+            self.cluster.log.record(at, &Event::Unanswered(place, why));
+        }
+        self.waiting.retain(|waiting| *waiting != place);
+        self.moment += 1;
+        let done = &mut self.history[place];
+        done.returned = Some(self.moment);
+        done.returned_us = Some(at);
+        done.outcome = outcome;
+        count(&mut self.cluster.tally, done);
+        let client = done.client;
+        if client == AUDITOR {
+            self.audited(place);
+        } else {
+            self.schedule(client as usize);
+        }
+    }
+
+    // Faults.
+
+    fn fault_begins(&mut self, place: usize) {
+        let fault = &self.scenario.faults[place];
+        if self.phase != Phase::Load {
+            return;
+        }
+        self.active_faults[place] = true;
+        self.cluster.tally.add(Topic::Fault, fault.kind.name());
+        self.cluster.log.record(self.cluster.at(), &Event::FaultBegan(&fault.kind));
+        self.apply(&fault.kind, true);
+        if let FaultKind::Flapping(_, period_ms) = fault.kind {
+            self.cluster.wake(self.cluster.at() + period_ms * 1_000, Wake::Flap(place, false));
+        }
+        let end = self.cluster.at() + fault.for_ms * 1_000;
+        self.cluster.wake(end, Wake::FaultEnds(place));
+    }
+
+    fn fault_ends(&mut self, place: usize) {
+        let kind = &self.scenario.faults[place].kind;
+        if std::mem::replace(&mut self.active_faults[place], false) {
+            self.cluster.log.record(self.cluster.at(), &Event::FaultEnded(kind));
+            if !self.flapped_off[place] {
+                self.apply(kind, false);
+            }
+        }
+    }
+
+    fn flap(&mut self, place: usize, on: bool) {
+        if !self.active_faults[place] {
+            return;
+        }
+        if let FaultKind::Flapping(side, period_ms) = &self.scenario.faults[place].kind {
+            self.cut(side, &self.others(side), on);
+            self.flapped_off[place] = !on;
+            self.cluster.wake(self.cluster.at() + period_ms * 1_000, Wake::Flap(place, !on));
+        }
+    }
+
+    fn apply(&mut self, kind: &FaultKind, on: bool) {
+        let sign = if on { 1 } else { -1 };
+        match kind {
+            FaultKind::Crash(nodes) => {
+                for node in nodes.iter().copied().map(NodeId) {
+                    match on {
+                        true => self.crash(node),
+                        false => self.cluster.restart(node),
+                    }
+                }
+            }
+            FaultKind::Pause(node) => self.cluster.pause(NodeId(*node), on),
+            FaultKind::Slow(node, by_us) => {
+                let by_us = i64::try_from(*by_us).unwrap_or(i64::MAX);
+                self.cluster.network.slow_down(*node, sign * by_us);
+            }
+            FaultKind::Partition(side) | FaultKind::Flapping(side, _) => {
+                self.cut(side, &self.others(side), on);
+            }
+            FaultKind::OneWay(from, to) => {
+                for (from, to) in pairs(from, to) {
+                    self.cluster.network.cut(from, to, on);
+                }
+            }
+            FaultKind::Storm { loss, duplicate, reorder } => {
+                let by = |per_mille: u32| sign * i64::from(per_mille);
+                self.cluster.network.storm(by(*loss), by(*duplicate), by(*reorder));
+            }
+            FaultKind::ClockJump(node, by_us) => self.cluster.jump(NodeId(*node), sign * by_us),
+        }
+    }
+
+    fn others(&self, side: &[u32]) -> Vec<u32> {
+        (1..=self.scenario.cluster.nodes).filter(|node| !side.contains(node)).collect()
+    }
+
+    fn cut(&mut self, side: &[u32], others: &[u32], on: bool) {
+        for (one, other) in pairs(side, others) {
+            self.cluster.network.cut(one, other, on);
+            self.cluster.network.cut(other, one, on);
+        }
+    }
+
+    fn crash(&mut self, node: NodeId) {
+        self.cluster.crash(node);
+        let asked = |place: &usize| self.history[*place].node == node;
+        for place in self.waiting.iter().copied().filter(asked).collect::<Vec<_>>() {
+            self.end(place, Outcome::Unknown("node crashed"));
+        }
+    }
+
+    // Phases.
+
+    fn heal(&mut self) {
+        self.enter(Phase::Converge, "heal");
+        for place in 0..self.active_faults.len() {
+            self.fault_ends(place);
+        }
+        self.cluster.network.heal();
+        self.cluster.withheld = None;
+        self.cluster.wake(self.cluster.at() + LOOK_EVERY_US, Wake::Phase);
+    }
+
+    /// When the phase after healing must be over; the audit and what it wrote get as long again.
+    fn deadline(&self) -> u64 {
+        let turns = if self.phase == Phase::Converge { 1 } else { 2 };
+        (self.scenario.heal_at_ms + turns * self.scenario.converge_within_ms) * 1_000
+    }
+
+    fn look_for_convergence(&mut self) {
+        let missing = self.what_is_missing();
+        match missing {
+            None => {
+                self.cluster.check_everything();
+                match self.phase {
+                    Phase::Settle => self.enter(Phase::Over, "over"),
+                    Phase::Load | Phase::Converge | Phase::Serve | Phase::Over => {
+                        self.begin_serving();
+                    }
+                }
+            }
+            Some(_) if self.cluster.at() < self.deadline() => {
+                self.cluster.wake(self.cluster.at() + LOOK_EVERY_US, Wake::Phase);
+            }
+            Some(what) => {
+                let within = self.scenario.converge_within_ms;
+                let what = format!("{within} ms after all faults were healed, {what}");
+                self.fail(Violation::new("P1", what));
+            }
+        }
+    }
+
+    /// Why the cluster has not converged, if it has not.
+    fn what_is_missing(&self) -> Option<String> {
+        if !self.waiting.is_empty() {
+            return Some(format!("{} operations were not answered", self.waiting.len()));
+        }
+        let ring = self.operator.current();
+        if !self.operator.is_done() {
+            return Some(format!("the ring is still {}", ring.epoch()));
+        }
+        for node in self.cluster.nodes() {
+            let epoch = self.cluster.inspect(node, |node| node.oldest_epoch())?;
+            if epoch != ring.epoch() {
+                return Some(format!("{node} is still at {epoch}"));
+            }
+        }
+        check::p1::difference(&self.cluster, ring)
+    }
+
+    /// The auditor writes through each node, and reads each key through each node at each level.
+    fn begin_serving(&mut self) {
+        self.enter(Phase::Serve, "serve");
+        for node in self.cluster.nodes() {
+            let value = format!("served by {node}");
+            self.audit.push_back((node, Action::Put("audit".into(), value, Level::Quorum)));
+        }
+        for key in check::keys(&self.history) {
+            for node in self.cluster.nodes() {
+                let level = Level::EVERY[node.0 as usize % Level::EVERY.len()];
+                self.audit.push_back((node, Action::Get(key.clone(), level)));
+            }
+        }
+        self.go_on_serving();
+    }
+
+    fn go_on_serving(&mut self) {
+        match self.audit.front().cloned() {
+            Some((node, action)) => {
+                let number = self.scenario.operations.len() + self.history.len();
+                self.invoke(AUDITOR, node, action, number);
+            }
+            // What the auditor wrote is to be on all owners too.
+            None => {
+                self.enter(Phase::Settle, "settle");
+                self.cluster.wake(self.cluster.at(), Wake::Phase);
+            }
+        }
+    }
+
+    /// The auditor goes on, or tries again until the time is over.
+    fn audited(&mut self, place: usize) {
+        let done = &self.history[place];
+        match &done.outcome {
+            Outcome::Written(_) | Outcome::Found(_) => {
+                self.audit.pop_front();
+                self.cluster.wake(self.cluster.at() + 1, Wake::Phase);
+            }
+            Outcome::Failed(why) | Outcome::Unknown(why) => {
+                if self.cluster.at() >= self.deadline() {
+                    let node = done.node;
+                    let what =
+                        format!("after healing {node} does not serve {:?}: {why}", done.action);
+                    self.fail(Violation::new("liveness", what));
+                    return;
+                }
+                // A value may be written once only.
+                if let Some((_, Action::Put(_, value, _))) = self.audit.front_mut() {
+                    value.push('!');
+                }
+                self.cluster.wake(self.cluster.at() + LOOK_EVERY_US, Wake::Phase);
+            }
+        }
+    }
+
+    fn close(mut self) -> Verdict {
+        self.cluster.close();
+        if self.violation.is_none() {
+            let evidence = Evidence {
+                history: &self.history,
+                rings: self.scenario.rings,
+                cluster: &self.cluster,
+                ring: self.operator.current(),
+            };
+            let judged = check::judge(&evidence);
+            self.cluster.tally.merge(&judged.tally);
+            self.violation = judged.violation;
+        }
+        let simulated_us = self.cluster.at();
+        let Cluster { log, tally, .. } = self.cluster;
+        Verdict {
+            violation: self.violation,
+            hash: log.hash(),
+            events: log.events(),
+            text: log.into_text(),
+            tally,
+            history: self.history,
+            simulated_us,
+        }
+    }
+}
+
+fn pairs<'a>(from: &'a [u32], to: &'a [u32]) -> impl Iterator<Item = (u32, u32)> + 'a {
+    from.iter().flat_map(|one| to.iter().map(|other| (*one, *other))).filter(|(a, b)| a != b)
+}
+
+fn request(action: &Action) -> Request {
+    let key = Key::trusted(action.key());
+    let level = action.level();
+    match action {
+        Action::Put(_, value, _) => Request::Put { key, value: Some(Value::trusted(value)), level },
+        Action::Delete(..) => Request::Put { key, value: None, level },
+        Action::Get(..) => Request::Get { key, level },
+    }
+}
+
+fn count(tally: &mut Tally, done: &Done) {
+    let kind = match &done.action {
+        Action::Put(..) => "put",
+        Action::Delete(..) => "delete",
+        Action::Get(..) => "get",
+    };
+    let level = done.action.level();
+    match &done.outcome {
+        Outcome::Written(_) | Outcome::Found(_) => {
+            tally.add(Topic::Operation, &format!("{kind} {level} ok"));
+        }
+        Outcome::Unknown("timeout") => {
+            tally.add(Topic::Operation, &format!("{kind} {level} timeout"));
+        }
+        Outcome::Failed(why) | Outcome::Unknown(why) => tally.add(Topic::Operation, why),
+    }
+}

@@ -1,0 +1,361 @@
+//! Everything that decides a run, as a value and as a text that people read and edit (RON).
+
+use kv::{config::NodeConfig, quorum::Level, types::Micros};
+use serde::{Deserialize, Serialize};
+
+/// Everything that decides a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// Decides what the lists below leave open: which message is lost, how long each takes.
+    pub seed: u64,
+    /// The cluster.
+    pub cluster: Cluster,
+    /// The network without faults.
+    pub network: Network,
+    /// How the ring changes.
+    pub rings: RingPlan,
+    /// What clients do. Those of one client run one after the other, in this order.
+    pub operations: Vec<Operation>,
+    /// What goes wrong.
+    pub faults: Vec<Fault>,
+    /// When faults end, in milliseconds. What the clients did not begin by then is left out.
+    pub heal_at_ms: u64,
+    /// How long after that the cluster may take to converge, in milliseconds.
+    pub converge_within_ms: u64,
+}
+
+/// The cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    /// How many nodes run: n1, n2, …
+    pub nodes: u32,
+    /// R.
+    pub replication: usize,
+    /// The nodes' settings.
+    pub config: NodeConfig,
+    /// How long a sync of a journal takes, from and to, in microseconds.
+    pub sync_us: (u64, u64),
+    /// Each node's clock; nodes beyond the list have a true one.
+    pub clocks: Vec<ClockSpec>,
+}
+
+/// A node's wall clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClockSpec {
+    /// How far ahead of true time it starts, in microseconds.
+    pub offset_us: i64,
+    /// How much faster than true time it runs, in millionths.
+    pub drift_ppm: i64,
+}
+
+/// The network without faults.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// What holds of links that are not listed.
+    pub usual: Link,
+    /// Links that are different: sender, receiver.
+    pub links: Vec<(u32, u32, Link)>,
+}
+
+/// One direction between two nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    /// How long a message takes, from and to, in microseconds.
+    pub latency_us: (u64, u64),
+    /// Messages lost, in thousandths.
+    pub loss: u32,
+    /// Messages delivered twice, in thousandths.
+    pub duplicate: u32,
+    /// Messages held back so long that later ones overtake them, in thousandths.
+    pub reorder: u32,
+}
+
+/// How the ring changes. Rings appear by decree here: the operator of the simulation sees all nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RingPlan {
+    /// All nodes are members, for ever.
+    Static,
+    /// From the start the first node leaves and the last one joins, and it stays so.
+    Joint,
+    /// From the start, empty, the first node leaves and the last one joins; then it is done.
+    Retire {
+        /// When the final ring appears, in milliseconds.
+        final_at_ms: u64,
+    },
+    /// The last node is no member at first. Then it joins and the first leaves; and when the joiner has
+    /// all that it gains, it is done.
+    Replace {
+        /// When the joint ring appears, in milliseconds.
+        joint_at_ms: u64,
+        /// A node that hears of no ring until the faults are healed.
+        stale: Option<u32>,
+    },
+}
+
+/// What a client does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Operation {
+    /// Which client.
+    pub client: u32,
+    /// How long it waits after its last operation, in microseconds.
+    pub after_us: u64,
+    /// The node that it asks.
+    pub node: u32,
+    /// What it asks.
+    pub action: Action,
+}
+
+/// What a client asks.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Action {
+    /// Store a value. Values are unique per key, so that a read names its write.
+    Put(String, String, Level),
+    /// Delete.
+    Delete(String, Level),
+    /// Read.
+    Get(String, Level),
+}
+
+impl Action {
+    /// The key.
+    pub fn key(&self) -> &str {
+        match self {
+            Action::Put(key, _, _) | Action::Delete(key, _) | Action::Get(key, _) => key,
+        }
+    }
+
+    /// The level.
+    pub fn level(&self) -> Level {
+        match self {
+            Action::Put(_, _, level) | Action::Delete(_, level) | Action::Get(_, level) => *level,
+        }
+    }
+
+    /// Whether it writes.
+    pub fn is_write(&self) -> bool {
+        match self {
+            Action::Put(..) | Action::Delete(..) => true,
+            Action::Get(..) => false,
+        }
+    }
+}
+
+/// Something that goes wrong for a while.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// When it begins, in milliseconds.
+    pub at_ms: u64,
+    /// How long it lasts, in milliseconds. All end when the run heals.
+    pub for_ms: u64,
+    /// What it is.
+    pub kind: FaultKind,
+}
+
+/// What goes wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum FaultKind {
+    /// These nodes stop at once and start again at the end: what was not durable is lost.
+    Crash(Vec<u32>),
+    /// This node does nothing, and then all that it missed at once.
+    Pause(u32),
+    /// What this node sends and receives takes so many microseconds longer.
+    Slow(u32, u64),
+    /// No message between these nodes and the others.
+    Partition(Vec<u32>),
+    /// No message from the first to the second.
+    OneWay(Vec<u32>, Vec<u32>),
+    /// As a partition, on and off every so many milliseconds.
+    Flapping(Vec<u32>, u64),
+    /// Every link loses, doubles and reorders so many more, in thousandths.
+    Storm {
+        /// Lost.
+        loss: u32,
+        /// Doubled.
+        duplicate: u32,
+        /// Reordered.
+        reorder: u32,
+    },
+    /// This node's wall clock jumps by so many microseconds, and back at the end.
+    ClockJump(u32, i64),
+}
+
+impl FaultKind {
+    /// A short name for logs and tables.
+    pub fn name(&self) -> &'static str {
+        match self {
+            FaultKind::Crash(_) => "crash",
+            FaultKind::Pause(_) => "pause",
+            FaultKind::Slow(..) => "slow node",
+            FaultKind::Partition(_) => "partition",
+            FaultKind::OneWay(..) => "one-way partition",
+            FaultKind::Flapping(..) => "flapping partition",
+            FaultKind::Storm { .. } => "storm",
+            FaultKind::ClockJump(..) => "clock jump",
+        }
+    }
+
+    /// The names of all kinds.
+    pub const NAMES: [&'static str; 8] = [
+        "crash",
+        "pause",
+        "slow node",
+        "partition",
+        "one-way partition",
+        "flapping partition",
+        "storm",
+        "clock jump",
+    ];
+
+    fn nodes(&self) -> Vec<u32> {
+        match self {
+            FaultKind::Crash(nodes)
+            | FaultKind::Partition(nodes)
+            | FaultKind::Flapping(nodes, _) => nodes.clone(),
+            FaultKind::OneWay(from, to) => from.iter().chain(to).copied().collect(),
+            FaultKind::Pause(node) | FaultKind::Slow(node, _) | FaultKind::ClockJump(node, _) => {
+                vec![*node]
+            }
+            FaultKind::Storm { .. } => Vec::new(),
+        }
+    }
+}
+
+/// Why a text is no scenario.
+#[derive(Debug)]
+pub enum ScenarioError {
+    /// It cannot be read: where, and why.
+    Text {
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+        /// Why.
+        why: String,
+    },
+    /// It makes no sense.
+    Sense(String),
+}
+
+impl std::fmt::Display for ScenarioError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ScenarioError::Text { line, column, why } => {
+                write!(f, "line {line}, column {column}: {why}")
+            }
+            ScenarioError::Sense(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for ScenarioError {}
+
+/// The longest time of a scenario, in milliseconds: one hour.
+const MAX_MS: u64 = 3_600_000;
+
+impl Scenario {
+    /// Reads a scenario.
+    pub fn parse(text: &str) -> Result<Self, ScenarioError> {
+        let scenario: Scenario = ron::from_str(text).map_err(|error| ScenarioError::Text {
+            line: error.span.start.line,
+            column: error.span.start.col,
+            why: error.code.to_string(),
+        })?;
+        scenario.check().map_err(ScenarioError::Sense)?;
+        Ok(scenario)
+    }
+
+    /// Writes a scenario so that [`Scenario::parse`] reads it.
+    pub fn text(&self) -> String {
+        let config = ron::ser::PrettyConfig::new().depth_limit(3);
+        ron::ser::to_string_pretty(self, config).expect("a scenario is plain data")
+    }
+
+    /// How many milliseconds the load lasts.
+    pub fn load(&self) -> Micros {
+        Micros::from_millis(self.heal_at_ms)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let Cluster { nodes, replication, config, sync_us, clocks } = &self.cluster;
+        if !(1..=100).contains(nodes) {
+            return Err(format!("cluster.nodes is {nodes}, and must be from 1 to 100"));
+        }
+        let members = match self.rings {
+            RingPlan::Static => *nodes,
+            RingPlan::Joint | RingPlan::Retire { .. } | RingPlan::Replace { .. } => nodes - 1,
+        } as usize;
+        if *replication == 0 || *replication > members {
+            return Err(format!(
+                "cluster.replication is {replication}, and must be from 1 to {members}"
+            ));
+        }
+        if config.shards == 0 || config.request_timeout.0 == 0 || config.hedge_after.0 == 0 {
+            return Err(
+                "cluster.config: shards, request_timeout and hedge_after must not be 0".into()
+            );
+        }
+        if config.sync_every.0 < 1_000
+            || config.probe_every.0 < 1_000
+            || config.fetch_every.0 < 1_000
+        {
+            return Err(
+                "cluster.config: sync_every, probe_every and fetch_every must be at least \
+                        1000 microseconds"
+                    .into(),
+            );
+        }
+        if clocks.len() > *nodes as usize {
+            return Err(format!("cluster.clocks has {} clocks for {nodes} nodes", clocks.len()));
+        }
+        let links = self.network.links.iter().map(|(_, _, link)| link);
+        for (from, to) in links.chain([&self.network.usual]).map(|l| l.latency_us).chain([*sync_us])
+        {
+            if from > to || to > MAX_MS * 1_000 {
+                return Err(format!("({from}, {to}) is no range of microseconds"));
+            }
+        }
+        if self.heal_at_ms > MAX_MS || self.converge_within_ms > MAX_MS {
+            return Err(format!("no phase may be longer than {MAX_MS} ms"));
+        }
+        self.check_nodes()
+    }
+
+    fn check_nodes(&self) -> Result<(), String> {
+        let known = |node: u32, what: &str| {
+            let nodes = self.cluster.nodes;
+            match (1..=nodes).contains(&node) {
+                true => Ok(()),
+                false => Err(format!("{what} names node {node}; there are nodes 1 to {nodes}")),
+            }
+        };
+        for operation in &self.operations {
+            known(operation.node, "an operation")?;
+        }
+        for fault in &self.faults {
+            for node in fault.kind.nodes() {
+                known(node, "a fault")?;
+            }
+            if fault.at_ms > MAX_MS || fault.for_ms > MAX_MS {
+                return Err(format!("a fault begins after, or lasts longer than, {MAX_MS} ms"));
+            }
+            if let FaultKind::Flapping(_, 0) = fault.kind {
+                return Err("a flapping partition needs a period of at least 1 ms".into());
+            }
+        }
+        for (from, to, _) in &self.network.links {
+            known(*from, "a link")?;
+            known(*to, "a link")?;
+        }
+        if let RingPlan::Replace { stale: Some(node), .. } = self.rings {
+            known(node, "rings")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,139 @@
+//! The story of a run that fell: what clients did with the key, what went wrong meanwhile, and what
+//! each owner held.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::{
+    check::Violation,
+    history::{Done, Outcome},
+    run::Verdict,
+    scenario::{Action, Scenario},
+};
+
+/// Operations that a story tells of at most.
+const MOST: usize = 60;
+
+/// Tells the story of a run.
+pub fn story(scenario: &Scenario, verdict: &Verdict) -> String {
+    let mut text = String::new();
+    let cluster = &scenario.cluster;
+    let _ = writeln!(
+        text,
+        "seed {}: {} nodes, R = {}, {} operations, {} faults, ring {:?}",
+        scenario.seed,
+        cluster.nodes,
+        cluster.replication,
+        scenario.operations.len(),
+        scenario.faults.len(),
+        scenario.rings,
+    );
+    let _ = writeln!(text, "log hash {:016x}, {} events", verdict.hash, verdict.events);
+    for fault in &scenario.faults {
+        let (from, upto) = (fault.at_ms, fault.at_ms + fault.for_ms);
+        let _ = writeln!(text, "  {from:>7} ms  to {upto:>6} ms  {:?}", fault.kind);
+    }
+    match &verdict.violation {
+        None => {
+            for done in &verdict.history {
+                tell(&mut text, done, None);
+            }
+            let _ = writeln!(text, "all properties held");
+        }
+        Some(violation) => {
+            tell_violation(&mut text, verdict, violation);
+            if let Some(log) = &verdict.text {
+                tell_versions(&mut text, log, violation);
+            }
+            let _ = writeln!(text, "{violation}");
+        }
+    }
+    text
+}
+
+/// The same for programs.
+pub fn json(scenario: &Scenario, verdict: &Verdict) -> Value {
+    let violation = verdict.violation.as_ref().map(|violation| {
+        json!({
+            "property": violation.property,
+            "what": violation.what,
+            "key": violation.key,
+            "operations": violation.operations,
+        })
+    });
+    let history: Vec<Value> = verdict
+        .history
+        .iter()
+        .map(|done| {
+            json!({
+                "client": done.client,
+                "node": done.node.0,
+                "asked": format!("{:?}", done.action),
+                "invoked_us": done.invoked_us,
+                "returned_us": done.returned_us,
+                "outcome": format!("{:?}", done.outcome),
+            })
+        })
+        .collect();
+    json!({
+        "seed": scenario.seed,
+        "violation": violation,
+        "log_hash": format!("{:016x}", verdict.hash),
+        "events": verdict.events,
+        "history": history,
+    })
+}
+
+/// What clients did with the key, and which operations show it.
+fn tell_violation(text: &mut String, verdict: &Verdict, violation: &Violation) {
+    let Some(key) = &violation.key else { return };
+    let _ = writeln!(text, "what clients did with {key:?}:");
+    let of_key: Vec<(usize, &Done)> =
+        (verdict.history.iter().enumerate()).filter(|(_, done)| done.action.key() == key).collect();
+    // The end of the story is where it goes wrong: near the operations that show it.
+    let last = violation.operations.iter().max().copied().unwrap_or(usize::MAX);
+    let upto = of_key.iter().position(|(place, _)| *place > last).unwrap_or(of_key.len());
+    let from = upto.saturating_sub(MOST);
+    if from > 0 {
+        let _ = writeln!(text, "  ({from} earlier operations are left out)");
+    }
+    for (place, done) in &of_key[from..upto] {
+        let mark = violation.operations.contains(place).then_some(*place);
+        tell(text, done, mark.or(Some(usize::MAX)));
+    }
+}
+
+fn tell(text: &mut String, done: &Done, mark: Option<usize>) {
+    let from = done.invoked_us as f64 / 1_000.0;
+    let upto =
+        done.returned_us.map_or("        …".into(), |us| format!("{:>9.3}", us as f64 / 1_000.0));
+    let asked = match &done.action {
+        Action::Put(key, value, level) => format!("put {key:?} {value:?} at {level}"),
+        Action::Delete(key, level) => format!("delete {key:?} at {level}"),
+        Action::Get(key, level) => format!("get {key:?} at {level}"),
+    };
+    let answer = match &done.outcome {
+        Outcome::Written(version) => format!("ok {version}"),
+        Outcome::Found(Some(record)) => format!("found {record}"),
+        Outcome::Found(None) => "found nothing".into(),
+        Outcome::Failed(why) => format!("failed: {why}"),
+        Outcome::Unknown(why) => format!("unknown: {why}"),
+    };
+    let mark = if mark.is_some_and(|place| place != usize::MAX) { ">" } else { " " };
+    let (client, node) = (done.client, done.node);
+    let client = if client == u32::MAX { "auditor".into() } else { format!("c{client}") };
+    let _ =
+        writeln!(text, "{mark} {from:>9.3} {upto} ms  {client:<7} {node}  {asked:<34} {answer}");
+}
+
+/// The last messages about the key: what went to which owner, and what became of it.
+fn tell_versions(text: &mut String, log: &str, violation: &Violation) {
+    let Some(key) = &violation.key else { return };
+    let mention = format!("{key:?}");
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains(&mention)).collect();
+    let _ = writeln!(text, "the key's last messages (milliseconds, sender -> receiver):");
+    for line in &lines[lines.len().saturating_sub(MOST / 2)..] {
+        let _ = writeln!(text, "  {line}");
+    }
+}

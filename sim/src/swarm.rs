@@ -1,0 +1,311 @@
+//! From a seed to a scenario. Each seed switches its own subset of operations, levels, faults and
+//! sizes, so that rare combinations come up as often as common ones.
+//!
+//! Source: Groce et al., "Swarm Testing" (2012).
+
+use kv::{config::NodeConfig, quorum::Level, types::Micros};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::scenario::{
+    Action, ClockSpec, Cluster, Fault, FaultKind, Link, Network, Operation, RingPlan, Scenario,
+};
+
+/// What the swarm is told to keep fixed.
+#[derive(Clone, Debug, Default)]
+pub struct Fixed {
+    /// Nodes.
+    pub nodes: Option<u32>,
+    /// R.
+    pub replication: Option<usize>,
+    /// Operations.
+    pub operations: Option<usize>,
+}
+
+impl Fixed {
+    /// Whether the swarm is free to choose everything.
+    pub fn is_nothing(&self) -> bool {
+        self.nodes.is_none() && self.replication.is_none() && self.operations.is_none()
+    }
+}
+
+/// An independent stream of random numbers for one purpose: what one purpose draws leaves the others
+/// alone.
+pub fn stream(seed: u64, purpose: &str) -> ChaCha8Rng {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    random.set_stream(xxh3_64(purpose.as_bytes()));
+    random
+}
+
+/// Makes the scenario of a seed.
+pub fn scenario(seed: u64, fixed: &Fixed) -> Scenario {
+    let mut sizes = stream(seed, "sizes");
+    let rings = ring_plan(&mut sizes, fixed);
+    let cluster = cluster(seed, rings, fixed, &mut sizes);
+    let load_ms = sizes.random_range(4_000..12_000);
+    let network = network(cluster.nodes, &mut stream(seed, "links"));
+    let operations = operations(&cluster, load_ms, fixed, &mut stream(seed, "workload"));
+    let members = cluster.nodes - u32::from(rings != RingPlan::Static);
+    let faults = faults(&cluster, members, load_ms, &mut stream(seed, "faults"));
+    let rings = match rings {
+        RingPlan::Static | RingPlan::Joint => rings,
+        RingPlan::Retire { .. } => {
+            RingPlan::Retire { final_at_ms: sizes.random_range(500..load_ms) }
+        }
+        RingPlan::Replace { .. } => {
+            let stale = sizes.random_bool(0.7);
+            let stale = stale.then(|| sizes.random_range(1..=cluster.nodes));
+            RingPlan::Replace { joint_at_ms: sizes.random_range(500..load_ms / 2), stale }
+        }
+    };
+    let heal_at_ms = load_ms + 500;
+    Scenario {
+        seed,
+        cluster,
+        network,
+        rings,
+        operations,
+        faults,
+        heal_at_ms,
+        converge_within_ms: 60_000,
+    }
+}
+
+/// The scenario that speeds are measured on: five nodes, R = 3, four clients, default faults.
+pub fn standard(seed: u64) -> Scenario {
+    let fixed = Fixed { nodes: Some(5), replication: Some(3), operations: Some(400) };
+    let mut sizes = stream(seed, "sizes");
+    let mut cluster = cluster(seed, RingPlan::Static, &fixed, &mut sizes);
+    cluster.config = NodeConfig { shards: 4, seed, ..NodeConfig::default() };
+    cluster.clocks = Vec::new();
+    let load_ms = 10_000;
+    let mut workload = stream(seed, "workload");
+    let operations = (0..400)
+        .map(|number| Operation {
+            client: number % 4,
+            after_us: workload.random_range(0..200_000),
+            node: workload.random_range(1..=5),
+            action: action(
+                number as usize,
+                &["a", "b", "c", "d"],
+                &Level::EVERY,
+                (3, 1, 4),
+                &mut workload,
+            ),
+        })
+        .collect();
+    let usual = Link { latency_us: (500, 5_000), loss: 10, duplicate: 10, reorder: 10 };
+    let faults = faults(&cluster, 5, load_ms, &mut stream(seed, "faults"));
+    Scenario {
+        seed,
+        cluster,
+        network: Network { usual, links: Vec::new() },
+        rings: RingPlan::Static,
+        operations,
+        faults,
+        heal_at_ms: load_ms,
+        converge_within_ms: 60_000,
+    }
+}
+
+fn pick<T: Clone>(from: &[T], random: &mut ChaCha8Rng) -> T {
+    from[random.random_range(0..from.len())].clone()
+}
+
+/// A part of a list that is not empty.
+fn subset<T: Clone>(of: &[T], random: &mut ChaCha8Rng) -> Vec<T> {
+    let chosen: Vec<T> = of.iter().filter(|_| random.random_bool(0.5)).cloned().collect();
+    if chosen.is_empty() { vec![pick(of, random)] } else { chosen }
+}
+
+fn ring_plan(random: &mut ChaCha8Rng, fixed: &Fixed) -> RingPlan {
+    let plan = match random.random_range(0..10) {
+        0 => RingPlan::Joint,
+        1 => RingPlan::Retire { final_at_ms: 0 },
+        2..=4 => RingPlan::Replace { joint_at_ms: 0, stale: None },
+        _ => RingPlan::Static,
+    };
+    // A ring that changes needs a node more than it has members.
+    let fits = fixed.nodes.is_none_or(|nodes| nodes as usize > fixed.replication.unwrap_or(1));
+    if fits && fixed.nodes != Some(1) { plan } else { RingPlan::Static }
+}
+
+fn cluster(seed: u64, rings: RingPlan, fixed: &Fixed, random: &mut ChaCha8Rng) -> Cluster {
+    let spare = u32::from(rings != RingPlan::Static);
+    let nodes = match random.random_range(0..10) {
+        0 => random.random_range(1..=2),
+        1 => random.random_range(6..=8),
+        2..=5 => 3,
+        _ => random.random_range(4..=5),
+    } + spare;
+    let nodes = fixed.nodes.unwrap_or(nodes);
+    let members = (nodes - spare) as usize;
+    let replication = match random.random_range(0..10) {
+        0 => 1,
+        1 => members,
+        2 => random.random_range(1..=members),
+        _ => 3,
+    };
+    let replication = fixed.replication.unwrap_or(replication).min(members);
+    let hedge_ms = pick(&[5, 20, 100], random);
+    let config = NodeConfig {
+        shards: pick(&[1, 2, 4], random),
+        seed,
+        request_timeout: Micros::from_millis(pick(&[300, 600, 1_000], random)),
+        hedge_after: Micros::from_millis(hedge_ms),
+        sync_every: Micros::from_millis(pick(&[200, 1_000, 3_000], random)),
+        probe_every: Micros::from_millis(pick(&[300, 1_000], random)),
+        max_in_flight: if random.random_bool(0.1) { 1 } else { 1_024 },
+        ..NodeConfig::default()
+    };
+    let sync_us = if random.random_bool(0.5) { (50, 500) } else { (1_000, 20_000) };
+    // All clocks within an eighth of the bound; jumps beyond it are faults of one node.
+    let eighth = i64::try_from(config.max_clock_drift.0 / 8).expect("small");
+    let spread = if random.random_bool(0.5) { eighth * 3 / 4 } else { 0 };
+    let clocks = (0..nodes)
+        .map(|_| ClockSpec {
+            offset_us: random.random_range(-spread..=spread),
+            drift_ppm: random.random_range(-200..=200),
+        })
+        .collect();
+    Cluster { nodes, replication, config, sync_us, clocks }
+}
+
+fn link(random: &mut ChaCha8Rng) -> Link {
+    let latency_us = pick(&[(50, 200), (500, 5_000), (1_000, 20_000), (100, 60_000)], random);
+    let mut per_mille = |most: u32| match random.random_bool(0.5) {
+        true => random.random_range(0..most),
+        false => 0,
+    };
+    Link { latency_us, loss: per_mille(100), duplicate: per_mille(100), reorder: per_mille(100) }
+}
+
+fn network(nodes: u32, random: &mut ChaCha8Rng) -> Network {
+    let usual = link(random);
+    let mut links = Vec::new();
+    if random.random_bool(0.3) {
+        for from in 1..=nodes {
+            for to in (1..=nodes).filter(|to| *to != from) {
+                if random.random_bool(0.2) {
+                    links.push((from, to, link(random)));
+                }
+            }
+        }
+    }
+    Network { usual, links }
+}
+
+fn operations(
+    cluster: &Cluster,
+    load_ms: u64,
+    fixed: &Fixed,
+    random: &mut ChaCha8Rng,
+) -> Vec<Operation> {
+    let long = "fifty characters, the most that a key may have: 50";
+    let keys = ["", "a", "{tag}x", "{tag}y", "b", long];
+    let count = random.random_range(1..=3);
+    let keys: Vec<&str> = (0..count).map(|_| pick(&keys, random)).collect();
+    let levels = subset(&Level::EVERY, random);
+    let kinds = (random.random_range(1..6), random.random_range(0..2), random.random_range(1..6));
+    let clients = random.random_range(1..=6);
+    let operations = fixed.operations.unwrap_or(random.random_range(30..250));
+    // So that the clients are busy for about as long as the load lasts.
+    let mean_us = load_ms * 1_000 * u64::from(clients) / operations.max(1) as u64;
+    let bursts = random.random_bool(0.5);
+    // A client that stays with one node, and one that goes round, see different things.
+    let stays = random.random_bool(0.3);
+    let mut emptied = Vec::new();
+    (0..operations)
+        .map(|number| {
+            let client = random.random_range(0..clients);
+            let pause = random.random_range(0..=2 * mean_us);
+            let after_us = if bursts && random.random_bool(0.7) { pause / 50 } else { pause };
+            let node = random.random_range(1..=cluster.nodes);
+            let node = if stays { client % cluster.nodes + 1 } else { node };
+            let mut action = action(number, &keys, &levels, kinds, random);
+            // The empty value at most once per key: values name their writes.
+            if let Action::Put(key, value, _) = &mut action
+                && random.random_bool(0.05)
+                && !emptied.contains(key)
+            {
+                emptied.push(key.clone());
+                value.clear();
+            }
+            Operation { client, after_us, node, action }
+        })
+        .collect()
+}
+
+fn action(
+    number: usize,
+    keys: &[&str],
+    levels: &[Level],
+    (puts, deletes, gets): (u32, u32, u32),
+    random: &mut ChaCha8Rng,
+) -> Action {
+    let key = pick(keys, random).to_string();
+    let level = pick(levels, random);
+    let dice = random.random_range(0..puts + deletes + gets);
+    if dice < puts {
+        Action::Put(key, format!("v{number}"), level)
+    } else if dice < puts + deletes {
+        Action::Delete(key, level)
+    } else {
+        Action::Get(key, level)
+    }
+}
+
+/// Which faults a seed has, and how they come.
+fn faults(cluster: &Cluster, members: u32, load_ms: u64, random: &mut ChaCha8Rng) -> Vec<Fault> {
+    if random.random_bool(0.1) {
+        return Vec::new();
+    }
+    // The only member of a ring has nobody to tell it the time.
+    let kinds = FaultKind::NAMES.into_iter().filter(|name| members > 1 || *name != "clock jump");
+    let names = subset(&kinds.collect::<Vec<_>>(), random);
+    // One clock of a cluster may be wrong by more than the bound allows for.
+    let wrong_clock = random.random_range(1..=cluster.nodes);
+    let count = random.random_range(1..=6);
+    (0..count)
+        .map(|_| {
+            let kind = fault(pick(&names, random), cluster, wrong_clock, random);
+            let at_ms = random.random_range(0..load_ms);
+            Fault { at_ms, for_ms: random.random_range(50..4_000), kind }
+        })
+        .collect()
+}
+
+fn fault(name: &str, cluster: &Cluster, wrong_clock: u32, random: &mut ChaCha8Rng) -> FaultKind {
+    let nodes = cluster.nodes;
+    let node = random.random_range(1..=nodes);
+    let mut side = |share: f64| -> Vec<u32> {
+        let chosen: Vec<u32> = (1..=nodes).filter(|_| random.random_bool(share)).collect();
+        if chosen.is_empty() { vec![node] } else { chosen }
+    };
+    match name {
+        "crash" => FaultKind::Crash(side(0.25)),
+        "pause" => FaultKind::Pause(node),
+        "slow node" => FaultKind::Slow(node, random.random_range(1_000..200_000)),
+        "partition" => FaultKind::Partition(side(0.4)),
+        "one-way partition" => FaultKind::OneWay(side(0.4), side(0.4)),
+        "flapping partition" => {
+            let side = side(0.4);
+            FaultKind::Flapping(side, random.random_range(20..500))
+        }
+        "clock jump" => FaultKind::ClockJump(
+            // With one node nobody tells it the time.
+            wrong_clock,
+            if nodes == 1 {
+                0
+            } else {
+                pick(&[-1, 1], random) * random.random_range(1..100_000_000)
+            },
+        ),
+        _ => FaultKind::Storm {
+            loss: random.random_range(0..300),
+            duplicate: random.random_range(0..300),
+            reorder: random.random_range(0..300),
+        },
+    }
+}

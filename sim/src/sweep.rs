@@ -1,0 +1,174 @@
+//! Many seeds, each on a fresh thread, over all cores.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::{
+    check::Violation,
+    run::{Verdict, run},
+    scenario::Scenario,
+    swarm::{self, Fixed},
+    tally::Tally,
+};
+
+/// What to sweep.
+#[derive(Clone, Debug)]
+pub struct Sweep {
+    /// The first seed.
+    pub from: u64,
+    /// How many seeds.
+    pub seeds: u64,
+    /// How many at a time.
+    pub jobs: usize,
+    /// What the swarm keeps fixed.
+    pub fixed: Fixed,
+    /// Stop at the first seed that falls.
+    pub stop_at_first: bool,
+    /// Where to write each seed's log.
+    pub logs: Option<PathBuf>,
+}
+
+/// A seed that fell.
+#[derive(Clone, Debug)]
+pub struct Fallen {
+    /// The seed.
+    pub seed: u64,
+    /// What was broken.
+    pub violation: Violation,
+}
+
+/// What a sweep showed.
+#[derive(Clone, Debug, Default)]
+pub struct Swept {
+    /// Seeds that were run.
+    pub seeds: u64,
+    /// Those that fell, by seed.
+    pub fallen: Vec<Fallen>,
+    /// What was counted.
+    pub tally: Tally,
+    /// Events in all logs.
+    pub events: u64,
+    /// Simulated time, in microseconds.
+    pub simulated_us: u64,
+    /// CPU time of the runs.
+    pub cpu: Duration,
+    /// Time that passed.
+    pub wall: Duration,
+}
+
+/// Runs a scenario on the current thread; a panic is a broken invariant.
+pub fn run_scenario(scenario: &Scenario, keep_text: bool) -> Verdict {
+    let ran = catch_unwind(AssertUnwindSafe(|| run(scenario, keep_text)));
+    ran.unwrap_or_else(|panic| {
+        let text = panic_text(&*panic);
+        Verdict {
+            violation: Some(Violation::new("invariant", format!("the run panicked: {text}"))),
+            hash: 0,
+            text: None,
+            events: 0,
+            tally: Tally::default(),
+            history: Vec::new(),
+            simulated_us: 0,
+        }
+    })
+}
+
+/// What a panic said.
+pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
+    text.unwrap_or_else(|| "without a message".into())
+}
+
+/// Keeps panics from printing: each becomes a broken invariant with its text.
+pub fn quiet_panics() {
+    std::panic::set_hook(Box::new(|_| {}));
+}
+
+/// The CPU time of this thread. Asked of the kernel directly: the simulation replaces the C library's
+/// clocks.
+pub fn thread_cpu() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// Sweeps, and tells `progress` how many seeds are done after each.
+pub fn sweep(what: &Sweep, progress: impl Fn(u64) + Sync) -> std::io::Result<Swept> {
+    if let Some(folder) = &what.logs {
+        std::fs::create_dir_all(folder)?;
+    }
+    let started = Instant::now();
+    let next = AtomicU64::new(0);
+    let stop = AtomicBool::new(false);
+    let total = Mutex::new(Swept::default());
+    let failure: Mutex<Option<std::io::Error>> = Mutex::new(None);
+    std::thread::scope(|scope| {
+        for _ in 0..what.jobs.max(1) {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let turn = next.fetch_add(1, Ordering::Relaxed);
+                    if turn >= what.seeds {
+                        return;
+                    }
+                    let seed = what.from.wrapping_add(turn);
+                    // A fresh thread: what a seed does must not depend on what ran before it.
+                    let fresh = std::thread::scope(|s| s.spawn(|| one(what, seed)).join());
+                    let (verdict, cpu) = match fresh {
+                        Ok(Ok(done)) => done,
+                        Ok(Err(error)) => {
+                            *failure.lock().expect("no panic in here") = Some(error);
+                            stop.store(true, Ordering::Relaxed);
+                            return;
+                        }
+                        Err(_) => return,
+                    };
+                    if verdict.violation.is_some() && what.stop_at_first {
+                        stop.store(true, Ordering::Relaxed);
+                    }
+                    let mut total = total.lock().expect("no panic in here");
+                    add(&mut total, seed, verdict, cpu);
+                    progress(total.seeds);
+                }
+            });
+        }
+    });
+    if let Some(error) = failure.into_inner().expect("no panic in here") {
+        return Err(error);
+    }
+    let mut swept = total.into_inner().expect("no panic in here");
+    swept.fallen.sort_by_key(|fallen| fallen.seed);
+    swept.wall = started.elapsed();
+    Ok(swept)
+}
+
+fn one(what: &Sweep, seed: u64) -> std::io::Result<(Verdict, Duration)> {
+    let before = thread_cpu();
+    let scenario = swarm::scenario(seed, &what.fixed);
+    let verdict = run_scenario(&scenario, what.logs.is_some());
+    let cpu = thread_cpu().saturating_sub(before);
+    if let (Some(folder), Some(text)) = (&what.logs, &verdict.text) {
+        std::fs::write(folder.join(format!("seed-{seed}.log")), text)?;
+    }
+    Ok((verdict, cpu))
+}
+
+fn add(total: &mut Swept, seed: u64, verdict: Verdict, cpu: Duration) {
+    total.seeds += 1;
+    total.events += verdict.events;
+    total.simulated_us += verdict.simulated_us;
+    total.cpu += cpu;
+    total.tally.merge(&verdict.tally);
+    if let Some(violation) = verdict.violation {
+        total.fallen.push(Fallen { seed, violation });
+    }
+}

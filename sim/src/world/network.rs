@@ -1,0 +1,103 @@
+//! The network between nodes: each message may be lost, doubled, held back, or cut off.
+//!
+//! What must be survived: anything. Links have no memory and promise no order.
+
+use std::collections::BTreeMap;
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use crate::scenario::{Link, Network};
+
+/// What becomes of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fate {
+    /// It arrives after so many microseconds.
+    Arrives(u64),
+    /// It arrives twice.
+    Twice(u64, u64),
+    /// It is held back, so that later ones overtake it.
+    HeldBack(u64),
+    /// It is lost by chance.
+    Lost,
+    /// It is lost because the link is cut.
+    Cut,
+}
+
+/// The network.
+#[derive(Debug)]
+pub struct SimNetwork {
+    usual: Link,
+    links: BTreeMap<(u32, u32), Link>,
+    /// How many faults cut a link.
+    cuts: BTreeMap<(u32, u32), u32>,
+    /// How much longer messages of a node take.
+    slow: BTreeMap<u32, u64>,
+    storm: (u32, u32, u32),
+    random: ChaCha8Rng,
+}
+
+impl SimNetwork {
+    /// A network without faults.
+    pub fn new(spec: &Network, random: ChaCha8Rng) -> Self {
+        let links = spec.links.iter().map(|(from, to, link)| ((*from, *to), *link)).collect();
+        let (cuts, slow) = (BTreeMap::new(), BTreeMap::new());
+        Self { usual: spec.usual, links, cuts, slow, storm: (0, 0, 0), random }
+    }
+
+    /// Cuts a link once more, or mends one cut.
+    pub fn cut(&mut self, from: u32, to: u32, on: bool) {
+        let cuts = self.cuts.entry((from, to)).or_default();
+        *cuts = if on { *cuts + 1 } else { cuts.saturating_sub(1) };
+    }
+
+    /// Makes a node slower or faster.
+    pub fn slow_down(&mut self, node: u32, by_us: i64) {
+        let slow = self.slow.entry(node).or_default();
+        *slow = slow.saturating_add_signed(by_us);
+    }
+
+    /// Adds to what every link does.
+    pub fn storm(&mut self, loss: i64, duplicate: i64, reorder: i64) {
+        let add = |to: u32, by: i64| u32::try_from((i64::from(to) + by).max(0)).unwrap_or(1_000);
+        let (l, d, r) = self.storm;
+        self.storm = (add(l, loss), add(d, duplicate), add(r, reorder));
+    }
+
+    /// Ends all faults. Links stay as they are without faults, but lose nothing any more: convergence
+    /// is promised once messages arrive.
+    pub fn heal(&mut self) {
+        self.cuts.clear();
+        self.slow.clear();
+        self.storm = (0, 0, 0);
+        self.usual.loss = 0;
+        self.links.values_mut().for_each(|link| link.loss = 0);
+    }
+
+    /// Decides what becomes of a message.
+    pub fn fate(&mut self, from: u32, to: u32) -> Fate {
+        if self.cuts.get(&(from, to)).is_some_and(|cuts| *cuts > 0) {
+            return Fate::Cut;
+        }
+        let link = self.links.get(&(from, to)).copied().unwrap_or(self.usual);
+        let (loss, duplicate, reorder) = self.storm;
+        let slow = |node| self.slow.get(&node).copied().unwrap_or(0);
+        let extra = slow(from) + slow(to);
+        let (least, most) = link.latency_us;
+        // One draw decides between the fates, and each fate draws its own times.
+        let dice = self.random.random_range(0..1_000);
+        let mut latency = || extra + self.random.random_range(least..=most);
+        let upto_lost = link.loss + loss;
+        let upto_twice = upto_lost + link.duplicate + duplicate;
+        let upto_held = upto_twice + link.reorder + reorder;
+        if dice < upto_lost {
+            Fate::Lost
+        } else if dice < upto_twice {
+            Fate::Twice(latency(), 3 * latency())
+        } else if dice < upto_held {
+            Fate::HeldBack(latency() + 10 * latency())
+        } else {
+            Fate::Arrives(latency())
+        }
+    }
+}
