@@ -57,15 +57,17 @@ pub struct HybridClock {
     last: Timestamp,
     /// Every timestamp issued or observed is below this, and this is in the journal.
     floor: Timestamp,
+    /// Where the clock started.
+    start: Timestamp,
 }
 
 impl HybridClock {
-    /// How far ahead of need the floor is persisted: one journal entry a second under load.
-    pub const FLOOR_STEP: Micros = Micros(1_000_000);
+    /// How far ahead of need the floor is persisted: ten journal entries a second under load.
+    pub const FLOOR_STEP: Micros = Micros(100_000);
 
     /// A clock that starts at the floor that the journal holds, or at zero.
     pub fn recovered(floor: Timestamp) -> Self {
-        Self { last: floor, floor }
+        Self { last: floor, floor, start: floor }
     }
 
     /// A timestamp greater than all before it.
@@ -79,6 +81,12 @@ impl HybridClock {
         if seen > self.last {
             self.advance(seen, env);
         }
+    }
+
+    /// How far ahead of the wall clock this clock started: a clock that starts at its floor starts up
+    /// to [`HybridClock::FLOOR_STEP`] ahead, and further if it is started again and again.
+    pub fn started_ahead_by(&self, now: Timestamp) -> Micros {
+        Micros(self.start.micros().saturating_sub(now.micros()))
     }
 
     /// Whether a timestamp is not later than all that were issued or observed.
@@ -98,11 +106,11 @@ impl HybridClock {
 /// The clock's judge: compares the wall clock with the peers' and with the monotonic clock.
 ///
 /// A node may coordinate writes while its offset from the median of the measured clocks is at most
-/// half of `max_drift`, and its wall clock did not jump against its monotonic clock since it was
-/// measured. The other half of the bound covers what the measurement leaves open: an eighth for the
-/// round trip, an eighth for a jump that is not noticed, and an eighth for the peers' own error.
-/// So no version is further ahead of true time than `max_drift`, as long as most clocks are
-/// within an eighth of it.
+/// half of `max_drift`, its wall clock did not jump against its monotonic clock since it was
+/// measured, and its hybrid clock did not start too far ahead of it. The other half of the bound covers
+/// what this leaves open, an eighth each: the round trip, a jump that is not noticed, the peers' own
+/// error, and the start. So no version is further ahead of true time than `max_drift`, as long as one
+/// clock at most of those that a node measures is off by more than an eighth of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ClockGuard {
     max_drift: Micros,
@@ -153,15 +161,20 @@ impl ClockGuard {
         self.offsets.insert(peer, signed(its.micros()) - ours);
     }
 
-    /// Whether writes may be coordinated in a ring of `members` members.
-    pub fn allows_writes(&mut self, members: usize, env: &impl Env) -> bool {
-        if !self.is_on() || members == 1 {
+    /// Whether writes may be coordinated with these many other members and this hybrid clock.
+    pub fn allows_writes(&self, peers: usize, clock: &HybridClock, env: &impl Env) -> bool {
+        if !self.is_on() {
             return true;
         }
-        self.check_for_jump(env);
+        if clock.started_ahead_by(env.now()).0 > self.max_drift.0 / 8 {
+            return false;
+        }
+        if peers == 0 {
+            return true;
+        }
         // With more than half of a small ring measured, our own clock among them, the median is
         // that of a clock of the sane majority, or between two such.
-        let enough = (members / 2 + 1).min(Self::ENOUGH);
+        let enough = (peers.div_ceil(2) + 1).min(Self::ENOUGH);
         if self.offsets.len() + 1 < enough {
             return false;
         }

@@ -1,15 +1,18 @@
 //! The operator of the simulation: decides on rings by decree, seeing all nodes at once.
 //!
-//! It does what the ring's own protocol is to do later, and no more: a final ring appears only when all
-//! old owners have reached the joint epoch and whoever gains a slot durably holds all that they
-//! hold of it.
+//! It does what the ring's own protocol is to do later, and no more: a final ring appears only when
+//! enough old owners have reached the joint epoch, and whoever gains a slot durably holds all that
+//! they hold of it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use kv::{
-    record::Version,
-    ring::{Member, MemberState, RING_SIZE, Ring},
-    types::{Epoch, Key, NodeId},
+    quorum::NodeSet,
+    ring::{Member, MemberState, Owners, RING_SIZE, Ring},
+    types::NodeId,
 };
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -34,6 +37,8 @@ pub struct Operator {
     coming: Vec<Arc<Ring>>,
     /// When each node was last told of the current ring, in microseconds of the run.
     told: BTreeMap<NodeId, u64>,
+    /// Within which time nodes hear of a ring, in microseconds.
+    spread_us: u64,
     random: ChaCha8Rng,
 }
 
@@ -71,6 +76,7 @@ impl Operator {
             current: rings[0].clone(),
             coming: rings[1..].to_vec(),
             told: BTreeMap::new(),
+            spread_us: scenario.load().0 / 8 + 1,
             random: crate::swarm::stream(scenario.seed, "operator"),
         }
     }
@@ -125,7 +131,7 @@ impl Operator {
             let at = cluster.at();
             let is_due = self.told.get(&node).is_none_or(|told| *told + TELL_AGAIN_US < at);
             if is_due && epoch.is_some() && cluster.withheld != Some(node) {
-                let after = self.random.random_range(0..1_500_000);
+                let after = self.random.random_range(0..self.spread_us);
                 self.told.insert(node, at + after);
                 cluster.install(at + after, node, &self.current);
             }
@@ -142,36 +148,55 @@ impl Operator {
         }
     }
 
-    /// Whether all members are at the joint ring, and whoever gains a slot has all of it.
+    /// Whether the joint ring has done its work for every slot, as far as one who sees all nodes can
+    /// tell.
     fn gained(&self, cluster: &Cluster) -> bool {
-        let members = || self.current.members().keys().copied();
-        let epoch = |node| cluster.inspect(node, |node| node.oldest_epoch()).unwrap_or(Epoch(0));
-        if members().any(|node| epoch(node) < self.current.epoch()) {
-            return false;
-        }
-        let held: BTreeMap<NodeId, BTreeMap<Key, Version>> = members()
-            .map(|node| {
-                let records = cluster.records(node);
-                (node, records.into_iter().map(|(key, record)| (key, record.version)).collect())
+        let at_joint: BTreeSet<NodeId> = cluster
+            .nodes()
+            .filter(|node| {
+                let epoch = cluster.inspect(*node, |node| node.oldest_epoch());
+                epoch.is_some_and(|epoch| epoch >= self.current.epoch())
             })
             .collect();
+        let fenced = |owners: &Owners| fenced_enough(owners, &at_joint);
+        if !self.current.owner_sets().all(fenced) {
+            return false;
+        }
         let durable: BTreeMap<NodeId, _> =
-            members().map(|node| (node, cluster.durable_records(node))).collect();
-        held.iter().all(|(holder, keys)| {
-            keys.iter().all(|(key, version)| {
+            cluster.nodes().map(|node| (node, cluster.durable_records(node))).collect();
+        at_joint.iter().all(|holder| {
+            cluster.records(*holder).iter().all(|(key, record)| {
                 let owners = self.current.owners(self.current.slot_of(key.as_str()));
-                let position = owners.position(*holder);
-                let is_old = position.is_some_and(|at| owners.old().contains(at));
-                let shrinks = owners.new_set().len() < owners.old().len();
                 let has = |node: NodeId| {
-                    let stays = owners.position(node).is_some_and(|at| owners.old().contains(at));
-                    (stays && !shrinks)
-                        || durable[&node].get(key).is_some_and(|r| r.version >= *version)
+                    durable[&node].get(key).is_some_and(|held| held.version >= record.version)
                 };
-                !is_old || owners.members(owners.new_set()).all(has)
+                !is_in(owners, owners.old(), *holder) || pullers(owners).into_iter().all(has)
             })
         })
     }
+}
+
+fn is_in(owners: &Owners, set: NodeSet, node: NodeId) -> bool {
+    owners.position(node).is_some_and(|at| set.contains(at))
+}
+
+/// Whether enough old owners have fenced requests of earlier epochs: so many that each earlier
+/// quorum has one of them, and all that lose the slot or go on in a smaller set.
+fn fenced_enough(owners: &Owners, at_joint: &BTreeSet<NodeId>) -> bool {
+    let (old, new) = (owners.old(), owners.new_set());
+    let fenced = owners.members(old).filter(|node| at_joint.contains(node)).count();
+    let majority = old.len() / 2 + 1;
+    let shrinks = new.len() < old.len();
+    let mut must = owners.members(old).filter(|node| shrinks || !is_in(owners, new, *node));
+    fenced > old.len() - majority && must.all(|node| at_joint.contains(&node))
+}
+
+/// Who has to get what the old owners hold: those that gain the slot, and where the set shrinks,
+/// those that stay.
+fn pullers(owners: &Owners) -> Vec<NodeId> {
+    let (old, new) = (owners.old(), owners.new_set());
+    let shrinks = new.len() < old.len();
+    owners.members(new).filter(|node| shrinks || !is_in(owners, old, *node)).collect()
 }
 
 fn set_state(members: &mut BTreeMap<NodeId, Member>, node: NodeId, state: MemberState) {

@@ -42,13 +42,22 @@ pub struct Cluster {
 }
 
 /// A node's wall clock.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClockSpec {
     /// How far ahead of true time it starts, in microseconds.
     pub offset_us: i64,
     /// How much faster than true time it runs, in millionths.
     pub drift_ppm: i64,
+    /// How coarse it is: it shows multiples of so many microseconds.
+    pub tick_us: u64,
+}
+
+impl Default for ClockSpec {
+    /// A true clock.
+    fn default() -> Self {
+        Self { offset_us: 0, drift_ppm: 0, tick_us: 1 }
+    }
 }
 
 /// The network without faults.
@@ -313,6 +322,9 @@ impl Scenario {
         }
         if clocks.len() > *nodes as usize {
             return Err(format!("cluster.clocks has {} clocks for {nodes} nodes", clocks.len()));
+        }
+        if clocks.iter().any(|clock| !(1..=1_000_000).contains(&clock.tick_us)) {
+            return Err("cluster.clocks: tick_us must be from 1 to 1000000".into());
         }
         let links = self.network.links.iter().map(|(_, _, link)| link);
         for (from, to) in links.chain([&self.network.usual]).map(|l| l.latency_us).chain([*sync_us])

@@ -43,20 +43,21 @@ pub fn scenario(seed: u64, fixed: &Fixed) -> Scenario {
     let mut sizes = stream(seed, "sizes");
     let rings = ring_plan(&mut sizes, fixed);
     let cluster = cluster(seed, rings, fixed, &mut sizes);
-    let load_ms = sizes.random_range(4_000..12_000);
+    // Dense seeds, where operations overlap all the time, and sparse ones, where faults outlast them.
+    let load_ms = pick(&[1_000, 2_000, 4_000, 10_000], &mut sizes);
     let network = network(cluster.nodes, &mut stream(seed, "links"));
     let operations = operations(&cluster, load_ms, fixed, &mut stream(seed, "workload"));
     let members = cluster.nodes - u32::from(rings != RingPlan::Static);
     let faults = faults(&cluster, members, load_ms, &mut stream(seed, "faults"));
     let rings = match rings {
         RingPlan::Static | RingPlan::Joint => rings,
-        RingPlan::Retire { .. } => {
-            RingPlan::Retire { final_at_ms: sizes.random_range(500..load_ms) }
-        }
+        RingPlan::Retire { .. } => RingPlan::Retire { final_at_ms: sizes.random_range(0..load_ms) },
         RingPlan::Replace { .. } => {
-            let stale = sizes.random_bool(0.7);
-            let stale = stale.then(|| sizes.random_range(1..=cluster.nodes));
-            RingPlan::Replace { joint_at_ms: sizes.random_range(500..load_ms / 2), stale }
+            let stale = sizes.random_bool(0.8);
+            // One that neither joins nor leaves: the others go on without it.
+            let stays = 2..cluster.nodes;
+            let stale = (stale && !stays.is_empty()).then(|| sizes.random_range(stays));
+            RingPlan::Replace { joint_at_ms: sizes.random_range(0..load_ms / 2), stale }
         }
     };
     let heal_at_ms = load_ms + 500;
@@ -122,8 +123,8 @@ fn subset<T: Clone>(of: &[T], random: &mut ChaCha8Rng) -> Vec<T> {
 fn ring_plan(random: &mut ChaCha8Rng, fixed: &Fixed) -> RingPlan {
     let plan = match random.random_range(0..10) {
         0 => RingPlan::Joint,
-        1 => RingPlan::Retire { final_at_ms: 0 },
-        2..=4 => RingPlan::Replace { joint_at_ms: 0, stale: None },
+        1 | 2 => RingPlan::Retire { final_at_ms: 0 },
+        3..=5 => RingPlan::Replace { joint_at_ms: 0, stale: None },
         _ => RingPlan::Static,
     };
     // A ring that changes needs a node more than it has members.
@@ -159,26 +160,35 @@ fn cluster(seed: u64, rings: RingPlan, fixed: &Fixed, random: &mut ChaCha8Rng) -
         max_in_flight: if random.random_bool(0.1) { 1 } else { 1_024 },
         ..NodeConfig::default()
     };
-    let sync_us = if random.random_bool(0.5) { (50, 500) } else { (1_000, 20_000) };
+    let sync_us = pick(&[(50, 500), (50, 500), (1_000, 20_000), (20_000, 200_000)], random);
     // All clocks within an eighth of the bound; jumps beyond it are faults of one node.
     let eighth = i64::try_from(config.max_clock_drift.0 / 8).expect("small");
     let spread = if random.random_bool(0.5) { eighth * 3 / 4 } else { 0 };
+    let tick_us = pick(&[1, 1_000, 10_000], random);
     let clocks = (0..nodes)
         .map(|_| ClockSpec {
             offset_us: random.random_range(-spread..=spread),
             drift_ppm: random.random_range(-200..=200),
+            tick_us,
         })
         .collect();
     Cluster { nodes, replication, config, sync_us, clocks }
 }
 
 fn link(random: &mut ChaCha8Rng) -> Link {
-    let latency_us = pick(&[(50, 200), (500, 5_000), (1_000, 20_000), (100, 60_000)], random);
+    let latencies = [(50, 200), (500, 5_000), (1_000, 20_000), (100, 60_000), (100, 100_000)];
+    let latency_us = pick(&latencies, random);
+    let most_lost = pick(&[100, 400], random);
     let mut per_mille = |most: u32| match random.random_bool(0.5) {
         true => random.random_range(0..most),
         false => 0,
     };
-    Link { latency_us, loss: per_mille(100), duplicate: per_mille(100), reorder: per_mille(100) }
+    Link {
+        latency_us,
+        loss: per_mille(most_lost),
+        duplicate: per_mille(100),
+        reorder: per_mille(200),
+    }
 }
 
 fn network(nodes: u32, random: &mut ChaCha8Rng) -> Network {
@@ -203,13 +213,16 @@ fn operations(
     random: &mut ChaCha8Rng,
 ) -> Vec<Operation> {
     let long = "fifty characters, the most that a key may have: 50";
-    let keys = ["", "a", "{tag}x", "{tag}y", "b", long];
-    let count = random.random_range(1..=3);
+    let keys = ["", "a", "{tag}x", "{tag}y", "b", long, "c", "d", "e"];
+    let count = pick(&[1, 1, 2, 4, 8], random);
     let keys: Vec<&str> = (0..count).map(|_| pick(&keys, random)).collect();
-    let levels = subset(&Level::EVERY, random);
-    let kinds = (random.random_range(1..6), random.random_range(0..2), random.random_range(1..6));
-    let clients = random.random_range(1..=6);
-    let operations = fixed.operations.unwrap_or(random.random_range(30..250));
+    let mut levels = subset(&Level::EVERY, random);
+    if random.random_bool(0.7) {
+        levels.push(Level::Quorum);
+    }
+    let kinds = (random.random_range(1..6), random.random_range(0..2), random.random_range(1..12));
+    let clients = random.random_range(1..=10);
+    let operations = fixed.operations.unwrap_or(random.random_range(50..1_000));
     // So that the clients are busy for about as long as the load lasts.
     let mean_us = load_ms * 1_000 * u64::from(clients) / operations.max(1) as u64;
     let bursts = random.random_bool(0.5);
@@ -271,7 +284,7 @@ fn faults(cluster: &Cluster, members: u32, load_ms: u64, random: &mut ChaCha8Rng
         .map(|_| {
             let kind = fault(pick(&names, random), cluster, wrong_clock, random);
             let at_ms = random.random_range(0..load_ms);
-            Fault { at_ms, for_ms: random.random_range(50..4_000), kind }
+            Fault { at_ms, for_ms: random.random_range(50..=load_ms / 2), kind }
         })
         .collect()
 }

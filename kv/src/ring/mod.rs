@@ -256,6 +256,11 @@ impl Ring {
         peers.into_iter().filter(|peer| *peer != node).collect()
     }
 
+    /// The distinct owner sets of the ring.
+    pub fn owner_sets(&self) -> impl Iterator<Item = &Owners> {
+        self.sets.iter().map(Arc::as_ref)
+    }
+
     /// The owners of a slot.
     pub fn owners(&self, slot: Slot) -> &Arc<Owners> {
         let set = self.table[usize::from(slot.0)];

@@ -216,9 +216,7 @@ impl Shard {
         match &get.phase {
             Phase::Asking { answered, .. } => {
                 env.note(Note::ReadHedged);
-                for owner in answered.missing() {
-                    self.send(owner, Body::Read { op, key: get.key.clone() }, env);
-                }
+                self.send_reads(op, &get.key, answered, env);
             }
             Phase::Repairing { record, holding } => {
                 env.note(Note::RepairHedged);
@@ -227,6 +225,12 @@ impl Shard {
                     self.send(owner, Body::Write { op, key, record }, env);
                 }
             }
+        }
+    }
+
+    fn send_reads(&self, op: OpId, key: &Key, answered: &Tally, env: &mut impl Env) {
+        for owner in answered.missing() {
+            self.send(owner, Body::Read { op, key: key.clone() }, env);
         }
     }
 }

@@ -44,7 +44,8 @@ impl NodeClock {
     /// What the wall clock says at a moment of true time.
     pub fn wall(&self, at: u64) -> Timestamp {
         let shown = signed(START_US + self.drifted(at)) + self.spec.offset_us + self.jumped_us;
-        Timestamp::from_micros(shown.max(1).unsigned_abs())
+        let shown = shown.max(1).unsigned_abs();
+        Timestamp::from_micros(shown - shown % self.spec.tick_us)
     }
 
     /// What the monotonic clock says.
@@ -67,7 +68,7 @@ mod tests {
 
     #[test]
     fn the_wall_clock_jumps_and_the_monotonic_clock_does_not() {
-        let mut clock = NodeClock::new(ClockSpec { offset_us: 5, drift_ppm: 100 });
+        let mut clock = NodeClock::new(ClockSpec { offset_us: 5, drift_ppm: 100, tick_us: 1 });
         assert_eq!(clock.wall(1_000_000).micros(), START_US + 1_000_105);
         clock.jump(-2_000_000);
         assert!(clock.wall(1_000_000) < clock.wall(0).plus(Micros(2_000_000)));
