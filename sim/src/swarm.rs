@@ -42,11 +42,25 @@ pub fn stream(seed: u64, purpose: &str) -> ChaCha8Rng {
 pub fn scenario(seed: u64, fixed: &Fixed) -> Scenario {
     let mut sizes = stream(seed, "sizes");
     let rings = ring_plan(&mut sizes, fixed);
-    let cluster = cluster(seed, rings, fixed, &mut sizes);
+    let mut cluster = cluster(seed, rings, fixed, &mut sizes);
     // Dense seeds, where operations overlap all the time, and sparse ones, where faults outlast them.
-    let load_ms = pick(&[1_000, 2_000, 4_000, 10_000], &mut sizes);
-    let network = network(cluster.nodes, &mut stream(seed, "links"));
-    let operations = operations(&cluster, load_ms, fixed, &mut stream(seed, "workload"));
+    let load_ms = pick(&[1_500, 3_000, 6_000, 10_000], &mut sizes);
+    let mut network = network(cluster.nodes, &mut stream(seed, "links"));
+    // In some seeds replicas lag: much is lost, little is repaired, and reads at a quorum have to
+    // make up for it.
+    let lagging = sizes.random_bool(0.35);
+    if lagging {
+        cluster.config.sync_every = Micros::from_millis(3_000);
+        cluster.config.hedge_after = Micros::from_millis(100);
+        network.usual.loss = sizes.random_range(150..400);
+    }
+    // A cluster that cannot answer in time without faults promises nothing.
+    let links = network.links.iter().map(|(_, _, link)| link).chain([&network.usual]);
+    let slowest_us = links.map(|link| link.latency_us.1).max().unwrap_or(0);
+    let needed_us = 4 * slowest_us + 2 * cluster.sync_us.1;
+    cluster.config.request_timeout = cluster.config.request_timeout.max(Micros(needed_us));
+    let mut workload = stream(seed, "workload");
+    let operations = operations(&cluster, load_ms, lagging, fixed, &mut workload);
     let members = cluster.nodes - u32::from(rings != RingPlan::Static);
     let faults = faults(&cluster, members, load_ms, &mut stream(seed, "faults"));
     let rings = match rings {
@@ -153,7 +167,7 @@ fn cluster(seed: u64, rings: RingPlan, fixed: &Fixed, random: &mut ChaCha8Rng) -
     let config = NodeConfig {
         shards: pick(&[1, 2, 4], random),
         seed,
-        request_timeout: Micros::from_millis(pick(&[300, 600, 1_000], random)),
+        request_timeout: Micros::from_millis(pick(&[150, 300, 600], random)),
         hedge_after: Micros::from_millis(hedge_ms),
         sync_every: Micros::from_millis(pick(&[200, 1_000, 3_000], random)),
         probe_every: Micros::from_millis(pick(&[300, 1_000], random)),
@@ -209,6 +223,7 @@ fn network(nodes: u32, random: &mut ChaCha8Rng) -> Network {
 fn operations(
     cluster: &Cluster,
     load_ms: u64,
+    lagging: bool,
     fixed: &Fixed,
     random: &mut ChaCha8Rng,
 ) -> Vec<Operation> {
@@ -220,9 +235,15 @@ fn operations(
     if random.random_bool(0.7) {
         levels.push(Level::Quorum);
     }
-    let kinds = (random.random_range(1..6), random.random_range(0..2), random.random_range(1..12));
-    let clients = random.random_range(1..=10);
-    let operations = fixed.operations.unwrap_or(random.random_range(50..1_000));
+    let mut kinds =
+        (random.random_range(1..6), random.random_range(0..2), random.random_range(1..12));
+    if lagging {
+        levels = vec![Level::One, Level::Quorum, Level::Quorum];
+        kinds = (2, random.random_range(0..2), random.random_range(4..16));
+    }
+    let clients = random.random_range(if lagging { 6 } else { 1 }..=12);
+    let least = if lagging { 500 } else { 50 };
+    let operations = fixed.operations.unwrap_or(random.random_range(least..1_000));
     // So that the clients are busy for about as long as the load lasts.
     let mean_us = load_ms * 1_000 * u64::from(clients) / operations.max(1) as u64;
     let bursts = random.random_bool(0.5);
