@@ -272,8 +272,8 @@ impl Scenario {
     /// Reads a scenario.
     pub fn parse(text: &str) -> Result<Self, ScenarioError> {
         let scenario: Scenario = ron::from_str(text).map_err(|error| ScenarioError::Text {
-            line: error.span.start.line,
-            column: error.span.start.col,
+            line: error.span.end.line,
+            column: error.span.end.col,
             why: error.code.to_string(),
         })?;
         scenario.check().map_err(ScenarioError::Sense)?;

@@ -1,0 +1,73 @@
+//! Scenarios as texts.
+
+use std::process::Command;
+
+use sim::{
+    run::run,
+    scenario::Scenario,
+    swarm::{self, Fixed},
+};
+
+#[test]
+fn a_scenario_survives_its_text() {
+    for seed in 0..100 {
+        let scenario = swarm::scenario(seed, &Fixed::default());
+        assert_eq!(Scenario::parse(&scenario.text()).unwrap(), scenario, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_scenario_from_a_file_runs_as_from_its_seed() {
+    let scenario = swarm::scenario(3, &Fixed::default());
+    let read = Scenario::parse(&scenario.text()).unwrap();
+    assert_eq!(run(&read, false).hash, run(&scenario, false).hash);
+}
+
+#[test]
+fn a_bad_text_is_rejected_with_line_and_column() {
+    let good = swarm::scenario(0, &Fixed::default()).text();
+    let wrong = |from: &str, to: &str| {
+        let text = good.replacen(from, to, 1);
+        assert_ne!(text, good, "{from:?} is in the text");
+        Scenario::parse(&text).unwrap_err().to_string()
+    };
+    assert_eq!(wrong("seed: 0,", "seed: x,"), "line 2, column 11: Expected integer");
+    let unknown = wrong("seed: 0,", "sede: 0,");
+    assert!(unknown.starts_with("line 2, column 9: ") && unknown.contains("sede"), "{unknown}");
+    let cut = Scenario::parse(&good[..good.len() / 2]).unwrap_err().to_string();
+    assert!(cut.starts_with("line "), "{cut}");
+    let nodes = wrong("nodes: 4", "nodes: 0");
+    assert_eq!(nodes, "cluster.nodes is 0, and must be from 1 to 100");
+}
+
+#[test]
+fn the_command_refuses_bad_input_with_2() {
+    let sim = |args: &[&str]| {
+        let done = Command::new(env!("CARGO_BIN_EXE_sim")).args(args).output().unwrap();
+        (done.status.code(), String::from_utf8_lossy(&done.stderr).into_owned())
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bad.ron");
+    std::fs::write(&file, "(seed: 1, cluster: 2)").unwrap();
+    let (code, text) = sim(&["replay", file.to_str().unwrap()]);
+    assert_eq!(code, Some(2));
+    assert!(text.contains("line 1, column 20"), "{text}");
+    assert_eq!(sim(&["replay", "no such file"]).0, Some(2));
+    assert_eq!(sim(&["--nodes", "0"]).0, Some(2));
+    assert_eq!(sim(&["--nodes", "101"]).0, Some(2));
+    assert_eq!(sim(&["--seeds", "0"]).0, Some(2));
+    assert_eq!(sim(&["--unknown"]).0, Some(2));
+}
+
+#[test]
+fn odd_sizes_hold_too() {
+    for (nodes, replication) in [(1, 1), (2, 1), (2, 2), (7, 7), (100, 3), (100, 100)] {
+        let operations = Some(if nodes == 100 { 20 } else { 60 });
+        let fixed = Fixed { nodes: Some(nodes), replication: Some(replication), operations };
+        for seed in 0..if nodes == 100 { 1 } else { 10 } {
+            let verdict = run(&swarm::scenario(seed, &fixed), false);
+            let fell = verdict.violation;
+            assert!(fell.is_none(), "N = {nodes}, R = {replication}, seed {seed}: {fell:?}");
+        }
+    }
+}
