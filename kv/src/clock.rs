@@ -40,7 +40,7 @@ impl Timestamp {
 
     /// The next timestamp.
     const fn successor(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 

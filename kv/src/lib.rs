@@ -5,16 +5,23 @@
 //! locks. The worlds that run it are production (the `server` feature), a seeded
 //! simulation, lock interleavings and a model checker. `ARCHITECTURE.md` is the map.
 
+#[cfg(feature = "server")]
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod env;
 pub mod locks;
 pub mod message;
 pub mod node;
+pub mod queue;
 pub mod quorum;
 pub mod record;
+pub mod resp;
 pub mod ring;
+#[cfg(feature = "server")]
+pub mod server;
 pub mod shard;
 pub mod store;
 pub mod topology;
 pub mod types;
+pub mod wire;

@@ -187,16 +187,10 @@ impl<P: Ports> Node<P> {
             gate: Mutex::new(Vec::new()),
             ports,
         };
-        for shard in 0..shards {
+        let times = (node.ports.now(), node.ports.uptime());
+        for (shard, machine) in (0..).zip(&node.shards) {
             let mut outbox = Outbox::default();
-            node.step(
-                Machine::Shard(shard),
-                &node.shards[usize::from(shard)],
-                &mut outbox,
-                |s, env| {
-                    s.start(env);
-                },
-            );
+            node.step(Machine::Shard(shard), times, machine, &mut outbox, |s, env| s.start(env));
             node.flush(&mut outbox);
         }
         node
@@ -266,16 +260,17 @@ impl<P: Ports> Node<P> {
     /// Runs a batch, which is empty afterwards. What may leave the node at once is added to the
     /// outbox; what rests on entries that are not durable yet leaves with [`Node::durable`].
     pub fn run(&self, batch: &mut Batch, outbox: &mut Outbox) {
+        let times = (self.ports.now(), self.ports.uptime());
         for (index, inputs) in batch.shards.iter_mut().enumerate() {
             if !inputs.is_empty() {
                 let machine = Machine::Shard(u16::try_from(index).expect("at most 2^16 shards"));
-                self.step(machine, &self.shards[index], outbox, |shard, env| {
+                self.step(machine, times, &self.shards[index], outbox, |shard, env| {
                     inputs.drain(..).for_each(|input| shard.handle(input, env));
                 });
             }
         }
         if !batch.topology.is_empty() {
-            self.step(Machine::Topology, &self.topology, outbox, |topology, env| {
+            self.step(Machine::Topology, times, &self.topology, outbox, |topology, env| {
                 batch.topology.drain(..).for_each(|input| topology.handle(input, env));
             });
         }
@@ -347,11 +342,11 @@ impl<P: Ports> Node<P> {
     fn step<T>(
         &self,
         name: Machine,
+        (now, uptime): (Timestamp, Micros),
         machine: &Mutex<Guarded<T>>,
         outbox: &mut Outbox,
         act: impl FnOnce(&mut T, &mut Step<'_, P>),
     ) {
-        let (now, uptime) = (self.ports.now(), self.ports.uptime());
         let mut guarded = machine.lock();
         let Guarded { machine, highest } = &mut *guarded;
         // With nothing to wait for, effects go straight into the caller's outbox.

@@ -154,8 +154,24 @@ fn checked<'a>(what: &'static str, bytes: &'a [u8], limit: usize) -> Result<&'a 
 
 /// A key: UTF-8, possibly empty, no longer than [`Limits::key_chars`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "CompactString")]
 pub struct Key(CompactString);
+
+impl TryFrom<CompactString> for Key {
+    type Error = LimitError;
+
+    /// Takes what a peer or a journal has: limits in characters are its coordinator's business.
+    fn try_from(text: CompactString) -> Result<Self, LimitError> {
+        match text.len() <= MAX_TEXT_BYTES {
+            true => Ok(Self(text)),
+            false => Err(LimitError::TooLong {
+                what: "key",
+                chars: text.chars().count(),
+                limit: MAX_TEXT_BYTES,
+            }),
+        }
+    }
+}
 
 impl Key {
     /// Takes `bytes` as a key.
@@ -182,8 +198,24 @@ impl fmt::Display for Key {
 
 /// A value: UTF-8, possibly empty, no longer than [`Limits::value_chars`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "CompactString")]
 pub struct Value(CompactString);
+
+impl TryFrom<CompactString> for Value {
+    type Error = LimitError;
+
+    /// Takes what a peer or a journal has: limits in characters are its coordinator's business.
+    fn try_from(text: CompactString) -> Result<Self, LimitError> {
+        match text.len() <= MAX_TEXT_BYTES {
+            true => Ok(Self(text)),
+            false => Err(LimitError::TooLong {
+                what: "value",
+                chars: text.chars().count(),
+                limit: MAX_TEXT_BYTES,
+            }),
+        }
+    }
+}
 
 impl Value {
     /// Takes `bytes` as a value.

@@ -1,0 +1,138 @@
+//! `orrery dev`: a cluster on this machine.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    net::TcpListener,
+    process::{Child, Command, Stdio},
+    sync::mpsc::{self, Sender},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::Args;
+
+#[derive(Args)]
+pub struct DevArgs {
+    /// Nodes.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
+    nodes: u16,
+    /// On how many nodes each key is. By default 3, or all if there are fewer.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=100))]
+    replication: Option<u16>,
+    /// Where clients of the first node connect; the others follow. Peers use ports 10000 above.
+    #[arg(long, default_value_t = 7_001, value_parser = clap::value_parser!(u16).range(1..=55_000))]
+    port: u16,
+}
+
+/// How long the nodes may take until all serve.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+enum News {
+    Ready,
+    Ended(usize),
+    Stop,
+}
+
+/// Nodes that run. They end with this process, however it ends: their standard input closes.
+struct Nodes(Vec<Child>);
+
+impl Drop for Nodes {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            drop(child.stdin.take());
+        }
+        for child in &mut self.0 {
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Starts the nodes, and waits for the end.
+pub fn run(args: &DevArgs) -> Result<bool> {
+    let count = args.nodes;
+    let replication = args.replication.unwrap_or(count.min(3));
+    ensure!(replication <= count, "--replication {replication} is more than --nodes {count}");
+    let clients: Vec<u16> = (0..count).map(|node| args.port + node).collect();
+    for port in clients.iter().flat_map(|port| [*port, port + 10_000]) {
+        TcpListener::bind(("127.0.0.1", port)).with_context(|| {
+            format!("port {port} is taken; end what uses it, or choose others with --port")
+        })?;
+    }
+    let (sender, news) = mpsc::channel();
+    let mut nodes = Nodes(Vec::new());
+    for node in 0..usize::from(count) {
+        nodes.0.push(start(&clients, replication, node, &sender)?);
+    }
+    on_signal(sender)?;
+
+    let mut ready = 0;
+    while ready < clients.len() {
+        match news.recv_timeout(PATIENCE) {
+            Ok(News::Ready) => ready += 1,
+            Ok(News::Ended(node)) => bail!("node {} ended before it was ready", node + 1),
+            Ok(News::Stop) => return Ok(true),
+            Err(_) => bail!("the nodes are not ready after {PATIENCE:?}"),
+        }
+    }
+    for (node, port) in clients.iter().enumerate() {
+        println!("n{}  127.0.0.1:{port}", node + 1);
+    }
+    println!("{count} nodes, R = {replication}. Try: redis-cli -p {}. Ctrl-C ends all.", args.port);
+    loop {
+        match news.recv() {
+            Ok(News::Ended(node)) => eprintln!("node {} ended; the others go on", node + 1),
+            Ok(News::Ready) => {}
+            Ok(News::Stop) | Err(_) => return Ok(true),
+        }
+    }
+}
+
+fn start(clients: &[u16], replication: u16, node: usize, news: &Sender<News>) -> Result<Child> {
+    let peers: Vec<String> =
+        clients.iter().map(|port| format!("127.0.0.1:{}", port + 10_000)).collect();
+    let program = std::env::current_exe().context("this program cannot be found")?;
+    let mut command = Command::new(program);
+    command
+        .args(["serve", "--exit-with-stdin", "--client", &format!("127.0.0.1:{}", clients[node])])
+        .args(["--peer", &peers[node], "--initial-cluster", &peers.join(",")])
+        .args(["--replication", &replication.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    if std::env::var_os("ORRERY_LOG").is_none() {
+        command.env("ORRERY_LOG", "error");
+    }
+    // A process group of its own: Ctrl-C reaches us, and we end the nodes.
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    let mut child = command.spawn().context("a node cannot be started")?;
+    let output = child.stdout.take().context("the node has an output")?;
+    let news = news.clone();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines() {
+            if line.is_ok_and(|line| line.starts_with("ready ")) {
+                let _ = news.send(News::Ready);
+            }
+        }
+        let _ = news.send(News::Ended(node));
+    });
+    Ok(child)
+}
+
+/// Tells of the first signal that asks this process to end.
+fn on_signal(news: Sender<News>) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            use tokio::signal::unix::{SignalKind, signal};
+            let pair = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+            if let (Ok(mut interrupt), Ok(mut terminate)) = pair {
+                tokio::select! {
+                    biased;
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+            }
+            let _ = news.send(News::Stop);
+        });
+    });
+    Ok(())
+}

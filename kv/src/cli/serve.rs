@@ -1,0 +1,144 @@
+//! `orrery serve`.
+
+use std::io::{Read as _, Write as _};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    config::NodeConfig,
+    quorum::Level,
+    server::{self, Ended, Settings},
+};
+
+#[derive(Args)]
+pub struct ServeArgs {
+    /// Where clients connect. Port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:7001")]
+    client: String,
+    /// Where peers connect: this node's entry in --initial-cluster.
+    #[arg(long, default_value = "127.0.0.1:17001")]
+    peer: String,
+    /// The peer addresses of all members, with commas between them, the same on each node. By
+    /// default, this node alone.
+    #[arg(long, value_delimiter = ',')]
+    initial_cluster: Vec<String>,
+    /// On how many members each key is. By default 3, or all if there are fewer.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=100))]
+    replication: Option<u16>,
+    /// Parts of the store that work in parallel.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
+    shards: u16,
+    /// Threads. By default, one for each core but one.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    workers: Option<u16>,
+    /// Client connections at a time.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    max_clients: u32,
+    /// The level of reads where a connection does not choose one.
+    #[arg(long, default_value_t = Level::Quorum)]
+    default_read: Level,
+    /// The level of writes where a connection does not choose one.
+    #[arg(long, default_value_t = Level::Quorum)]
+    default_write: Level,
+    /// End when the standard input does: whoever started this process is gone.
+    #[arg(long, hide = true)]
+    exit_with_stdin: bool,
+}
+
+/// Runs a node until it is asked to end.
+pub fn run(args: ServeArgs) -> Result<bool> {
+    let filter = EnvFilter::try_from_env("ORRERY_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let _ =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    abort_on_panic();
+    raise_file_limit();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = args.workers.map_or(cores.saturating_sub(1).max(1), usize::from);
+    let exit_with_stdin = args.exit_with_stdin;
+    let settings = settings(args);
+    let peer = settings.peer.clone();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .enable_all()
+        .build()
+        .context("the runtime cannot be started")?;
+    let ended = runtime.block_on(async {
+        let stop = stop(exit_with_stdin)?;
+        server::serve(settings, stop, |address, node| {
+            // Whoever started us may not listen.
+            let _ = writeln!(std::io::stdout(), "ready client={address} peer={peer} node={node}");
+            let _ = std::io::stdout().flush();
+        })
+        .await
+    })?;
+    // Threads that wait for input are not waited for.
+    runtime.shutdown_background();
+    Ok(ended == Ended::Drained)
+}
+
+fn settings(args: ServeArgs) -> Settings {
+    let members = match args.initial_cluster.is_empty() {
+        true => vec![args.peer.clone()],
+        false => args.initial_cluster,
+    };
+    let replication = args.replication.map_or(members.len().min(3), usize::from);
+    let node =
+        NodeConfig { shards: args.shards, seed: server::secret_seed(), ..NodeConfig::default() };
+    Settings {
+        client: args.client,
+        peer: args.peer,
+        members,
+        replication,
+        most_clients: args.max_clients as usize,
+        default_read: args.default_read,
+        default_write: args.default_write,
+        node,
+    }
+}
+
+/// Done when the process is asked to end.
+fn stop(exit_with_stdin: bool) -> Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("signals cannot be handled")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("signals cannot be handled")?;
+    let (gone, mut parent_gone) = tokio::sync::mpsc::channel::<()>(1);
+    if exit_with_stdin {
+        std::thread::spawn(move || {
+            let _gone = gone;
+            let mut rest = [0; 64];
+            while matches!(std::io::stdin().read(&mut rest), Ok(size) if size > 0) {}
+        });
+    } else {
+        // Kept open: nobody's end is waited for.
+        std::mem::forget(gone);
+    }
+    Ok(async move {
+        tokio::select! {
+            biased;
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = parent_gone.recv() => {}
+        }
+    })
+}
+
+/// A broken invariant ends the process: it must not limp on.
+fn abort_on_panic() {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        hook(info);
+        std::process::abort();
+    }));
+}
+
+/// As many open files as the system allows: each connection takes one.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(why) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!("the limit of open files stays as it is: {why}");
+    }
+}

@@ -1,0 +1,8 @@
+//! The protocol of Redis clients: framing, replies and commands. Pure and bounded: no I/O, and no
+//! memory by a length that a client declares.
+//!
+//! Source: Redis serialization protocol specification, RESP2 and RESP3.
+
+pub mod command;
+pub mod frame;
+pub mod reply;

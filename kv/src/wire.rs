@@ -1,0 +1,228 @@
+//! What goes over the connection between two nodes: a handshake, then frames of messages.
+//!
+//! A frame is a length (four bytes, little-endian) and so many bytes. Contents are postcard.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{message::Message, ring::ClusterId, types::NodeId};
+
+/// The version of all of this. Nodes of different versions do not talk.
+pub const PROTOCOL: u16 = 1;
+/// The longest frame, in bytes. A ring of 200 members fits, with room to spare.
+pub const MAX_FRAME: usize = 1024 * 1024;
+/// A frame is closed when it has so many bytes, and the next message begins another.
+const FULL_FRAME: usize = 64 * 1024;
+/// The first bytes of a connection.
+const MAGIC: [u8; 4] = *b"ORRY";
+
+/// The first frame, from the one that connects.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    magic: [u8; 4],
+    /// The sender's [`PROTOCOL`].
+    pub protocol: u16,
+    /// The cluster that the sender is a member of.
+    pub cluster: ClusterId,
+    /// The sender.
+    pub from: NodeId,
+    /// Whom the sender thinks it talks to.
+    pub to: NodeId,
+    /// Tells the sender's process from any other.
+    pub instance: u64,
+}
+
+impl Hello {
+    /// A greeting.
+    pub fn new(cluster: ClusterId, from: NodeId, to: NodeId, instance: u64) -> Self {
+        Self { magic: MAGIC, protocol: PROTOCOL, cluster, from, to, instance }
+    }
+}
+
+/// The answer to a greeting. Only messages follow after it, from the one that greeted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Welcome {
+    /// Go on. Tells the process that answers from any other.
+    Accepted(u64),
+    /// The connection is closed.
+    Refused(Refusal),
+}
+
+/// Why a greeting is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// Not our first bytes: no node of Orrery.
+    NotOrrery,
+    /// Another version of the protocol: this one is spoken here.
+    Protocol(u16),
+    /// Another cluster: this one is here.
+    Cluster(ClusterId),
+    /// The sender or the receiver is not who the other thinks.
+    Identity,
+    /// The sender was known as another process. What that one held in memory is lost.
+    Restarted,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::NotOrrery => f.write_str("it does not speak Orrery's peer protocol"),
+            Refusal::Protocol(ours) => {
+                write!(
+                    f,
+                    "it speaks another version of the peer protocol than {ours}; run one version"
+                )
+            }
+            Refusal::Cluster(ours) => write!(
+                f,
+                "it belongs to another cluster than {ours}; --initial-cluster and --replication \
+                 must be the same on each node"
+            ),
+            Refusal::Identity => {
+                f.write_str("its id is not the one that its place in --initial-cluster gives")
+            }
+            Refusal::Restarted => f.write_str(
+                "it is a restarted process under its old identity: what it had acknowledged was in \
+                 memory and is lost, and counting on it would break promises; start the \
+                 whole cluster anew, or leave the node out",
+            ),
+        }
+    }
+}
+
+/// Why bytes are refused.
+#[derive(Debug, thiserror::Error)]
+pub enum WireError {
+    /// A frame over [`MAX_FRAME`].
+    #[error("a frame of {0} bytes is over the limit of {MAX_FRAME}")]
+    TooLong(usize),
+    /// Not what was expected.
+    #[error("malformed: {0}")]
+    Malformed(#[from] postcard::Error),
+}
+
+/// Adds a frame with one value.
+pub fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) {
+    let start = begin(out);
+    append(value, out);
+    end(start, out);
+}
+
+/// Adds as many frames as the messages take.
+pub fn encode_messages<'a>(messages: impl IntoIterator<Item = &'a Message>, out: &mut Vec<u8>) {
+    let mut messages = messages.into_iter().peekable();
+    while messages.peek().is_some() {
+        let start = begin(out);
+        while out.len() - start < FULL_FRAME
+            && let Some(message) = messages.next()
+        {
+            append(message, out);
+        }
+        end(start, out);
+    }
+}
+
+fn begin(out: &mut Vec<u8>) -> usize {
+    out.extend_from_slice(&[0; 4]);
+    out.len()
+}
+
+fn append<T: Serialize>(value: &T, out: &mut Vec<u8>) {
+    let taken = std::mem::take(out);
+    *out = postcard::to_extend(value, taken).expect("plain data has an encoding");
+}
+
+fn end(start: usize, out: &mut [u8]) {
+    let length = u32::try_from(out.len() - start).expect("frames are closed early");
+    out[start - 4..start].copy_from_slice(&length.to_le_bytes());
+}
+
+/// The first frame of a buffer, and how many bytes it takes. None: it is not complete.
+pub fn frame(buffer: &[u8]) -> Result<Option<(&[u8], usize)>, WireError> {
+    let Some(header) = buffer.first_chunk::<4>() else { return Ok(None) };
+    let length = u32::from_le_bytes(*header) as usize;
+    if length > MAX_FRAME {
+        return Err(WireError::TooLong(length));
+    }
+    Ok(buffer.get(4..4 + length).map(|frame| (frame, 4 + length)))
+}
+
+/// The one value of a frame.
+pub fn decode<T: DeserializeOwned>(frame: &[u8]) -> Result<T, WireError> {
+    Ok(postcard::from_bytes(frame)?)
+}
+
+/// The greeting in a frame. Looks at the first bytes before anything else.
+pub fn decode_hello(frame: &[u8]) -> Result<Hello, Refusal> {
+    let hello: Hello = postcard::from_bytes(frame).map_err(|_| Refusal::NotOrrery)?;
+    match (hello.magic == MAGIC, hello.protocol == PROTOCOL) {
+        (false, _) => Err(Refusal::NotOrrery),
+        (true, false) => Err(Refusal::Protocol(PROTOCOL)),
+        (true, true) => Ok(hello),
+    }
+}
+
+/// The messages of a frame.
+pub fn decode_messages(mut frame: &[u8]) -> Result<Vec<Message>, WireError> {
+    let mut messages = Vec::new();
+    while !frame.is_empty() {
+        let (message, rest) = postcard::take_from_bytes(frame)?;
+        messages.push(message);
+        frame = rest;
+    }
+    Ok(messages)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        message::Body,
+        types::{Epoch, Key, OpId},
+    };
+
+    fn message(sequence: u64) -> Message {
+        let body = Body::Read { op: OpId { shard: 1, sequence }, key: Key::trusted("k") };
+        Message { epoch: Epoch(3), body }
+    }
+
+    #[test]
+    fn messages_survive_their_frames() {
+        let sent: Vec<Message> = (0..20_000).map(message).collect();
+        let mut bytes = Vec::new();
+        encode_messages(&sent, &mut bytes);
+        let (mut rest, mut found, mut frames) = (&bytes[..], Vec::new(), 0);
+        while let Some((content, used)) = frame(rest).unwrap() {
+            found.extend(decode_messages(content).unwrap());
+            rest = &rest[used..];
+            frames += 1;
+        }
+        assert_eq!((found, rest.len()), (sent, 0));
+        assert!(frames > 1, "a long batch is cut into frames");
+    }
+
+    #[test]
+    fn greetings_that_are_not_ours_are_refused() {
+        let mut bytes = Vec::new();
+        let hello = Hello::new(ClusterId(1), NodeId(1), NodeId(2), 3);
+        encode(&hello, &mut bytes);
+        let (content, _) = frame(&bytes).unwrap().unwrap();
+        assert_eq!(decode_hello(content), Ok(hello.clone()));
+        assert_eq!(decode_hello(b"GET / HTTP/1.1"), Err(Refusal::NotOrrery));
+        let other = Hello { protocol: PROTOCOL + 1, ..hello };
+        let bytes = postcard::to_stdvec(&other).unwrap();
+        assert_eq!(decode_hello(&bytes), Err(Refusal::Protocol(PROTOCOL)));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_messages_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = frame(&bytes);
+            let _ = decode_messages(&bytes);
+            let _ = decode_hello(&bytes);
+        }
+    }
+}
