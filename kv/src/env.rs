@@ -69,7 +69,7 @@ pub trait Journal {
 }
 
 /// What a client asks of a shard.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Request {
     /// Store a value, or a tombstone.
     Put {
@@ -99,7 +99,7 @@ impl Request {
 }
 
 /// What a client is told.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Reply {
     /// The write is done at its level, under this version.
     Written(Version),
@@ -110,7 +110,19 @@ pub enum Reply {
 }
 
 /// Why a request failed, and whether anything may have happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    thiserror::Error,
+)]
 pub enum Failure {
     /// Too many requests are under way on this shard. Nothing happened.
     #[error("BUSY too many requests are under way on this node; nothing was done, try again")]

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A message with its sender's epoch.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Message {
     /// The epoch of the shard (or of the topology) that sent it, when it sent it.
     pub epoch: Epoch,
@@ -23,7 +23,7 @@ pub struct Message {
 }
 
 /// What a message says.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Body {
     /// Coordinator to owner: store this and acknowledge.
     Write {

@@ -27,7 +27,7 @@ impl fmt::Display for Version {
 }
 
 /// A version with a value, or with none: a tombstone, the trace of a delete.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Record {
     /// The record's age.
     pub version: Version,

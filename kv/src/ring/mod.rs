@@ -7,6 +7,7 @@ mod allocate;
 mod slot;
 
 use std::{
+    cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
     fmt,
     hash::{Hash, Hasher},
@@ -27,7 +28,7 @@ use crate::{
 pub const MAX_MEMBERS: usize = 200;
 
 /// What a member is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum MemberState {
     /// In the new owner sets only: it is being filled.
     Joining,
@@ -38,7 +39,7 @@ pub enum MemberState {
 }
 
 /// A member of a ring.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Member {
     /// Where its peers reach it.
     pub address: String,
@@ -49,7 +50,7 @@ pub struct Member {
 }
 
 /// Tells one cluster's rings from another's. Decided when the ring is formed, kept for ever.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ClusterId(pub u64);
 
@@ -140,7 +141,7 @@ pub struct Ring {
 }
 
 /// What of a ring is not derived.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 struct RingValue {
     cluster: ClusterId,
     epoch: Epoch,
@@ -156,6 +157,18 @@ impl PartialEq for Ring {
 }
 
 impl Eq for Ring {}
+
+impl PartialOrd for Ring {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Ring {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.value.cmp(&other.value)
+    }
+}
 
 impl Hash for Ring {
     fn hash<H: Hasher>(&self, state: &mut H) {

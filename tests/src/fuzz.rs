@@ -1,0 +1,103 @@
+//! The bodies of the fuzz targets: what a target does with bytes, so that stable Rust can replay the
+//! corpora.
+
+use std::collections::BTreeMap;
+
+use kv::{
+    clock::Timestamp,
+    message::Message,
+    record::{Record, Version},
+    resp::{
+        command::{Args, Command},
+        frame::{Parsed, Parser},
+    },
+    ring::{Ring, slot_of},
+    store::Store,
+    types::{Key, Limits, NodeId, Value},
+    wire,
+};
+
+/// A target's body.
+pub type Body = fn(&[u8]);
+
+/// All targets by name.
+pub const TARGETS: [(&str, Body); 3] = [("resp", resp), ("wire", wire), ("store", store)];
+
+/// A client's bytes: cut in two anywhere, they give the same commands, and none panics.
+pub fn resp(data: &[u8]) {
+    let Some((cut, data)) = data.split_first() else { return };
+    let cut = usize::from(*cut).min(data.len());
+    assert_eq!(commands(&[data]), commands(&[&data[..cut], &data[cut..]]), "a cut at {cut}");
+}
+
+fn commands(pieces: &[&[u8]]) -> Vec<String> {
+    let (mut parser, mut buffer, mut found) = (Parser::default(), Vec::new(), Vec::new());
+    for piece in pieces {
+        buffer.extend_from_slice(piece);
+        loop {
+            match parser.parse(&buffer) {
+                Ok(Parsed::Command(used)) => {
+                    let args = Args::new(&buffer, parser.args());
+                    found.push(format!("{:?}", Command::parse(args, &Limits::default())));
+                    buffer.drain(..used);
+                }
+                Ok(Parsed::Nothing(used)) => drop(buffer.drain(..used)),
+                Ok(Parsed::Incomplete) => break,
+                Err(error) => {
+                    found.push(error.to_string());
+                    return found;
+                }
+            }
+        }
+    }
+    found
+}
+
+/// A peer's bytes: whatever is taken as messages or as a ring has an encoding that gives the same.
+pub fn wire(data: &[u8]) {
+    let _ = wire::decode_hello(data);
+    if let Ok(messages) = wire::decode_messages(data) {
+        let mut bytes = Vec::new();
+        wire::encode_messages(&messages, &mut bytes);
+        let mut again: Vec<Message> = Vec::new();
+        let mut rest = &bytes[..];
+        while let Ok(Some((frame, used))) = wire::frame(rest) {
+            again.extend(wire::decode_messages(frame).expect("what we encode can be decoded"));
+            rest = &rest[used..];
+        }
+        assert_eq!(again, messages);
+    }
+    if let Ok(ring) = wire::decode::<Ring>(data) {
+        let last = ring.size() - 1;
+        assert!(!ring.owners(kv::types::Slot(last)).all().is_empty());
+    }
+}
+
+/// Operations on a store, four bytes each: it is a map of the newest records.
+pub fn store(data: &[u8]) {
+    const SIZE: u16 = 8;
+    let mut store = Store::new(1);
+    let mut model: BTreeMap<String, Record> = BTreeMap::new();
+    for step in data.chunks_exact(4) {
+        let key = "k".repeat(usize::from(step[0] % 40));
+        let version = Version {
+            timestamp: Timestamp(u64::from(step[1])),
+            node: NodeId(u32::from(step[2] % 4)),
+        };
+        // A version names one write: the value is a function of it.
+        let is_tombstone = step[1] % 5 == 0;
+        let text = format!("{version}{}", "v".repeat(usize::from(step[1])));
+        let value = (!is_tombstone).then(|| Value::trusted(&text));
+        let record = Record { version, value };
+        let wins = model.get(&key).is_none_or(|held| version > held.version);
+        assert_eq!(store.merge(slot_of(&key, SIZE), &key, &record), wins);
+        if wins {
+            model.insert(key.clone(), record);
+        }
+        assert_eq!(store.get(&key).as_ref(), model.get(&key));
+    }
+    store.check();
+    let all: Vec<(Key, Record)> =
+        model.iter().map(|(key, record)| (Key::trusted(key), record.clone())).collect();
+    assert_eq!(store.records(), all);
+}
