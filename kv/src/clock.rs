@@ -169,13 +169,7 @@ impl ClockGuard {
         if clock.started_ahead_by(env.now()).0 > self.max_drift.0 / 8 {
             return false;
         }
-        if peers == 0 {
-            return true;
-        }
-        // With more than half of a small ring measured, our own clock among them, the median is
-        // that of a clock of the sane majority, or between two such.
-        let enough = (peers.div_ceil(2) + 1).min(Self::ENOUGH);
-        if self.offsets.len() + 1 < enough {
+        if !self.has_measured(peers) {
             return false;
         }
         let mut clocks: Vec<i64> = self.offsets.values().copied().chain([0]).collect();
@@ -183,6 +177,13 @@ impl ClockGuard {
         // The lower median: of two clocks, the one that is ahead is suspected.
         let median = clocks[(clocks.len() - 1) / 2];
         median.abs() <= 4 * self.eighth()
+    }
+
+    /// Whether the clocks of enough of these many other members were measured: with more than half of a
+    /// small ring, our own clock among them, the median is that of a clock of the sane majority.
+    pub fn has_measured(&self, peers: usize) -> bool {
+        let enough = if peers == 0 { 1 } else { (peers.div_ceil(2) + 1).min(Self::ENOUGH) };
+        !self.is_on() || self.offsets.len() + 1 >= enough
     }
 
     /// In large rings this many clocks decide, the own one included.

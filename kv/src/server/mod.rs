@@ -29,8 +29,12 @@ use crate::{
     quorum::Level,
     resp::reply,
     ring::{RING_SIZE, Ring},
+    shard::Shard,
     types::NodeId,
 };
+
+/// How often a server that is not ready looks whether it is.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A node as a server runs it.
 type ServerNode = Node<ServerPorts>;
@@ -158,25 +162,33 @@ pub async fn serve(
     let mut stop = std::pin::pin!(stop);
     let mut client_listener = Some(client_listener);
     let mut ready = Some(ready);
+    let mut waited_with = usize::MAX;
     loop {
         let News { links_up, refused } = *heard.borrow_and_update();
         if refused {
             return Ok(Ended::Refused);
         }
-        // A process that a majority accepted is not one that its peers would refuse.
+        // A process that a majority accepted is not one that its peers would refuse; and one that has
+        // not compared its clock would have to refuse writes.
+        let shards = 0..server.node.shards();
+        let measured =
+            || shards.clone().all(|shard| server.node.inspect(shard, Shard::has_measured_clocks));
         if links_up + 1 >= majority
+            && measured()
             && let (Some(listener), Some(ready)) = (client_listener.take(), ready.take())
         {
             tokio::spawn(listen(server.clone(), listener));
             info!("{me} serves clients at {client_address}");
             ready(client_address, me);
-        } else if client_listener.is_some() {
+        } else if client_listener.is_some() && links_up != waited_with {
+            waited_with = links_up;
             info!("waiting for peers: {} of {majority} are there", links_up + 1);
         }
         tokio::select! {
             biased;
             () = &mut stop => break,
             heard = heard.changed() => ensure!(heard.is_ok(), "the server is gone"),
+            () = sleep(LOOK_EVERY), if client_listener.is_some() => {}
         }
     }
     drain(&server).await;

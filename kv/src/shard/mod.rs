@@ -163,7 +163,7 @@ impl Shard {
         if self.guard.is_on() {
             self.guard.check_for_jump(env);
             self.probe(env);
-            env.set_timer(Timer::Probe, self.config.probe_every);
+            env.set_timer(Timer::Probe, self.probe_after());
         }
     }
 
@@ -257,7 +257,7 @@ impl Shard {
                     env.note(Note::ClockJumped);
                 }
                 self.probe(env);
-                env.set_timer(Timer::Probe, self.config.probe_every);
+                env.set_timer(Timer::Probe, self.probe_after());
             }
             // The topology's.
             Timer::Fetch => {}
@@ -322,6 +322,25 @@ impl Shard {
         }
         let (next, is_idle) = (self.next_op, self.pending.is_empty());
         self.timeout.rearm(next, is_idle, self.config.request_timeout, env);
+    }
+
+    /// How many other members there are.
+    fn peers(&self) -> usize {
+        let members = self.ring.members();
+        members.len() - usize::from(members.contains_key(&self.config.node))
+    }
+
+    /// Whether enough of the peers' clocks were measured to judge this node's.
+    pub fn has_measured_clocks(&self) -> bool {
+        self.guard.has_measured(self.peers())
+    }
+
+    /// While too few clocks are measured no write is coordinated: that should not last a period.
+    fn probe_after(&self) -> Micros {
+        match self.has_measured_clocks() {
+            true => self.config.probe_every,
+            false => Micros((self.config.probe_every.0 / 20).max(1_000)),
+        }
     }
 
     /// Asks the next few peers for the time.

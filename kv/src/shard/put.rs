@@ -35,9 +35,7 @@ impl Shard {
             env.note(Note::ClockJumped);
             self.probe(env);
         }
-        let members = self.ring.members();
-        let peers = members.len() - usize::from(members.contains_key(&self.config.node));
-        if !self.guard.allows_writes(peers, &self.clock, env) {
+        if !self.guard.allows_writes(self.peers(), &self.clock, env) {
             env.note(Note::ClockRefused);
             env.reply(request, Reply::Failed(Failure::Clock));
             return;
