@@ -1,11 +1,12 @@
 //! Orrery: a leaderless, replicated key-value store with tunable consistency.
 //!
 //! The core ([`shard`], [`topology`]) is plain values and plain functions: it takes an input and
-//! an environment ([`env`]), and knows no socket, file, task or date. A [`node`] puts the core behind
+//! an environment ([`mod@env`]), and knows no socket, file, task or date. A [`node`] puts the core behind
 //! locks. The worlds that run it are production (the `server` feature), a seeded
 //! simulation, lock interleavings and a model checker. `ARCHITECTURE.md` is the map.
 
 #[cfg(feature = "server")]
+#[allow(clippy::disallowed_types)]
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -19,6 +20,7 @@ pub mod record;
 pub mod resp;
 pub mod ring;
 #[cfg(feature = "server")]
+#[allow(clippy::disallowed_types)]
 pub mod server;
 pub mod shard;
 pub mod store;
