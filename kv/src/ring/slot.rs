@@ -18,8 +18,10 @@ pub fn slot_of(key: &str, size: u16) -> Slot {
 
 /// What is between the first `{` and the first `}` after it, if that is anything; else the key.
 fn hashed_part(key: &str) -> &str {
-    let Some(open) = key.find('{') else { return key };
-    match key[open + 1..].find('}') {
+    // Keys are short: a plain loop over the bytes beats a searcher that has to be set up.
+    let find = |text: &str, wanted: u8| text.bytes().position(|byte| byte == wanted);
+    let Some(open) = find(key, b'{') else { return key };
+    match find(&key[open + 1..], b'}') {
         None | Some(0) => key,
         Some(length) => &key[open + 1..open + 1 + length],
     }

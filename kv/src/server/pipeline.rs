@@ -125,9 +125,17 @@ impl Pipeline {
         self.forget(sequence);
         let front = self.entries.front()?.first;
         let offset = sequence.wrapping_sub(front);
-        let after = self.entries.partition_point(|e| e.first.wrapping_sub(front) <= offset);
-        // An entry without requests has the number of the next one: the last at or before is right.
-        let entry = self.entries.get_mut(after.checked_sub(1)?)?;
+        // Where all commands have one request, the place is the offset.
+        let guess = offset as usize;
+        let is_there = |entry: &Entry| entry.first == sequence && entry.count == 1;
+        let place = if self.entries.get(guess).is_some_and(is_there) {
+            guess
+        } else {
+            // An entry without requests has the number of the next one: the last at or before is right.
+            let upto = |entry: &Entry| entry.first.wrapping_sub(front) <= offset;
+            self.entries.partition_point(upto).checked_sub(1)?
+        };
+        let entry = self.entries.get_mut(place)?;
         let part = sequence.wrapping_sub(entry.first);
         if part >= entry.count {
             return None;

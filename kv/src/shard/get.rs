@@ -71,15 +71,23 @@ impl Shard {
         let op = self.issue_op();
         let answered = Tally::new(self.ring.owners(self.ring.slot_of(key.as_str())).clone());
         let phase = Phase::Asking { answered, versions: Vec::new(), newest: None };
-        self.begin_get(op, Get { request, key, level, phase, hedges: 0 }, env);
+        self.begin_round_of_reads(op, Get { request, key, level, phase, hedges: 0 }, env);
     }
 
-    /// Begins a round on the ring that we have now: all answers of an older ring are forgotten.
+    /// Begins anew on the ring that we have now: all answers of an older ring are forgotten.
     pub(super) fn begin_get(&mut self, op: OpId, mut get: Get, env: &mut impl Env) {
         let slot = self.ring.slot_of(get.key.as_str());
         let answered = Tally::new(self.ring.owners(slot).clone());
-        let is_owner = answered.owners().position(self.config.node).is_some();
         get.phase = Phase::Asking { answered, versions: Vec::new(), newest: None };
+        self.begin_round_of_reads(op, get, env);
+    }
+
+    fn begin_round_of_reads(&mut self, op: OpId, mut get: Get, env: &mut impl Env) {
+        let me = self.config.node;
+        let is_owner = match &get.phase {
+            Phase::Asking { answered, .. } => answered.owners().position(me).is_some(),
+            Phase::Repairing { .. } => false,
+        };
         if is_owner {
             let own = self.store.get(get.key.as_str());
             Self::take_answer(&mut get, self.config.node, own, env);

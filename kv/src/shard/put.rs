@@ -6,7 +6,7 @@ use crate::{
     message::Body,
     quorum::{Level, Tally},
     record::{Record, Version},
-    types::{Key, NodeId, OpId, RequestId, Value},
+    types::{Key, NodeId, OpId, RequestId, Slot, Value},
 };
 
 /// A put under way.
@@ -42,17 +42,22 @@ impl Shard {
         }
         let version = Version { timestamp: self.clock.issue(env), node: self.config.node };
         let record = Record { version, value };
-        let owners = self.ring.owners(self.ring.slot_of(key.as_str())).clone();
-        let acknowledged = Tally::new(owners);
+        let slot = self.ring.slot_of(key.as_str());
+        let acknowledged = Tally::new(self.ring.owners(slot).clone());
         let op = self.issue_op();
-        self.begin_put(op, Put { request, key, record, level, acknowledged, hedges: 0 }, env);
+        let put = Put { request, key, record, level, acknowledged, hedges: 0 };
+        self.begin_round(op, slot, put, env);
     }
 
-    /// Begins a round on the ring that we have now. A put that began on an older ring keeps its
+    /// Begins anew on the ring that we have now. A put that began on an older ring keeps its
     /// version and forgets who acknowledged it.
     pub(super) fn begin_put(&mut self, op: OpId, mut put: Put, env: &mut impl Env) {
         let slot = self.ring.slot_of(put.key.as_str());
         put.acknowledged = Tally::new(self.ring.owners(slot).clone());
+        self.begin_round(op, slot, put, env);
+    }
+
+    fn begin_round(&mut self, op: OpId, slot: Slot, mut put: Put, env: &mut impl Env) {
         if put.acknowledged.owners().position(self.config.node).is_some() {
             self.merge(slot, &put.key, &put.record, env);
             put.acknowledged.count(self.config.node);
