@@ -264,3 +264,20 @@ fn as_json(fates: &[Fate]) -> Value {
         .collect();
     json!({ "bugs": bugs, "median_seeds": median(fates), "most_seeds": MOST_SEEDS })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_patch_applies_to_the_tree() {
+        let root = root().unwrap();
+        let bugs = read_bugs(&root.join("sim/bugs")).unwrap();
+        assert!(bugs.iter().any(|bug| bug.id == "canary"));
+        for bug in bugs {
+            if let Kind::Patch(patch) = bug.kind {
+                patched(&root, &patch).unwrap_or_else(|why| panic!("{}: {why:#}", bug.id));
+            }
+        }
+    }
+}
