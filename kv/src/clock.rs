@@ -198,3 +198,149 @@ impl ClockGuard {
 fn signed(micros: u64) -> i64 {
     i64::try_from(micros).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::{Clients, Clock, Journal, Network, Note, Reply, Timer, Trace};
+    use crate::{message::Message, types::RequestId};
+
+    /// Two clocks, and what was persisted.
+    #[derive(Default)]
+    struct Watch {
+        wall: u64,
+        uptime: u64,
+        floors: Vec<Timestamp>,
+    }
+
+    impl Watch {
+        fn pass(&mut self, micros: u64) {
+            self.wall += micros;
+            self.uptime += micros;
+        }
+    }
+
+    impl Clock for Watch {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_micros(self.wall)
+        }
+
+        fn uptime(&self) -> Micros {
+            Micros(self.uptime)
+        }
+
+        fn set_timer(&mut self, _timer: Timer, _after: Micros) {}
+    }
+
+    impl Network for Watch {
+        fn send(&mut self, _to: NodeId, _message: Message) {}
+    }
+
+    impl Journal for Watch {
+        fn persist(&mut self, entry: Entry) {
+            if let Entry::ClockFloor(floor) = entry {
+                self.floors.push(floor);
+            }
+        }
+    }
+
+    impl Clients for Watch {
+        fn reply(&mut self, _request: RequestId, _reply: Reply) {}
+    }
+
+    impl Trace for Watch {
+        fn note(&mut self, _note: Note) {}
+    }
+
+    #[test]
+    fn timestamps_grow_when_the_wall_clock_stands_still_or_runs_back() {
+        let mut watch = Watch { wall: 1_000, ..Watch::default() };
+        let mut clock = HybridClock::recovered(Timestamp(0));
+        let first = clock.issue(&mut watch);
+        let second = clock.issue(&mut watch);
+        watch.wall = 10;
+        let third = clock.issue(&mut watch);
+        assert!(first < second && second < third);
+        clock.observe(Timestamp::from_micros(5_000), &mut watch);
+        assert!(clock.issue(&mut watch) > Timestamp::from_micros(5_000));
+    }
+
+    #[test]
+    fn every_timestamp_is_below_a_persisted_floor_and_a_restart_begins_above_all() {
+        let mut watch = Watch { wall: 1_000, ..Watch::default() };
+        let mut clock = HybridClock::recovered(Timestamp(0));
+        for _ in 0..1_000 {
+            watch.pass(7_919);
+            let issued = clock.issue(&mut watch);
+            assert!(issued < *watch.floors.last().unwrap());
+        }
+        assert!(watch.floors.len() < 100, "{} floors", watch.floors.len());
+        let last = clock.issue(&mut watch);
+        let mut again = HybridClock::recovered(*watch.floors.last().unwrap());
+        watch.wall = 0;
+        assert!(again.issue(&mut watch) > last);
+    }
+
+    const DRIFT: Micros = Micros(800_000);
+
+    /// A guard that measured these clocks, in microseconds ahead of its own.
+    fn guard(watch: &Watch, clocks: &[i64]) -> ClockGuard {
+        let mut guard = ClockGuard::new(DRIFT);
+        guard.check_for_jump(watch);
+        for (peer, ahead) in (1..).zip(clocks) {
+            let theirs = watch.wall.checked_add_signed(*ahead).unwrap();
+            let sent = watch.uptime();
+            guard.measured(NodeId(peer), sent, Timestamp::from_micros(theirs), watch);
+        }
+        guard
+    }
+
+    #[test]
+    fn a_clock_that_most_others_contradict_may_not_coordinate_writes() {
+        let watch = Watch { wall: 10_000_000, ..Watch::default() };
+        let clock = HybridClock::recovered(Timestamp(0));
+        let allows =
+            |clocks: &[i64], peers| guard(&watch, clocks).allows_writes(peers, &clock, &watch);
+        assert!(allows(&[0, 0], 2));
+        assert!(allows(&[5_000_000, 0], 2), "one other clock is wrong");
+        assert!(!allows(&[-5_000_000, -5_000_000], 2), "this clock is ahead");
+        assert!(!allows(&[5_000_000, 5_000_000], 2), "this clock is behind");
+        assert!(!allows(&[-5_000_000], 1), "of two, the one that is ahead is suspected");
+        assert!(allows(&[5_000_000], 1));
+        assert!(!allows(&[], 2), "nothing was measured");
+        assert!(!allows(&[0], 4), "too few were measured");
+        assert!(allows(&[], 0), "nobody is there to be asked");
+    }
+
+    #[test]
+    fn a_jump_of_the_wall_clock_voids_what_was_measured_and_a_pause_does_not() {
+        let mut watch = Watch { wall: 10_000_000, ..Watch::default() };
+        let clock = HybridClock::recovered(Timestamp(0));
+        let mut guard = guard(&watch, &[0, 0]);
+        watch.pass(60_000_000);
+        assert!(!guard.check_for_jump(&watch));
+        watch.wall += 5_000_000;
+        assert!(guard.check_for_jump(&watch));
+        assert!(!guard.allows_writes(2, &clock, &watch));
+    }
+
+    #[test]
+    fn a_measurement_that_took_too_long_says_nothing() {
+        let mut watch = Watch { wall: 10_000_000, ..Watch::default() };
+        let mut guard = guard(&watch, &[]);
+        let sent = watch.uptime();
+        watch.pass(DRIFT.0 / 4 + 1);
+        guard.measured(NodeId(1), sent, watch.now(), &watch);
+        assert!(!guard.has_measured(1));
+    }
+
+    #[test]
+    fn a_clock_that_starts_far_ahead_waits() {
+        let mut watch = Watch { wall: 10_000_000, ..Watch::default() };
+        let clock = HybridClock::recovered(Timestamp::from_micros(10_500_000));
+        let guard = ClockGuard::new(DRIFT);
+        assert!(!guard.allows_writes(0, &clock, &watch));
+        watch.pass(400_000);
+        assert!(guard.allows_writes(0, &clock, &watch));
+    }
+}

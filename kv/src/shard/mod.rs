@@ -6,6 +6,9 @@ mod put;
 mod replica;
 mod sync;
 
+#[cfg(test)]
+mod tests;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use self::{get::Get, put::Put};
