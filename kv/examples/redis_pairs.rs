@@ -18,6 +18,15 @@ const OPERATIONS: u32 = 500_000;
 const REDIS: u16 = 27_400;
 const ORRERY: u16 = 27_401;
 
+/// Operations per second, and CPU time per operation in microseconds.
+struct Measured {
+    rate: f64,
+    cpu_us: f64,
+}
+
+/// What of a pair of measurements, ours and theirs, is looked at.
+type Figure = fn(&(Measured, Measured)) -> f64;
+
 /// A server that is ended with the measurement.
 struct Server(Child);
 
@@ -33,13 +42,14 @@ impl Server {
         let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let name = quiet.get_program().to_string_lossy().into_owned();
         let child = quiet.spawn().unwrap_or_else(|why| panic!("{name} cannot be started: {why}"));
-        for _ in 0..500 {
-            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return Self(child);
-            }
+        let server = Self(child);
+        let listens = || TcpStream::connect(("127.0.0.1", port)).is_ok();
+        let tries = (0..500).find(|_| {
             sleep(Duration::from_millis(10));
-        }
-        panic!("{name} does not listen at port {port}");
+            listens()
+        });
+        assert!(tries.is_some(), "{name} does not listen at port {port}");
+        server
     }
 
     /// CPU time so far, in microseconds. The kernel counts in hundredths of a second.
@@ -52,8 +62,8 @@ impl Server {
         ticks as f64 * 10_000.0
     }
 
-    /// Operations per second, and CPU time per operation in microseconds.
-    fn measure(&self, port: u16, test: &str, keys: Option<&str>) -> (f64, f64) {
+    /// Runs redis-benchmark once.
+    fn measure(&self, port: u16, test: &str, keys: Option<&str>) -> Measured {
         let before = self.cpu_us();
         let mut command = Command::new("redis-benchmark");
         command.args(["-p", &port.to_string(), "-t", test, "-P", "16", "--csv"]);
@@ -65,7 +75,7 @@ impl Server {
         let rate = last.split(',').nth(1).map(|field| field.trim_matches('"'));
         let rate = rate.and_then(|field| field.parse().ok());
         let rate = rate.unwrap_or_else(|| panic!("redis-benchmark printed {text:?}"));
-        (rate, (self.cpu_us() - before) / f64::from(OPERATIONS))
+        Measured { rate, cpu_us: (self.cpu_us() - before) / f64::from(OPERATIONS) }
     }
 }
 
@@ -101,16 +111,15 @@ fn main() {
             let pairs: Vec<_> = (0..PAIRS)
                 .map(|_| (ours.measure(ORRERY, test, keys), theirs.measure(REDIS, test, keys)))
                 .collect();
-            let of =
-                |f: fn(&((f64, f64), (f64, f64))) -> f64| median(pairs.iter().map(f).collect());
+            let of = |figure: Figure| median(pairs.iter().map(figure).collect());
             println!(
                 "{test} {:<12} {:>9.0}  {:>9.0}  {:>5.2}  {:>28.2}  {:>5.2}",
                 keys.map(|keys| format!("-r {keys}")).unwrap_or_default(),
-                of(|pair| pair.0.0),
-                of(|pair| pair.1.0),
-                of(|pair| pair.0.0 / pair.1.0),
-                of(|pair| pair.0.1),
-                of(|pair| pair.1.1),
+                of(|pair| pair.0.rate),
+                of(|pair| pair.1.rate),
+                of(|pair| pair.0.rate / pair.1.rate),
+                of(|pair| pair.0.cpu_us),
+                of(|pair| pair.1.cpu_us),
             );
         }
     }
