@@ -380,8 +380,9 @@ impl Cluster {
         };
         let acted = catch_unwind(AssertUnwindSafe(|| {
             act(node, batch);
-            if let Some(key) = &touched {
-                node.inspect_key(key, |shard| shard.check_invariants(Some(key)));
+            match &touched {
+                Some(key) => node.inspect_key(key, |shard| shard.check_invariants(Some(key))),
+                None => check_all(node),
             }
         }));
         if let Err(panic) = acted {
@@ -577,12 +578,7 @@ impl Cluster {
     /// Checks all invariants of all nodes that run.
     pub fn check_everything(&mut self) {
         for id in self.nodes() {
-            let checked = catch_unwind(AssertUnwindSafe(|| {
-                self.inspect(id, |node| {
-                    (0..node.shards())
-                        .for_each(|s| node.inspect(s, |sh| sh.check_invariants(None)));
-                })
-            }));
+            let checked = catch_unwind(AssertUnwindSafe(|| self.inspect(id, check_all)));
             if let Err(panic) = checked {
                 let what = format!("{id}: {}", panic_text(&*panic));
                 self.broken.get_or_insert(Violation::new("invariant", what));
@@ -608,6 +604,11 @@ impl Cluster {
             self.tally.add_many(Topic::Note, &format!("{note:?}"), count);
         }
     }
+}
+
+/// All invariants of a node.
+fn check_all(node: &Node<SimPorts>) {
+    (0..node.shards()).for_each(|shard| node.inspect(shard, |s| s.check_invariants(None)));
 }
 
 /// All records of a node.

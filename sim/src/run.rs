@@ -5,6 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 use kv::{
     env::{Reply, Request},
     quorum::Level,
+    record::Record,
     types::{Key, NodeId, RequestId, Value},
 };
 use madsim::runtime::Runtime;
@@ -40,6 +41,8 @@ pub struct Verdict {
     pub tally: Tally,
     /// What clients did.
     pub history: Vec<Done>,
+    /// What each node held of the violation's key in the end: owners are marked.
+    pub held: Vec<(NodeId, bool, Option<Record>)>,
     /// How long the run was, in microseconds of simulated time.
     pub simulated_us: u64,
 }
@@ -480,6 +483,7 @@ impl<'a> Run<'a> {
             self.violation = judged.violation;
         }
         let simulated_us = self.cluster.at();
+        let held = self.held();
         let Cluster { log, tally, .. } = self.cluster;
         Verdict {
             violation: self.violation,
@@ -488,8 +492,25 @@ impl<'a> Run<'a> {
             text: log.into_text(),
             tally,
             history: self.history,
+            held,
             simulated_us,
         }
+    }
+
+    /// What each node that runs holds of the key that fell.
+    fn held(&self) -> Vec<(NodeId, bool, Option<Record>)> {
+        let Some(key) = self.violation.as_ref().and_then(|violation| violation.key.as_ref()) else {
+            return Vec::new();
+        };
+        let ring = self.operator.current();
+        let owners = ring.owners(ring.slot_of(key));
+        let key = Key::trusted(key);
+        let nodes = self.cluster.nodes().filter_map(|node| {
+            let held =
+                self.cluster.inspect(node, |n| n.inspect_key(&key, |s| s.record(key.as_str())));
+            held.map(|held| (node, owners.position(node).is_some(), held))
+        });
+        nodes.collect()
     }
 }
 

@@ -43,6 +43,11 @@ pub fn story(scenario: &Scenario, verdict: &Verdict) -> String {
         }
         Some(violation) => {
             tell_violation(&mut text, verdict, violation);
+            for (node, is_owner, record) in &verdict.held {
+                let role = if *is_owner { "owner" } else { "no owner" };
+                let record = record.as_ref().map_or("nothing".into(), ToString::to_string);
+                let _ = writeln!(text, "  {node} ({role}) holds {record}");
+            }
             if let Some(log) = &verdict.text {
                 tell_versions(&mut text, log, violation);
             }
@@ -60,6 +65,11 @@ pub fn json(scenario: &Scenario, verdict: &Verdict) -> Value {
             "what": violation.what,
             "key": violation.key,
             "operations": violation.operations,
+            "held": verdict.held.iter().map(|(node, is_owner, record)| json!({
+                "node": node.0,
+                "owner": is_owner,
+                "record": record.as_ref().map(ToString::to_string),
+            })).collect::<Vec<_>>(),
         })
     });
     let history: Vec<Value> = verdict

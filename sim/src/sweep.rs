@@ -77,6 +77,7 @@ pub fn run_scenario(scenario: &Scenario, keep_text: bool) -> Verdict {
             events: 0,
             tally: Tally::default(),
             history: Vec::new(),
+            held: Vec::new(),
             simulated_us: 0,
         }
     })
