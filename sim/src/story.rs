@@ -49,7 +49,7 @@ pub fn story(scenario: &Scenario, verdict: &Verdict) -> String {
                 let _ = writeln!(text, "  {node} ({role}) holds {record}");
             }
             if let Some(log) = &verdict.text {
-                tell_versions(&mut text, log, violation);
+                tell_versions(&mut text, log, verdict, violation);
             }
             let _ = writeln!(text, "{violation}");
         }
@@ -114,6 +114,12 @@ fn tell_violation(text: &mut String, verdict: &Verdict, violation: &Violation) {
     }
 }
 
+/// When a line of the log happened: it begins with milliseconds, with three decimals.
+fn time_us(line: &str) -> Option<u64> {
+    let (ms, us) = line.split_whitespace().next()?.split_once('.')?;
+    Some(ms.parse::<u64>().ok()? * 1_000 + us.parse::<u64>().ok()?)
+}
+
 fn tell(text: &mut String, done: &Done, mark: Option<usize>) {
     let from = done.invoked_us as f64 / 1_000.0;
     let upto =
@@ -137,11 +143,16 @@ fn tell(text: &mut String, done: &Done, mark: Option<usize>) {
         writeln!(text, "{mark} {from:>9.3} {upto} ms  {client:<7} {node}  {asked:<34} {answer}");
 }
 
-/// The last messages about the key: what went to which owner, and what became of it.
-fn tell_versions(text: &mut String, log: &str, violation: &Violation) {
+/// The last messages about the key until it went wrong: what went to which owner, and what became of
+/// it.
+fn tell_versions(text: &mut String, log: &str, verdict: &Verdict, violation: &Violation) {
     let Some(key) = &violation.key else { return };
     let mention = format!("{key:?}");
-    let lines: Vec<&str> = log.lines().filter(|line| line.contains(&mention)).collect();
+    let ends = violation.operations.iter().filter_map(|place| verdict.history.get(*place));
+    let upto_us = ends.filter_map(|done| done.returned_us).max().unwrap_or(u64::MAX);
+    let is_before = |line: &&str| time_us(line).is_none_or(|us| us <= upto_us);
+    let lines: Vec<&str> =
+        log.lines().filter(|line| line.contains(&mention)).take_while(is_before).collect();
     let _ = writeln!(text, "the key's last messages (milliseconds, sender -> receiver):");
     for line in &lines[lines.len().saturating_sub(MOST / 2)..] {
         let _ = writeln!(text, "  {line}");
