@@ -1,100 +1,35 @@
 //! The simulated cluster: unchanged nodes, plugged into a world that one queue of events moves on.
 
 use std::{
-    cell::RefCell,
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap},
     panic::{AssertUnwindSafe, catch_unwind},
-    rc::Rc,
     sync::Arc,
 };
 
 use kv::{
-    clock::Timestamp,
     env::{Entry, Note, Reply, Request, Timer},
     message::{Body, Message},
-    node::{Batch, Machine, Node, Outbox, Ports, Position, Recovered},
-    record::{Record, Version},
+    node::{Batch, Machine, Node, Outbox, Recovered},
+    record::Record,
     ring::Ring,
-    types::{Key, Micros, NodeId, RequestId},
+    types::{Key, NodeId, RequestId},
 };
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
     check::Violation,
+    host::{Host, SimPorts, check_all, newest, records},
     log::{Event, Log},
     scenario::{Network, Scenario},
     sweep::panic_text,
     tally::{Tally, Topic},
     world::{
         clock::{NodeClock, true_time},
-        disk::Journal,
         network::{Fate, SimNetwork},
     },
 };
-
-/// What a node's ports share with the cluster: the step's clock readings, and its effects.
-#[derive(Default)]
-struct Shared {
-    now: Timestamp,
-    uptime: Micros,
-    journal: Journal,
-    timers: Vec<(Machine, Timer, Micros)>,
-    outbox: Outbox,
-    notes: Vec<Note>,
-}
-
-/// A node's ports.
-pub struct SimPorts(Rc<RefCell<Shared>>);
-
-impl Ports for SimPorts {
-    fn now(&self) -> Timestamp {
-        self.0.borrow().now
-    }
-
-    fn uptime(&self) -> Micros {
-        self.0.borrow().uptime
-    }
-
-    fn set_timer(&self, machine: Machine, timer: Timer, after: Micros) {
-        self.0.borrow_mut().timers.push((machine, timer, after));
-    }
-
-    fn append(&self, entry: Entry) -> Position {
-        Position(self.0.borrow_mut().journal.append(entry))
-    }
-
-    fn durable(&self) -> Position {
-        Position(self.0.borrow().journal.durable())
-    }
-
-    fn note(&self, note: Note) {
-        self.0.borrow_mut().notes.push(note);
-    }
-
-    fn send(&self, outbox: &mut Outbox) {
-        let mut shared = self.0.borrow_mut();
-        shared.outbox.messages.append(&mut outbox.messages);
-        shared.outbox.replies.append(&mut outbox.replies);
-    }
-}
-
-/// A machine that may run a node.
-struct Host {
-    clock: NodeClock,
-    shared: Rc<RefCell<Shared>>,
-    node: Option<(Node<SimPorts>, Batch)>,
-    /// How often the node was started: timers and syncs of earlier runs are void.
-    starts: u32,
-    /// How many faults keep it down, and how many keep it paused.
-    down: u32,
-    paused: u32,
-    /// What happened while it was paused.
-    backlog: Vec<Due>,
-    /// The newest version of each key that its store held (P2).
-    seen: BTreeMap<Key, Version>,
-}
 
 /// What the rest of the simulation is woken for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +51,7 @@ pub enum Wake {
 }
 
 /// Something in the queue.
-enum Due {
+pub(crate) enum Due {
     Arrive { to: NodeId, from: NodeId, id: u64, message: Message },
     Ask { to: NodeId, request: RequestId, what: Request },
     Timer { node: NodeId, starts: u32, machine: Machine, timer: Timer },
@@ -205,16 +140,7 @@ impl Cluster {
         let spec = &scenario.cluster;
         let host = |number: u32| {
             let clock = spec.clocks.get(number as usize - 1).copied().unwrap_or_default();
-            Host {
-                clock: NodeClock::new(clock),
-                shared: Rc::default(),
-                node: None,
-                starts: 0,
-                down: 0,
-                paused: 0,
-                backlog: Vec::new(),
-                seen: BTreeMap::new(),
-            }
+            Host::new(NodeClock::new(clock))
         };
         let network: &Network = &scenario.network;
         Self {
@@ -604,29 +530,4 @@ impl Cluster {
             self.tally.add_many(Topic::Note, &format!("{note:?}"), count);
         }
     }
-}
-
-/// All invariants of a node.
-fn check_all(node: &Node<SimPorts>) {
-    (0..node.shards()).for_each(|shard| node.inspect(shard, |s| s.check_invariants(None)));
-}
-
-/// All records of a node.
-fn records(node: &Node<SimPorts>) -> BTreeMap<Key, Record> {
-    let shards = 0..node.shards();
-    shards.flat_map(|shard| node.inspect(shard, |shard| shard.records())).collect()
-}
-
-/// The newest record of each key, by versions alone: what a journal says without the store's help.
-fn newest(entries: &[Entry]) -> BTreeMap<Key, Record> {
-    let mut newest: BTreeMap<Key, Record> = BTreeMap::new();
-    for entry in entries {
-        if let Entry::Record(key, record) = entry {
-            let is_newer = newest.get(key).is_none_or(|held| held.version < record.version);
-            if is_newer {
-                newest.insert(key.clone(), record.clone());
-            }
-        }
-    }
-    newest
 }

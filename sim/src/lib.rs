@@ -17,6 +17,7 @@ pub mod bugs;
 pub mod check;
 pub mod cluster;
 pub mod history;
+mod host;
 pub mod log;
 pub mod report;
 pub mod rings;

@@ -1,217 +1,101 @@
-//! Clusters of real `orrery` processes.
+//! Clusters of real `orrery` processes, and ways to talk to them.
 
 use std::{
-    fs::File,
-    io::{BufRead as _, BufReader, Read as _, Seek as _},
+    io::{ErrorKind, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
-    path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
-    sync::{OnceLock, mpsc},
-    time::{Duration, Instant},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 
 use redis::Connection;
-use rustix::process::{Pid, Signal, kill_process};
 
-/// How long anything may take before a test gives up. Long: machines are shared.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+use crate::process::{PATIENCE, Process, eventually};
 
-/// The `orrery` binary: that of the variable ORRERY_BIN, or built once by cargo.
-pub fn binary() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| match std::env::var_os("ORRERY_BIN") {
-        Some(path) => path.into(),
-        None => build(),
+/// A port that is free now may be taken a moment later: how often to try with others.
+const ATTEMPTS: usize = 5;
+
+/// Free ports in a row, and those 10,000 above them too. They lie below those that the system gives
+/// to outgoing connections: a node that is not there yet cannot be met by a connection to itself.
+pub fn ports_in_a_row(count: u16) -> u16 {
+    const FIRST: u32 = 10_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    eventually("free ports", || {
+        // Test programs that run at the same time begin at different places.
+        let place = NEXT.fetch_add(u32::from(count), Ordering::Relaxed)
+            + std::process::id().wrapping_mul(131) % 10_000;
+        let first = u16::try_from(FIRST + place % (FIRST - u32::from(count))).expect("a port");
+        (first..first + count).all(|port| free(port) && free(port + 10_000)).then_some(first)
     })
 }
 
-fn build() -> PathBuf {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["build", "--quiet", "-p", "kv", "--bin", "orrery", "--message-format=json"])
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-        .expect("cargo runs");
-    assert!(output.status.success(), "the binary does not build");
-    let messages = String::from_utf8_lossy(&output.stdout);
-    let executable = messages.lines().rev().find_map(|line| {
-        let message: serde_json::Value = serde_json::from_str(line).ok()?;
-        message["executable"].as_str().map(PathBuf::from)
-    });
-    executable.expect("cargo names the executable")
-}
-
-/// Waits until something holds. Panics with `what` when it takes too long.
-pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < until, "{what}: not within {PATIENCE:?}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// Ports that are free at the moment.
-pub fn free_ports(count: usize) -> Vec<u16> {
-    let bind = || TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    let listeners: Vec<TcpListener> = (0..count).map(|_| bind()).collect();
-    listeners.iter().map(|l| l.local_addr().expect("it is bound").port()).collect()
-}
-
-/// A process of `orrery`. Killed when it is dropped; its log is shown when a test fails.
-pub struct Process {
-    name: String,
-    child: Child,
-    log: File,
-    lines: mpsc::Receiver<String>,
-}
-
-impl Process {
-    /// Starts `orrery` with these arguments.
-    pub fn start(name: &str, args: &[String]) -> Self {
-        let log = tempfile::tempfile().expect("a temporary file");
-        let mut child = Command::new(binary())
-            .args(args)
-            .env("ORRERY_LOG", "info")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log.try_clone().expect("a file can be shared"))
-            .spawn()
-            .expect("orrery starts");
-        let output = child.stdout.take().expect("an output");
-        let (sender, lines) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        Self { name: name.to_string(), child, log, lines }
-    }
-
-    /// The next line of its output that begins so.
-    pub fn line(&self, beginning: &str) -> String {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            match self.lines.recv_timeout(left) {
-                Ok(line) if line.starts_with(beginning) => return line,
-                Ok(_) => {}
-                Err(why) => {
-                    panic!("{} printed no line {beginning:?}: {why}\n{}", self.name, self.log())
-                }
-            }
-        }
-    }
-
-    /// What it logged so far.
-    pub fn log(&self) -> String {
-        let mut log = self.log.try_clone().expect("a file can be shared");
-        let mut text = Vec::new();
-        log.rewind().expect("a file can be read again");
-        log.read_to_end(&mut text).expect("a file can be read");
-        String::from_utf8_lossy(&text).into_owned()
-    }
-
-    /// Its process id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Sends a signal.
-    pub fn signal(&self, signal: Signal) {
-        let id = Pid::from_raw(i32::try_from(self.child.id()).expect("ids are small"));
-        kill_process(id.expect("an id is not 0"), signal).expect("the process is there");
-    }
-
-    /// Kills it at once, and waits for its end.
-    pub fn kill(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-
-    /// Waits for its end.
-    pub fn wait(&mut self) -> ExitStatus {
-        let name = self.name.clone();
-        eventually(&format!("the end of {name}"), || self.child.try_wait().expect("a child"))
-    }
-
-    /// Its resident memory, in bytes.
-    pub fn memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()));
-        let status = status.expect("the process is there");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("it has memory");
-        let kib: u64 = line.split_whitespace().nth(1).expect("a number").parse().expect("a number");
-        kib * 1024
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.kill();
-        if std::thread::panicking() {
-            eprintln!("--- log of {}\n{}", self.name, self.log());
-        }
-    }
-}
-
-/// A cluster of processes.
+/// A cluster of processes. Clients of n1, n2, … connect at ports in a row, peers 10,000 above.
 pub struct Cluster {
     /// The nodes: n1, n2, …
     pub nodes: Vec<Process>,
-    clients: Vec<u16>,
-    peers: Vec<u16>,
+    size: u16,
+    first_port: u16,
     more: Vec<String>,
 }
 
 impl Cluster {
-    /// Starts nodes and waits until all serve.
-    pub fn start(nodes: usize, more: &[&str]) -> Self {
-        let ports = free_ports(2 * nodes);
-        let (clients, peers) = ports.split_at(nodes);
+    /// Starts nodes with these further arguments, and waits until all serve.
+    pub fn start(size: u16, more: &[&str]) -> Self {
+        let started = (0..ATTEMPTS).find_map(|_| Self::try_start(size, more));
+        started.expect("ports that were free stay free for a moment")
+    }
+
+    /// None: another program took one of the ports.
+    fn try_start(size: u16, more: &[&str]) -> Option<Self> {
         let more = more.iter().map(ToString::to_string).collect();
-        let mut cluster =
-            Self { nodes: Vec::new(), clients: clients.to_vec(), peers: peers.to_vec(), more };
-        cluster.nodes = (0..nodes).map(|node| cluster.process(node)).collect();
-        cluster.nodes.iter().for_each(|node| drop(node.line("ready ")));
-        cluster
+        let mut cluster = Self { nodes: Vec::new(), size, first_port: ports_in_a_row(size), more };
+        cluster.nodes = (0..cluster.size).map(|node| cluster.process(node)).collect();
+        let all_serve = eventually("all nodes serve", || {
+            let ended = cluster.nodes.iter_mut().any(Process::has_ended);
+            let all = cluster.nodes.iter_mut().all(|node| node.printed("ready ").is_some());
+            (ended || all).then_some(all && !ended)
+        });
+        if !all_serve {
+            let lost_port = cluster.nodes.iter().any(|node| node.log().contains("cannot listen"));
+            assert!(lost_port, "a node ended before all served");
+        }
+        all_serve.then_some(cluster)
     }
 
     /// Another process with the identity of a node.
-    pub fn process(&self, node: usize) -> Process {
-        let peers: Vec<String> =
-            self.peers.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+    pub fn process(&self, node: u16) -> Process {
+        let peers: Vec<String> = (0..self.size).map(|n| self.peer_address(n).to_string()).collect();
         let mut args = vec!["serve".into(), "--client".into(), self.address(node).to_string()];
-        args.extend(["--peer".into(), peers[node].clone()]);
+        args.extend(["--peer".into(), peers[usize::from(node)].clone()]);
         args.extend(["--initial-cluster".into(), peers.join(",")]);
         args.extend(self.more.iter().cloned());
         Process::start(&format!("n{}", node + 1), &args)
     }
 
     /// Where clients of a node connect.
-    pub fn address(&self, node: usize) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.clients[node]))
+    pub fn address(&self, node: u16) -> SocketAddr {
+        local(self.first_port + node)
     }
 
     /// Where peers of a node connect.
-    pub fn peer_address(&self, node: usize) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.peers[node]))
+    pub fn peer_address(&self, node: u16) -> SocketAddr {
+        local(self.first_port + 10_000 + node)
     }
 
     /// A connection to a node.
-    pub fn connect(&self, node: usize) -> Connection {
+    pub fn connect(&self, node: u16) -> Connection {
         connect(self.address(node))
     }
 
     /// A bare connection to a node.
-    pub fn stream(&self, node: usize) -> TcpStream {
+    pub fn stream(&self, node: u16) -> TcpStream {
         stream(self.address(node))
     }
+}
+
+/// An address on this machine.
+pub fn local(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
 }
 
 /// A connection of the redis client.
@@ -219,6 +103,7 @@ pub fn connect(address: SocketAddr) -> Connection {
     let client = redis::Client::open(format!("redis://{address}")).expect("an address");
     let connection = client.get_connection_with_timeout(PATIENCE).expect("the node is there");
     connection.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    connection.set_write_timeout(Some(PATIENCE)).expect("a timeout");
     connection
 }
 
@@ -228,4 +113,33 @@ pub fn stream(address: SocketAddr) -> TcpStream {
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
     stream
+}
+
+/// All that comes until the other side closes. Panics when it does not close.
+pub fn read_all(mut stream: &TcpStream) -> Vec<u8> {
+    let (mut bytes, mut chunk) = (Vec::new(), [0; 64 * 1024]);
+    loop {
+        match stream.read(&mut chunk) {
+            Ok(0) => return bytes,
+            Ok(size) => bytes.extend_from_slice(&chunk[..size]),
+            // A node that closes before it read everything resets the connection.
+            Err(why) if why.kind() == ErrorKind::ConnectionReset => return bytes,
+            Err(why) => panic!("the node does not close the connection: {why}"),
+        }
+    }
+}
+
+/// Writes as much as the other side takes while nobody reads its answers: how much that is.
+pub fn write_until_stuck(mut stream: &TcpStream, bytes: &[u8]) -> usize {
+    const STUCK: Duration = Duration::from_millis(500);
+    stream.set_write_timeout(Some(STUCK)).expect("a timeout");
+    let mut written = 0;
+    while written < bytes.len() {
+        match stream.write(&bytes[written..]) {
+            Ok(size) => written += size,
+            Err(why) if matches!(why.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
+            Err(why) => panic!("the node closes the connection: {why}"),
+        }
+    }
+    written
 }

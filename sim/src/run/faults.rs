@@ -1,0 +1,100 @@
+//! The faults of a run: each begins, and ends in time or when the run heals.
+
+use kv::types::NodeId;
+
+use super::{Phase, Run};
+use crate::{cluster::Wake, history::Outcome, log::Event, scenario::FaultKind, tally::Topic};
+
+impl Run<'_> {
+    pub(super) fn fault_begins(&mut self, place: usize) {
+        let fault = &self.scenario.faults[place];
+        if self.phase != Phase::Load {
+            return;
+        }
+        self.active_faults[place] = true;
+        self.cluster.tally.add(Topic::Fault, fault.kind.name());
+        self.cluster.log.record(self.cluster.at(), &Event::FaultBegan(&fault.kind));
+        self.apply(&fault.kind, true);
+        if let FaultKind::Flapping(_, period_ms) = fault.kind {
+            self.cluster.wake(self.cluster.at() + period_ms * 1_000, Wake::Flap(place, false));
+        }
+        let end = self.cluster.at() + fault.for_ms * 1_000;
+        self.cluster.wake(end, Wake::FaultEnds(place));
+    }
+
+    pub(super) fn fault_ends(&mut self, place: usize) {
+        let kind = &self.scenario.faults[place].kind;
+        if std::mem::replace(&mut self.active_faults[place], false) {
+            self.cluster.log.record(self.cluster.at(), &Event::FaultEnded(kind));
+            if !self.flapped_off[place] {
+                self.apply(kind, false);
+            }
+        }
+    }
+
+    pub(super) fn flap(&mut self, place: usize, on: bool) {
+        if !self.active_faults[place] {
+            return;
+        }
+        if let FaultKind::Flapping(side, period_ms) = &self.scenario.faults[place].kind {
+            self.cut(side, &self.others(side), on);
+            self.flapped_off[place] = !on;
+            self.cluster.wake(self.cluster.at() + period_ms * 1_000, Wake::Flap(place, !on));
+        }
+    }
+
+    pub(super) fn apply(&mut self, kind: &FaultKind, on: bool) {
+        let sign = if on { 1 } else { -1 };
+        match kind {
+            FaultKind::Crash(nodes) => {
+                for node in nodes.iter().copied().map(NodeId) {
+                    match on {
+                        true => self.crash(node),
+                        false => self.cluster.restart(node),
+                    }
+                }
+            }
+            FaultKind::Pause(node) => self.cluster.pause(NodeId(*node), on),
+            FaultKind::Slow(node, by_us) => {
+                let by_us = i64::try_from(*by_us).unwrap_or(i64::MAX);
+                self.cluster.network.slow_down(*node, sign * by_us);
+            }
+            FaultKind::Partition(side) | FaultKind::Flapping(side, _) => {
+                self.cut(side, &self.others(side), on);
+            }
+            FaultKind::OneWay(from, to) => {
+                for (from, to) in pairs(from, to) {
+                    self.cluster.network.cut(from, to, on);
+                }
+            }
+            FaultKind::Storm { loss, duplicate, reorder } => {
+                let by = |per_mille: u32| sign * i64::from(per_mille);
+                self.cluster.network.storm(by(*loss), by(*duplicate), by(*reorder));
+            }
+            FaultKind::ClockJump(node, by_us) => self.cluster.jump(NodeId(*node), sign * by_us),
+        }
+    }
+
+    pub(super) fn others(&self, side: &[u32]) -> Vec<u32> {
+        (1..=self.scenario.cluster.nodes).filter(|node| !side.contains(node)).collect()
+    }
+
+    pub(super) fn cut(&mut self, side: &[u32], others: &[u32], on: bool) {
+        for (one, other) in pairs(side, others) {
+            self.cluster.network.cut(one, other, on);
+            self.cluster.network.cut(other, one, on);
+        }
+    }
+
+    pub(super) fn crash(&mut self, node: NodeId) {
+        self.cluster.crash(node);
+        let asked = |place: &usize| self.history[*place].node == node;
+        for place in self.waiting.iter().copied().filter(asked).collect::<Vec<_>>() {
+            self.end(place, Outcome::Unknown("node crashed"));
+        }
+    }
+}
+
+fn pairs<'a>(from: &'a [u32], to: &'a [u32]) -> impl Iterator<Item = (u32, u32)> + 'a {
+    from.iter().flat_map(|one| to.iter().map(|other| (*one, *other))).filter(|(a, b)| a != b)
+}
