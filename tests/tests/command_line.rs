@@ -1,7 +1,26 @@
-fn orrery(args: &[&str]) -> (Option<i32>, String, String) {
-    let done = Command::new(binary()).args(args).output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (done.status.code(), text(done.stdout), text(done.stderr))
+//! The command line: its help, its exit codes, and `dev`.
+
+use std::net::TcpStream;
+
+use redis::Commands as _;
+use rustix::process::Signal;
+use tests::{
+    cluster::{Cluster, connect, local, ports_in_a_row},
+    process::{Process, eventually, orrery},
+};
+
+#[test]
+fn help_says_what_there_is() {
+    let help: String =
+        [&["--help"][..], &["serve", "--help"], &["dev", "--help"], &["get", "--help"]]
+            .iter()
+            .map(|args| {
+                let (code, text, _) = orrery(args);
+                assert_eq!(code, Some(0));
+                format!("$ orrery {}\n{text}\n", args.join(" "))
+            })
+            .collect();
+    insta::assert_snapshot!(help);
 }
 
 #[test]
@@ -18,14 +37,22 @@ fn the_command_line_says_with_its_exit_code_how_it_went() {
     assert_eq!(run(&["get", "none"]), (Some(1), String::new()));
     assert_eq!(run(&["del", "a"]), (Some(0), "deleted".into()));
     assert_eq!(run(&["del", "a"]), (Some(1), "absent".into()));
-    assert_eq!(run(&["get", &"k".repeat(51)]).0, Some(1));
+    assert_eq!(run(&["del", "a", "--json"]), (Some(1), r#"{"deleted":false,"key":"a"}"#.into()));
+    assert_eq!(run(&["put", "", "", "--json"]), (Some(0), r#"{"key":"","written":true}"#.into()));
+    assert_eq!(run(&["get", "", "--json"]), (Some(0), r#"{"key":"","value":""}"#.into()));
+    assert_eq!(run(&["get", "none", "--json"]), (Some(1), r#"{"key":"none","value":null}"#.into()));
+    let why = r#"{"error":"ERR the key has 51 characters, the limit is 50; nothing was done"}"#;
+    assert_eq!(run(&["get", &"k".repeat(51), "--json"]), (Some(1), why.into()));
     let (code, status) = run(&["status", "--json"]);
     let status: serde_json::Value = serde_json::from_str(&status).unwrap();
-    assert_eq!((code, &status["node"], &status["records"]), (Some(0), &"n1".into(), &1.into()));
+    assert_eq!(
+        (code, &status["node"], &status["live_records"]),
+        (Some(0), &"n1".into(), &1.into())
+    );
     assert_eq!(orrery(&["get"]).0, Some(2));
     assert_eq!(orrery(&["get", "a", "--level", "two"]).0, Some(2));
     assert_eq!(orrery(&["serve", "--unknown"]).0, Some(2));
-    let nobody = format!("127.0.0.1:{}", free_ports(1)[0]);
+    let nobody = local(ports_in_a_row(1)).to_string();
     let (code, _, why) = orrery(&["get", "a", "--connect", &nobody]);
     assert_eq!(code, Some(1));
     assert!(why.contains("is a node there?"), "{why}");
@@ -39,40 +66,38 @@ fn a_peer_address_that_is_no_member_is_refused() {
     assert!(why.contains("--peer 127.0.0.1:1 is not one of --initial-cluster"), "{why}");
 }
 
-/// A first port for `dev`: the next ones, and those 10000 above, are free most likely.
-fn dev_port() -> u16 {
-    eventually("free ports in a row", || {
-        let port = free_ports(1)[0] % 20_000 + 20_000;
-        let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
-        (0..3).all(|n| free(port + n) && free(port + 10_000 + n)).then_some(port)
-    })
+/// A cluster of three that `dev` runs, and its first port.
+fn start_dev() -> (Process, u16) {
+    loop {
+        let port = ports_in_a_row(3);
+        let args = ["dev", "--nodes", "3", "--port", &port.to_string()].map(String::from);
+        let mut dev = Process::start("dev", &args);
+        if dev.line("3 nodes").is_some() {
+            return (dev, port);
+        }
+        // Another program was faster.
+        assert!(dev.log().contains("is taken"), "dev ended");
+    }
 }
 
-fn start_dev(port: u16) -> Process {
-    let args = ["dev", "--nodes", "3", "--port", &port.to_string()].map(String::from);
-    let dev = Process::start("dev", &args);
-    dev.line("3 nodes");
-    dev
-}
-
-fn nobody_listens(port: u16) {
-    for port in port..port + 3 {
-        eventually("the end of all nodes", || {
-            TcpStream::connect(("127.0.0.1", port)).is_err().then_some(())
-        });
+fn nobody_listens(first: u16) {
+    for port in (first..first + 3).chain(first + 10_000..first + 10_003) {
+        eventually("the end of all nodes", || TcpStream::connect(local(port)).err());
     }
 }
 
 #[test]
 fn dev_runs_a_cluster_and_ctrl_c_ends_all_of_it() {
-    let port = dev_port();
-    let mut dev = start_dev(port);
-    let at = |node: u16| std::net::SocketAddr::from(([127, 0, 0, 1], port + node));
-    let () = connect(at(0)).set("a", "b").unwrap();
-    assert_eq!(connect(at(2)).get::<_, String>("a").unwrap(), "b");
+    let (mut dev, port) = start_dev();
+    for node in 0..3 {
+        let line = format!("n{}  {}", node + 1, local(port + node));
+        assert_eq!(dev.printed(&line), Some(line));
+    }
+    let () = connect(local(port)).set("a", "b").unwrap();
+    assert_eq!(connect(local(port + 2)).get::<_, String>("a").unwrap(), "b");
     let (code, _, why) = orrery(&["dev", "--port", &port.to_string()]);
     assert_eq!(code, Some(1));
-    assert!(why.contains("is taken"), "{why}");
+    assert!(why.contains(&format!("port {port} is taken")), "{why}");
     dev.signal(Signal::INT);
     assert_eq!(dev.wait().code(), Some(0));
     nobody_listens(port);
@@ -80,8 +105,7 @@ fn dev_runs_a_cluster_and_ctrl_c_ends_all_of_it() {
 
 #[test]
 fn dev_that_is_killed_leaves_no_node_behind() {
-    let port = dev_port();
-    let mut dev = start_dev(port);
+    let (mut dev, port) = start_dev();
     dev.kill();
     nobody_listens(port);
 }

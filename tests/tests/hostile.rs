@@ -140,21 +140,15 @@ fn a_peer_that_is_older_or_not_who_it_says_is_refused_with_a_reason() {
     let addresses: Vec<String> = (0..2).map(|n| cluster.peer_address(n).to_string()).collect();
     let ours = Ring::form(&addresses, 2, RING_SIZE).unwrap().cluster();
     let theirs = Ring::form(&addresses, 1, RING_SIZE).unwrap().cluster();
-    let hello = Hello::new(ours, NodeId(2), NodeId(1), 5);
+    let hello = |cluster, from, to| Hello::new(cluster, NodeId(from), NodeId(to), 5);
+    let mut older = hello(ours, 2, 1);
+    older.protocol -= 1;
     for (hello, refusal, reason) in [
-        (
-            Hello { protocol: PROTOCOL - 1, ..hello.clone() },
-            Refusal::Protocol(PROTOCOL),
-            "it speaks another version of the peer protocol",
-        ),
-        (
-            Hello { cluster: theirs, ..hello.clone() },
-            Refusal::Cluster(ours),
-            "it belongs to another cluster",
-        ),
-        (Hello { to: NodeId(2), ..hello.clone() }, Refusal::Identity, "its id is not the one"),
-        (Hello { from: NodeId(3), ..hello.clone() }, Refusal::Identity, "its id is not the one"),
-        (hello.clone(), Refusal::Restarted, "it is a restarted process under its old identity"),
+        (older, Refusal::Protocol(PROTOCOL), "it speaks another version of the peer protocol"),
+        (hello(theirs, 2, 1), Refusal::Cluster(ours), "it belongs to another cluster"),
+        (hello(ours, 2, 2), Refusal::Identity, "its id is not the one"),
+        (hello(ours, 3, 1), Refusal::Identity, "its id is not the one"),
+        (hello(ours, 2, 1), Refusal::Restarted, "it is a restarted process"),
     ] {
         let mut bytes = Vec::new();
         wire::encode(&hello, &mut bytes);

@@ -71,7 +71,11 @@ impl Client {
         let history = &mut self.histories[value as usize % KEYS];
         let answer: RedisResult<()> = self.writer.set(key, value);
         match answer {
-            Ok(()) => history.written(value),
+            Ok(()) => {
+                history.written(value);
+                let stays = u64::from(self.through != KILLED);
+                load.written.fetch_add(stays, Ordering::Relaxed);
+            }
             Err(why) if why.code() == Some("TIMEOUT") => history.perhaps_written(value),
             // Nothing was done.
             Err(why) if why.code() == Some("BUSY") => {}
@@ -82,19 +86,18 @@ impl Client {
                 return false;
             }
         }
-        if self.through != KILLED {
-            load.written.fetch_add(1, Ordering::Relaxed);
-        }
         true
     }
 
     fn read(&mut self, key: usize, load: &Load) {
         let answer: RedisResult<Option<u64>> = self.reader.get(self.key(key));
         match answer {
-            Ok(found) => self.check(key, found),
+            Ok(found) => {
+                self.check(key, found);
+                load.read.fetch_add(1, Ordering::Relaxed);
+            }
             Err(why) => assert!(matches!(why.code(), Some("TIMEOUT" | "BUSY")), "{why}"),
         }
-        load.read.fetch_add(1, Ordering::Relaxed);
     }
 
     fn check(&mut self, key: usize, found: Option<u64>) {
@@ -110,14 +113,11 @@ fn quorum_goes_on_when_a_node_is_killed_and_no_ok_write_is_lost() {
     let load = Load::default();
     let mut clients: Vec<Client> = thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS).map(|number| Client::new(&cluster, number)).collect();
-        let clients: Vec<_> = clients
-            .into_iter()
-            .map(|client| scope.spawn(|| client.run(&load)))
-            .collect();
+        let clients: Vec<_> =
+            clients.into_iter().map(|client| scope.spawn(|| client.run(&load))).collect();
         let progress = |what, by| {
-            let count = || {
-                load.written.load(Ordering::Relaxed).min(load.read.load(Ordering::Relaxed))
-            };
+            let count =
+                || load.written.load(Ordering::Relaxed).min(load.read.load(Ordering::Relaxed));
             let goal = count() + by;
             // A client that panics makes the test fail at once, not when patience ends.
             eventually(what, || (count() >= goal || load_ended(&clients, &load)).then_some(()));

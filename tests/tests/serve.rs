@@ -1,14 +1,10 @@
 //! Real processes, driven by a stock client: what is served, and what bad input gets.
 
-use std::{
-    io::{Read as _, Write as _},
-    net::TcpStream,
-    process::Command,
-};
-
 use redis::{Commands as _, Connection};
-use rustix::process::Signal;
-use tests::cluster::{Cluster, Process, binary, connect, eventually, free_ports, stream};
+use tests::{
+    cluster::{Cluster, local, ports_in_a_row},
+    process::Process,
+};
 
 /// The text of the error that a command gets.
 fn error(connection: &mut Connection, words: &[&[u8]]) -> String {
@@ -43,13 +39,16 @@ fn what_is_written_through_one_node_is_read_through_any() {
 
 #[test]
 fn every_size_of_cluster_serves() {
-    for (nodes, replication) in [(1, "1"), (2, "2"), (3, "1"), (4, "4")] {
+    for (nodes, replication) in [(1, "1"), (2, "2"), (3, "1"), (4, "4"), (5, "3")] {
         let cluster = Cluster::start(nodes, &["--replication", replication]);
         for node in 0..nodes {
-            let () = cluster.connect(node).set(format!("k{node}"), "v").unwrap();
+            let () = cluster.connect(node).set(format!("k{node}"), node).unwrap();
         }
         let keys: Vec<String> = (0..nodes).map(|node| format!("k{node}")).collect();
-        assert_eq!(cluster.connect(nodes - 1).exists::<_, usize>(&keys).unwrap(), nodes);
+        for node in 0..nodes {
+            let found: Vec<u16> = cluster.connect(node).mget(&keys).unwrap();
+            assert_eq!(found, (0..nodes).collect::<Vec<_>>(), "{nodes} nodes, R = {replication}");
+        }
     }
 }
 
@@ -74,6 +73,10 @@ fn bad_input_gets_an_error_that_names_the_limit_and_nothing_is_written() {
         &[b"SELECT", b"1"],
         &[b"HELLO", b"9"],
         &[b"CONFIG", b"SET", b"save", b""],
+        &[b"CONFIG", b"RESETSTAT", b""],
+        &[b"MSET", b"k", b"v", b"k2", value.as_bytes()],
+        &[b"MGET"],
+        &[b"CONSISTENCY", b"WRITE"],
     ];
     let mut report = String::new();
     for words in bad {
@@ -105,17 +108,14 @@ fn levels_are_chosen_per_connection_and_reset() {
 #[test]
 fn a_node_of_another_cluster_is_refused_with_a_reason() {
     let cluster = Cluster::start(2, &[]);
-    let [client, third] = free_ports(2)[..] else { unreachable!() };
-    let list = format!("{},{},127.0.0.1:{third}", cluster.peer_address(0), cluster.peer_address(1));
-    let args = ["serve", "--client", &format!("127.0.0.1:{client}"), "--peer"];
-    let mut args: Vec<String> = args.iter().map(ToString::to_string).collect();
-    args.extend([format!("127.0.0.1:{third}"), "--initial-cluster".into(), list]);
-    let stranger = Process::start("stranger", &args);
-    eventually("a reason in both logs", || {
-        let theirs = stranger.log().contains("it refuses us: it belongs to another cluster");
-        let ours = cluster.nodes[0].log().contains("refused: it belongs to another cluster");
-        (theirs && ours).then_some(())
-    });
+    let port = ports_in_a_row(1);
+    let (client, peer) = (local(port).to_string(), local(port + 10_000).to_string());
+    let list = format!("{},{},{peer}", cluster.peer_address(0), cluster.peer_address(1));
+    let args = ["serve", "--client", &client, "--peer", &peer, "--initial-cluster", &list];
+    let mut stranger = Process::start("stranger", &args.map(String::from));
+    stranger.logs("it refuses us: it belongs to another cluster");
+    cluster.nodes[0].logs("refused: it belongs to another cluster");
+    assert!(stranger.printed("ready ").is_none(), "it serves");
     let () = cluster.connect(0).set("a", "b").unwrap();
+    assert_eq!(cluster.connect(1).get::<_, String>("a").unwrap(), "b");
 }
-
