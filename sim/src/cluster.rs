@@ -8,9 +8,9 @@ use std::{
 };
 
 use kv::{
-    env::{Entry, Note, Reply, Request, Timer},
+    env::{Entry, Note, Reply, Request},
     message::{Body, Message},
-    node::{Batch, Machine, Node, Outbox, Recovered},
+    node::{Batch, Node, Outbox, Recovered},
     record::Record,
     ring::Ring,
     types::{Key, NodeId, RequestId},
@@ -22,6 +22,7 @@ use crate::{
     check::Violation,
     host::{Host, SimPorts, check_all, newest, records},
     log::{Event, Log},
+    queue::{Due, Queued, Wake},
     scenario::{Network, Scenario},
     sweep::panic_text,
     tally::{Tally, Topic},
@@ -30,62 +31,6 @@ use crate::{
         network::{Fate, SimNetwork},
     },
 };
-
-/// What the rest of the simulation is woken for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wake {
-    /// A client goes on.
-    Client(usize),
-    /// A client stops waiting for an operation.
-    GiveUp(usize),
-    /// A fault begins.
-    FaultBegins(usize),
-    /// A fault ends.
-    FaultEnds(usize),
-    /// A flapping partition turns on or off.
-    Flap(usize, bool),
-    /// The operator looks at the ring.
-    Operator,
-    /// The phase is looked at.
-    Phase,
-}
-
-/// Something in the queue.
-pub(crate) enum Due {
-    Arrive { to: NodeId, from: NodeId, id: u64, message: Message },
-    Ask { to: NodeId, request: RequestId, what: Request },
-    Timer { node: NodeId, starts: u32, machine: Machine, timer: Timer },
-    Synced { node: NodeId, starts: u32 },
-    Install { node: NodeId, ring: Arc<Ring> },
-    Wake(Wake),
-}
-
-struct Queued {
-    at: u64,
-    /// Equal times are in the order in which they were queued.
-    order: u64,
-    due: Due,
-}
-
-impl PartialEq for Queued {
-    fn eq(&self, other: &Self) -> bool {
-        (self.at, self.order) == (other.at, other.order)
-    }
-}
-
-impl Eq for Queued {}
-
-impl PartialOrd for Queued {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Queued {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.order).cmp(&(other.at, other.order))
-    }
-}
 
 /// What a turn of the handle shows to the rest of the simulation.
 pub enum Turn {

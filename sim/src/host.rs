@@ -11,7 +11,7 @@ use kv::{
 };
 
 use crate::{
-    cluster::Due,
+    queue::Due,
     world::{clock::NodeClock, disk::Journal},
 };
 

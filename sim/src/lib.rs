@@ -19,6 +19,7 @@ pub mod cluster;
 pub mod history;
 mod host;
 pub mod log;
+pub mod queue;
 pub mod report;
 pub mod rings;
 pub mod run;

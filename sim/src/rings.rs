@@ -18,7 +18,8 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    cluster::{Cluster, Wake},
+    cluster::Cluster,
+    queue::Wake,
     scenario::{RingPlan, Scenario},
     tally::Topic,
 };

@@ -60,6 +60,8 @@ pub struct Pipeline {
     entries: VecDeque<Entry>,
     next: u32,
     in_flight: usize,
+    /// Bytes of the literals that wait for their turn.
+    held: usize,
     /// Hashes of the keys that are read, or written, by requests under way.
     reads: Vec<(u64, u32)>,
     writes: Vec<(u64, u32)>,
@@ -78,6 +80,16 @@ impl Pipeline {
     /// Requests under way.
     pub fn in_flight(&self) -> usize {
         self.in_flight
+    }
+
+    /// Commands whose answers did not leave yet, those that wait for nothing but their turn included.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Bytes of answers that are ready and wait for their turn.
+    pub fn held(&self) -> usize {
+        self.held
     }
 
     /// Whether no command is under way.
@@ -104,6 +116,9 @@ impl Pipeline {
     pub fn begin(&mut self, shape: Shape, count: usize) -> u32 {
         let first = self.next;
         let count = u32::try_from(count).expect("commands have a bounded number of arguments");
+        if let Shape::Literal(bytes) = &shape {
+            self.held += bytes.len();
+        }
         let many = if count > 1 { vec![None; count as usize] } else { Vec::new() };
         self.next = self.next.wrapping_add(count);
         self.entries.push_back(Entry { first, count, missing: count, shape, one: None, many });
@@ -168,6 +183,9 @@ impl Pipeline {
     pub fn drain(&mut self, out: &mut Vec<u8>, dialect: Dialect) {
         while self.entries.front().is_some_and(|entry| entry.missing == 0) {
             if let Some(entry) = self.entries.pop_front() {
+                if let Shape::Literal(bytes) = &entry.shape {
+                    self.held -= bytes.len();
+                }
                 entry.encode(out, dialect);
             }
         }
@@ -293,6 +311,17 @@ mod tests {
         pipeline.answered(get, found("1"));
         assert_eq!(drained(&mut pipeline), "$1\r\n1\r\n+PONG\r\n*2\r\n$-1\r\n$1\r\n2\r\n");
         assert!(pipeline.is_empty() && pipeline.in_flight() == 0);
+    }
+
+    #[test]
+    fn answers_that_wait_for_their_turn_are_counted_until_they_leave() {
+        let mut pipeline = Pipeline::default();
+        let get = begin(&mut pipeline, Shape::Get, &["a"], Access::Read);
+        (0..3).for_each(|_| drop(pipeline.begin(Shape::Literal(b"+PONG\r\n".to_vec()), 0)));
+        assert_eq!((pipeline.len(), pipeline.held(), pipeline.in_flight()), (4, 21, 1));
+        pipeline.answered(get, Reply::Found(None));
+        drained(&mut pipeline);
+        assert_eq!((pipeline.len(), pipeline.held(), pipeline.in_flight()), (0, 0, 0));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use kv::types::NodeId;
 
 use super::{Phase, Run};
-use crate::{cluster::Wake, history::Outcome, log::Event, scenario::FaultKind, tally::Topic};
+use crate::{history::Outcome, log::Event, queue::Wake, scenario::FaultKind, tally::Topic};
 
 impl Run<'_> {
     pub(super) fn fault_begins(&mut self, place: usize) {

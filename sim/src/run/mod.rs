@@ -14,9 +14,10 @@ use madsim::runtime::Runtime;
 
 use crate::{
     check::{self, Evidence, Violation},
-    cluster::{Cluster, Turn, Wake},
+    cluster::{Cluster, Turn},
     history::{Done, Outcome},
     log::{Event, Log},
+    queue::Wake,
     rings::Operator,
     scenario::{Action, RingPlan, Scenario},
     tally::{Tally, Topic},

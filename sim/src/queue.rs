@@ -1,0 +1,68 @@
+//! What is to come in a simulation, in the order of time.
+
+use std::sync::Arc;
+
+use kv::{
+    env::{Request, Timer},
+    message::Message,
+    node::Machine,
+    ring::Ring,
+    types::{NodeId, RequestId},
+};
+
+/// What the rest of the simulation is woken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// A client goes on.
+    Client(usize),
+    /// A client stops waiting for an operation.
+    GiveUp(usize),
+    /// A fault begins.
+    FaultBegins(usize),
+    /// A fault ends.
+    FaultEnds(usize),
+    /// A flapping partition turns on or off.
+    Flap(usize, bool),
+    /// The operator looks at the ring.
+    Operator,
+    /// The phase is looked at.
+    Phase,
+}
+
+/// Something in the queue.
+pub(crate) enum Due {
+    Arrive { to: NodeId, from: NodeId, id: u64, message: Message },
+    Ask { to: NodeId, request: RequestId, what: Request },
+    Timer { node: NodeId, starts: u32, machine: Machine, timer: Timer },
+    Synced { node: NodeId, starts: u32 },
+    Install { node: NodeId, ring: Arc<Ring> },
+    Wake(Wake),
+}
+
+/// Something in the queue, with its time.
+pub(crate) struct Queued {
+    pub(crate) at: u64,
+    /// Equal times are in the order in which they were queued.
+    pub(crate) order: u64,
+    pub(crate) due: Due,
+}
+
+impl PartialEq for Queued {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.order) == (other.at, other.order)
+    }
+}
+
+impl Eq for Queued {}
+
+impl PartialOrd for Queued {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Queued {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.order).cmp(&(other.at, other.order))
+    }
+}
