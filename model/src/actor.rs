@@ -149,9 +149,11 @@ impl Actor for Part {
         match (self, state.to_mut(), said) {
             (Part::Node(_), State::Node(shard), Said::Peer(message)) => {
                 shard.handle(Input::Message(node_of(from), message), &mut Step { out });
+                shard.check_invariants(None);
             }
             (Part::Node(_), State::Node(shard), Said::Ask(request, what)) => {
                 shard.handle(Input::Request(request, what), &mut Step { out });
+                shard.check_invariants(None);
             }
             (Part::Client(client), State::Client(answers), Said::Answer(_, reply)) => {
                 answers.0.push(reply);

@@ -3,6 +3,7 @@
 use std::{process::ExitCode, time::Instant};
 
 use clap::Parser;
+use kv::quorum::Level;
 use model::put_get;
 use serde_json::json;
 use stateright::{Checker, Model};
@@ -20,7 +21,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let started = Instant::now();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let checker = put_get::model().checker().threads(cores).spawn_bfs().join();
+    let checker = put_get::model(Level::Quorum).checker().threads(cores).spawn_bfs().join();
     // A property that must hold and has a discovery fell; one that must be seen and has none, too.
     let fell: Vec<String> = checker
         .model()

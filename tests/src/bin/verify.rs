@@ -1,12 +1,18 @@
 //! `cargo verify`: all checks in order, and a summary.
 
 use std::{
+    fs::File,
+    io::{self, Read as _, Seek as _, Write as _},
     process::{Command, ExitCode, Stdio},
     time::{Duration, Instant},
 };
 
 use clap::Parser;
 use serde_json::json;
+
+/// Variables that would override the flags of the steps.
+const OVERRIDES: [&str; 4] =
+    ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTDOCFLAGS", "CARGO_ENCODED_RUSTDOCFLAGS"];
 
 /// Runs all checks of the project in order, and says how to run just those that failed.
 #[derive(Parser)]
@@ -84,31 +90,47 @@ impl Step {
     /// Runs the step: whether it succeeded. What it prints is shown when it failed.
     fn run(&self) -> (bool, Duration) {
         let started = Instant::now();
+        let passed = self.try_run().unwrap_or_else(|why| {
+            say(&format!("cargo cannot be run: {why}"));
+            false
+        });
+        (passed, started.elapsed())
+    }
+
+    fn try_run(&self) -> io::Result<bool> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        // A file, not a pipe: a process that a test left behind could keep a pipe open.
+        let mut printed = tempfile::tempfile()?;
+        let share = |file: &File| file.try_clone().map(Stdio::from);
         let mut command = Command::new(cargo);
-        command.args(&self.args).stdin(Stdio::null());
-        // These would override the flags of the aliases.
-        for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTDOCFLAGS"] {
+        // target/sim is a place in this folder.
+        command.args(&self.args).current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+        command.stdin(Stdio::null()).stdout(share(&printed)?).stderr(share(&printed)?);
+        for name in OVERRIDES {
             command.env_remove(name);
         }
         if let Some((name, value)) = self.env {
             command.env(name, value);
         }
-        let passed = match command.output() {
-            Ok(output) => {
-                if !output.status.success() {
-                    eprintln!("{}", String::from_utf8_lossy(&output.stdout));
-                    eprintln!("{}", String::from_utf8_lossy(&output.stderr));
-                }
-                output.status.success()
-            }
-            Err(why) => {
-                eprintln!("cargo cannot be run: {why}");
-                false
-            }
-        };
-        (passed, started.elapsed())
+        let passed = command.status()?.success();
+        if !passed {
+            let mut text = Vec::new();
+            printed.rewind()?;
+            printed.read_to_end(&mut text)?;
+            say(&String::from_utf8_lossy(&text));
+        }
+        Ok(passed)
     }
+}
+
+/// Prints a line of news. Whoever closed our output does not want to know.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Prints a line of the result.
+fn print(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
 }
 
 fn main() -> ExitCode {
@@ -117,38 +139,36 @@ fn main() -> ExitCode {
     if let Some(only) = &cli.only {
         steps.retain(|step| step.name == only);
         if steps.is_empty() {
-            eprintln!("error: there is no step {only:?}; --list names them");
+            say(&format!("error: there is no step {only:?}; --list names them"));
             return ExitCode::from(2);
         }
     }
     if cli.list {
-        steps.iter().for_each(|step| println!("{:<12} {}", step.name, step.command()));
+        steps.iter().for_each(|step| print(&format!("{:<12} {}", step.name, step.command())));
         return ExitCode::SUCCESS;
     }
-    if std::env::var_os("RUSTFLAGS").is_some() {
-        eprintln!(
-            "RUSTFLAGS is set; it is left out, because it would override what the steps pass"
-        );
+    for name in OVERRIDES.iter().filter(|name| std::env::var_os(name).is_some()) {
+        say(&format!("{name} is set; the steps run without it, for it would override their flags"));
     }
-    let count = steps.len();
+    let (count, started) = (steps.len(), Instant::now());
     let mut results = Vec::new();
-    for (place, step) in steps.iter().enumerate() {
-        eprintln!("[{}/{count}] {:<12} {}", place + 1, step.name, step.command());
+    for (place, step) in (1..).zip(&steps) {
+        let at = format!("[{place}/{count}, {:.0} s]", started.elapsed().as_secs_f64());
+        say(&format!("{at} {:<12} {}", step.name, step.command()));
         let (passed, took) = step.run();
-        let word = if passed { "ok" } else { "FAILED" };
-        eprintln!(
-            "[{}/{count}] {:<12} {word} after {:.1} s",
-            place + 1,
-            step.name,
-            took.as_secs_f64()
-        );
+        say(&format!("{at} {:<12} {} after {:.1} s", step.name, word(passed), took.as_secs_f64()));
         results.push((step, passed, took));
     }
-    summary(&results, cli.json)
+    summary(&results, started.elapsed(), cli.json)
 }
 
-fn summary(results: &[(&Step, bool, Duration)], as_json: bool) -> ExitCode {
+fn word(passed: bool) -> &'static str {
+    if passed { "PASS" } else { "FAIL" }
+}
+
+fn summary(results: &[(&Step, bool, Duration)], took: Duration, as_json: bool) -> ExitCode {
     let failed = results.iter().filter(|(_, passed, _)| !passed).count();
+    let counts = format!("{} passed, {failed} failed", results.len() - failed);
     if as_json {
         let steps: Vec<_> = results
             .iter()
@@ -159,17 +179,20 @@ fn summary(results: &[(&Step, bool, Duration)], as_json: bool) -> ExitCode {
                 })
             })
             .collect();
-        println!("{:#}", json!({ "steps": steps, "failed": failed }));
+        let seconds = took.as_secs_f64();
+        print(&format!("{:#}", json!({ "steps": steps, "failed": failed, "seconds": seconds })));
+        say(&counts);
     } else {
-        println!();
+        print("");
         for (step, passed, took) in results {
-            let word = if *passed { "ok" } else { "FAILED" };
-            println!("{:<12} {word:<6} {:>7.1} s", step.name, took.as_secs_f64());
+            let (name, seconds) = (step.name, took.as_secs_f64());
+            print(&format!("{} {name:<12} {seconds:>7.1} s  {}", word(*passed), step.command()));
         }
         for (step, _, _) in results.iter().filter(|(_, passed, _)| !passed) {
-            println!("{} failed; to run just that: {}", step.name, step.command());
+            print(&format!("{} failed; to run just that: {}", step.name, step.command()));
         }
-        println!("{} passed, {failed} failed", results.len() - failed);
+        print(&format!("{:.1} s in all", took.as_secs_f64()));
+        print(&counts);
     }
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }
