@@ -1,18 +1,113 @@
-//! The fuzz corpora, replayed without a fuzzer.
+//! The fuzz corpora, replayed without a fuzzer, and what is near to our own encodings.
 
 use std::{fs, path::Path};
+
+use kv::{
+    clock::Timestamp,
+    message::{Body, Message},
+    record::{Record, Version},
+    ring::{RING_SIZE, Ring},
+    types::{Epoch, Key, Micros, NodeId, OpId, Slot, Value},
+    wire::{self, Hello},
+};
 
 #[test]
 fn every_file_of_every_corpus_passes_its_target() {
     let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
     for (name, body) in tests::fuzz::TARGETS {
         let folder = corpora.join(name);
-        let files: Vec<_> =
+        let mut files: Vec<_> =
             fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
         assert!(!files.is_empty(), "{} is empty", folder.display());
         for file in files {
             println!("{}", file.display());
             body(&fs::read(&file).unwrap());
+        }
+    }
+}
+
+/// The content of the one frame that something is encoded as.
+fn content(encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode(&mut bytes);
+    let (content, used) = wire::frame(&bytes).unwrap().expect("a frame");
+    assert_eq!(used, bytes.len());
+    content.to_vec()
+}
+
+fn ring() -> Ring {
+    let addresses: Vec<String> = (1..=3).map(|node| format!("node{node}:17001")).collect();
+    Ring::form(&addresses, 3, 8).unwrap()
+}
+
+fn messages() -> Vec<Message> {
+    let op = OpId { shard: 3, sequence: 300 };
+    let version = Version { timestamp: Timestamp::from_micros(1_000_000), node: NodeId(2) };
+    let record = |text: Option<&str>| Record { version, value: text.map(Value::trusted) };
+    let key = || Key::trusted("é{tag}");
+    let bodies = [
+        Body::Write { op, key: key(), record: record(Some("value")) },
+        Body::Written { op },
+        Body::Read { op, key: key() },
+        Body::Found { op, record: Some(record(None)) },
+        Body::Fenced { op },
+        Body::Digests { shard: 0, shards: 8, digests: vec![(Slot(1), u64::MAX), (Slot(2), 0)] },
+        Body::Versions {
+            slot: Slot(1),
+            after: None,
+            upto: Some(key()),
+            versions: vec![(key(), version)],
+        },
+        Body::Delta {
+            slot: Slot(RING_SIZE - 1),
+            records: vec![(key(), record(Some("")))],
+            want: vec![Key::trusted("")],
+        },
+        Body::Probe { shard: 0, sent: Micros(1) },
+        Body::ProbeReply { shard: 0, sent: Micros(1), now: version.timestamp },
+        Body::RingRequest,
+        Body::Ring(ring().into()),
+    ];
+    bodies.into_iter().map(|body| Message { epoch: Epoch(1), body }).collect()
+}
+
+#[test]
+fn what_peers_say_is_decoded_or_refused_whatever_byte_is_wrong() {
+    let hello = Hello::new(ring().cluster(), NodeId(1), NodeId(2), 3);
+    let messages = messages();
+    let encodings = [
+        content(|out| wire::encode(&hello, out)),
+        content(|out| wire::encode(&ring(), out)),
+        content(|out| wire::encode_messages(&messages, out)),
+    ];
+    assert_eq!(wire::decode_hello(&encodings[0]).unwrap(), hello);
+    assert_eq!(wire::decode::<Ring>(&encodings[1]).unwrap(), ring());
+    assert_eq!(wire::decode_messages(&encodings[2]).unwrap(), messages);
+    for bytes in encodings {
+        for place in 0..bytes.len() {
+            tests::fuzz::wire(&bytes[..place]);
+            let mut changed = bytes.clone();
+            for byte in 0..=u8::MAX {
+                changed[place] = byte;
+                tests::fuzz::wire(&changed);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_clients_say_is_a_command_or_an_error_whatever_byte_is_wrong() {
+    let mut bytes = vec![7];
+    kv::resp::reply::command(&mut bytes, &["SET", "key", "value"]);
+    kv::resp::reply::command(&mut bytes, &["CONSISTENCY", "READ", "one"]);
+    bytes.extend_from_slice(b"get key\r\n");
+    for place in 0..bytes.len() {
+        tests::fuzz::resp(&bytes[..place]);
+        let mut changed = bytes.clone();
+        for byte in 0..=u8::MAX {
+            changed[place] = byte;
+            tests::fuzz::resp(&changed);
         }
     }
 }
