@@ -66,7 +66,11 @@ fn steps() -> Vec<Step> {
             ],
         ),
         step("doc", doc, &[&["doc", "--quiet", "--no-deps"], ours]),
-        step("doc-sim", doc_sim, &[&["doc", "--quiet", "--no-deps"], &MADSIM, &["-p", "sim"]]),
+        step(
+            "doc-sim",
+            doc_sim,
+            &[&["doc", "--quiet", "--release", "--no-deps"], &MADSIM, &["-p", "sim"]],
+        ),
         step("unit", None, &[&["test", "--quiet", "-p", "kv"]]),
         step("model", None, &[&["test", "--quiet", "-p", "model"]]),
         step("simulation", None, &[&["test", "--quiet", "--release"], &MADSIM, &["-p", "sim"]]),
