@@ -12,6 +12,8 @@ use crate::{message::Message, ring::ClusterId, types::NodeId};
 pub const PROTOCOL: u16 = 1;
 /// The longest frame, in bytes. A ring of 200 members fits, with room to spare.
 pub const MAX_FRAME: usize = 1024 * 1024;
+/// The longest frame of a handshake, in bytes: a stranger makes us hold no more.
+pub const MAX_GREETING: usize = 256;
 /// A frame is closed when it has so many bytes, and the next message begins another.
 const FULL_FRAME: usize = 64 * 1024;
 /// The first bytes of a connection.
@@ -94,9 +96,14 @@ impl fmt::Display for Refusal {
 /// Why bytes are refused.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
-    /// A frame over [`MAX_FRAME`].
-    #[error("a frame of {0} bytes is over the limit of {MAX_FRAME}")]
-    TooLong(usize),
+    /// A frame over its limit.
+    #[error("a frame of {length} bytes is over the limit of {limit}")]
+    TooLong {
+        /// What it declares.
+        length: usize,
+        /// What it may have here.
+        limit: usize,
+    },
     /// Not what was expected.
     #[error("malformed: {0}")]
     Malformed(#[from] postcard::Error),
@@ -140,10 +147,15 @@ fn end(start: usize, out: &mut [u8]) {
 
 /// The first frame of a buffer, and how many bytes it takes. None: it is not complete.
 pub fn frame(buffer: &[u8]) -> Result<Option<(&[u8], usize)>, WireError> {
+    frame_within(buffer, MAX_FRAME)
+}
+
+/// As [`frame`], with another limit than [`MAX_FRAME`].
+pub fn frame_within(buffer: &[u8], limit: usize) -> Result<Option<(&[u8], usize)>, WireError> {
     let Some(header) = buffer.first_chunk::<4>() else { return Ok(None) };
     let length = u32::from_le_bytes(*header) as usize;
-    if length > MAX_FRAME {
-        return Err(WireError::TooLong(length));
+    if length > limit {
+        return Err(WireError::TooLong { length, limit });
     }
     Ok(buffer.get(4..4 + length).map(|frame| (frame, 4 + length)))
 }

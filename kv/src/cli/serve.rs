@@ -49,7 +49,9 @@ pub struct ServeArgs {
 
 /// Runs a node until it is asked to end.
 pub fn run(args: ServeArgs) -> Result<bool> {
-    let filter = EnvFilter::try_from_env("ORRERY_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = ["ORRERY_LOG", "RUST_LOG"].into_iter().find_map(|name| std::env::var(name).ok());
+    let filter = EnvFilter::try_new(filter.as_deref().unwrap_or("info"))
+        .context("ORRERY_LOG (or RUST_LOG) is no filter; try info, or kv=debug")?;
     let _ =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
     abort_on_panic();

@@ -39,6 +39,15 @@ pub fn info(server: &Server) -> String {
     line("\r\n# Clients\r\nconnected_clients", &sessions);
     line("total_connections_received", &opened);
     line("rejected_connections", &server.rejected());
+    line("\r\n# Stats\r\nrequests_in_flight", &in_flight);
+    for (name, count) in server.outcomes.named() {
+        line(name, &count);
+    }
+    let dropped: u64 = node.ports().peers().values().map(|queue| queue.dropped()).sum();
+    line("messages_dropped", &dropped);
+    // Every node takes writes: what a client of Redis asks this for.
+    line("\r\n# Replication\r\nrole", &"master");
+    line("connected_slaves", &0);
     line("\r\n# Cluster\r\nnode", &node.id());
     line("cluster", &ring.cluster());
     line("epoch", &ring.epoch().0);
@@ -54,7 +63,6 @@ pub fn info(server: &Server) -> String {
     }
     line("\r\n# Keyspace\r\nrecords", &records);
     line("live_records", &live);
-    line("requests_in_flight", &in_flight);
     text.push_str("\r\n# Branches\r\n");
     for (note, count) in node.ports().notes() {
         let _ = write!(text, "{}:{count}\r\n", snake_case(&format!("{note:?}")));

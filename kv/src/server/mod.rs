@@ -1,6 +1,8 @@
 //! The server: a node with sockets. tokio executes; what waits for what is decided by our own queues.
 
 pub mod admin;
+mod commands;
+mod outcomes;
 mod peers;
 mod pipeline;
 mod ports;
@@ -21,7 +23,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use self::{peers::Links, ports::ServerPorts, session::Session, timers::Timers};
+use self::{outcomes::Totals, peers::Links, ports::ServerPorts, session::Session, timers::Timers};
 use crate::{
     config::NodeConfig,
     locks::atomic::{AtomicU64, Ordering},
@@ -77,6 +79,7 @@ pub struct Server {
     links: Links,
     started: Instant,
     rejected: AtomicU64,
+    outcomes: Totals,
     /// Says so when a link comes up, and when peers refuse this process.
     news: watch::Sender<News>,
 }
@@ -88,6 +91,32 @@ struct News {
 }
 
 impl Server {
+    /// A server that has no socket yet, its timers, and what there will be to hear of its links.
+    fn new(
+        settings: Settings,
+        ring: Arc<Ring>,
+        me: NodeId,
+        client_address: SocketAddr,
+    ) -> (Arc<Self>, Arc<Timers>, watch::Receiver<News>) {
+        let timers = Arc::new(Timers::default());
+        let peers = ring.members().keys().copied().filter(|peer| *peer != me);
+        let ports = ServerPorts::new(peers, timers.clone());
+        let links = Links::new(ring.cluster(), me, random());
+        let node = Node::start(me, &settings.node, ring, Recovered::default(), ports);
+        let (news, heard) = watch::channel(News::default());
+        let server = Self {
+            node: Arc::new(node),
+            settings,
+            client_address,
+            links,
+            started: Instant::now(),
+            rejected: AtomicU64::new(0),
+            outcomes: Totals::default(),
+            news,
+        };
+        (Arc::new(server), timers, heard)
+    }
+
     /// Since when it runs.
     fn uptime(&self) -> Duration {
         self.started.elapsed()
@@ -133,35 +162,31 @@ pub async fn serve(
     let client_address = client_listener.local_addr()?;
     warn!("records are in memory only: what this process holds is lost when it ends");
 
-    let timers = Arc::new(Timers::default());
-    let peers = ring.members().keys().copied().filter(|peer| *peer != me);
-    let ports = ServerPorts::new(peers, timers.clone());
-    let links = Links::new(ring.cluster(), me, random());
-    let majority = ring.members().len() / 2 + 1;
-    let members: Vec<(NodeId, String)> =
-        ring.members().iter().map(|(id, member)| (*id, member.address.clone())).collect();
-    let node = Node::start(me, &settings.node, Arc::new(ring), Recovered::default(), ports);
-    let (news, mut heard) = watch::channel(News::default());
-    let server = Arc::new(Server {
-        node: Arc::new(node),
-        settings,
-        client_address,
-        links,
-        started: Instant::now(),
-        rejected: AtomicU64::new(0),
-        news,
-    });
+    let (server, timers, heard) = Server::new(settings, Arc::new(ring), me, client_address);
     tokio::spawn(timers.run(server.node.clone()));
     tokio::spawn(peers::listen(server.clone(), peer_listener));
-    for (id, address) in members {
-        if let Some(queue) = server.node.ports().peers().get(&id) {
-            tokio::spawn(peers::send(server.clone(), id, address, queue.clone()));
+    for (id, member) in server.node.ring().members() {
+        if let Some(queue) = server.node.ports().peers().get(id) {
+            let (address, queue) = (member.address.clone(), queue.clone());
+            tokio::spawn(peers::send(server.clone(), *id, address, queue));
         }
     }
+    attend(&server, client_listener, heard, stop, ready).await
+}
 
+/// Waits until clients may be served, serves them, and drains when `stop` is done.
+async fn attend(
+    server: &Arc<Server>,
+    listener: TcpListener,
+    mut heard: watch::Receiver<News>,
+    stop: impl Future<Output = ()>,
+    ready: impl FnOnce(SocketAddr, NodeId),
+) -> Result<Ended> {
+    let me = server.node.id();
+    let majority = server.node.ring().members().len() / 2 + 1;
+    let mut clients = None;
     let mut stop = std::pin::pin!(stop);
-    let mut client_listener = Some(client_listener);
-    let mut ready = Some(ready);
+    let mut waiting = Some((listener, ready));
     let mut waited_with = usize::MAX;
     loop {
         let News { links_up, refused } = *heard.borrow_and_update();
@@ -175,12 +200,12 @@ pub async fn serve(
             || shards.clone().all(|shard| server.node.inspect(shard, Shard::has_measured_clocks));
         if links_up + 1 >= majority
             && measured()
-            && let (Some(listener), Some(ready)) = (client_listener.take(), ready.take())
+            && let Some((listener, ready)) = waiting.take()
         {
-            tokio::spawn(listen(server.clone(), listener));
-            info!("{me} serves clients at {client_address}");
-            ready(client_address, me);
-        } else if client_listener.is_some() && links_up != waited_with {
+            clients = Some(tokio::spawn(listen(server.clone(), listener)));
+            info!("{me} serves clients at {}", server.client_address);
+            ready(server.client_address, me);
+        } else if waiting.is_some() && links_up != waited_with {
             waited_with = links_up;
             info!("waiting for peers: {} of {majority} are there", links_up + 1);
         }
@@ -188,10 +213,16 @@ pub async fn serve(
             biased;
             () = &mut stop => break,
             heard = heard.changed() => ensure!(heard.is_ok(), "the server is gone"),
-            () = sleep(LOOK_EVERY), if client_listener.is_some() => {}
+            () = sleep(LOOK_EVERY), if waiting.is_some() => {}
         }
     }
-    drain(&server).await;
+    // Nobody new is taken while those who are there are waited for.
+    drop(waiting);
+    if let Some(clients) = clients {
+        clients.abort();
+        let _ = clients.await;
+    }
+    drain(server).await;
     Ok(Ended::Drained)
 }
 

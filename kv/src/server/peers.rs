@@ -113,7 +113,7 @@ pub async fn listen(server: Arc<Server>, listener: TcpListener) {
 /// Receives a peer's messages.
 pub async fn receive(server: &Server, mut io: impl AsyncRead + AsyncWrite + Unpin) -> Result<()> {
     let mut buffer = BytesMut::new();
-    let greeting = read_frame(&mut io, &mut buffer);
+    let greeting = read_frame(&mut io, &mut buffer, wire::MAX_GREETING);
     let greeting = timeout(HANDSHAKE, greeting).await.context("no greeting came in time")??;
     let Some(greeting) = greeting else { return Ok(()) };
     let judged = wire::decode_hello(&greeting)
@@ -129,7 +129,7 @@ pub async fn receive(server: &Server, mut io: impl AsyncRead + AsyncWrite + Unpi
     debug!("{} is connected to us", hello.from);
 
     let (mut batch, mut outbox) = (server.node.batch(), Outbox::default());
-    while let Some(frame) = read_frame(&mut io, &mut buffer).await? {
+    while let Some(frame) = read_frame(&mut io, &mut buffer, wire::MAX_FRAME).await? {
         take(server, hello.from, &frame, &mut batch)?;
         // Whatever else has arrived runs in the same batch.
         while let Some((content, used)) = wire::frame(&buffer)? {
@@ -153,9 +153,10 @@ fn take(server: &Server, from: NodeId, frame: &[u8], batch: &mut crate::node::Ba
 async fn read_frame(
     io: &mut (impl AsyncRead + Unpin),
     buffer: &mut BytesMut,
+    limit: usize,
 ) -> Result<Option<BytesMut>> {
     loop {
-        if let Some((content, used)) = wire::frame(buffer)? {
+        if let Some((content, used)) = wire::frame_within(buffer, limit)? {
             let header = used - content.len();
             let mut frame = buffer.split_to(used);
             frame.advance(header);
@@ -230,7 +231,7 @@ async fn connect(server: &Server, peer: NodeId, address: &str) -> Result<TcpStre
     wire::encode(&Hello::new(links.cluster, links.me, peer, links.instance), &mut out);
     stream.write_all(&out).await?;
     let mut buffer = BytesMut::new();
-    let answer = timeout(HANDSHAKE, read_frame(&mut stream, &mut buffer));
+    let answer = timeout(HANDSHAKE, read_frame(&mut stream, &mut buffer, wire::MAX_GREETING));
     let answer = answer.await.context("it does not greet")??;
     let answer = answer.ok_or_else(|| anyhow!("it closed the connection"))?;
     match wire::decode(&answer)? {

@@ -4,13 +4,14 @@
 //! lock per shard, and the answers that are there at once go straight into the output. Only
 //! answers that wait for peers come through the session's queue.
 
-use std::{future::poll_fn, iter::once, sync::Arc};
+use std::{future::poll_fn, sync::Arc};
 
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::{
-    Server, admin,
+    Server,
+    outcomes::Outcomes,
     pipeline::{Access, Pipeline, Shape, Tombstones},
     ports::{Answers, SessionRequest},
 };
@@ -19,43 +20,46 @@ use crate::{
     node::{Batch, Outbox},
     quorum::Level,
     resp::{
-        command::{Args, Command, CommandError},
+        command::{Args, Command},
         frame::{Parsed, Parser},
         reply::{self, Dialect},
     },
-    types::{Key, RequestId, Value},
+    types::RequestId,
 };
 
-/// Requests under way per session; the next command is read when there are fewer.
+/// Commands and requests under way per session; the next command is read when there are fewer.
 const MOST_IN_FLIGHT: usize = 512;
-/// Output that the client has not taken, in bytes; the next command is read when there is less.
+/// Answers that the client has not taken or that wait for their turn, in bytes; the next command is
+/// read when there are fewer.
 const MOST_OUTPUT: usize = 256 * 1024;
 /// What a read of the socket brings, in bytes: little at first, for there may be many connections.
 const SMALL_READ: usize = 4 * 1024;
 const LARGE_READ: usize = 64 * 1024;
 
-/// The longest name that a client may give its connection.
-const MOST_NAME: usize = 256;
-
 /// A session.
 pub struct Session {
-    server: Arc<Server>,
-    number: u32,
+    pub(super) server: Arc<Server>,
+    pub(super) number: u32,
     answers: Arc<Answers>,
     batch: Batch,
     outbox: Outbox,
     taken: Vec<(u32, Reply)>,
     replies: Vec<(RequestId, Reply)>,
-    pipeline: Pipeline,
+    pub(super) pipeline: Pipeline,
     parser: Parser,
     input: BytesMut,
     output: Vec<u8>,
-    dialect: Dialect,
-    read_level: Level,
-    write_level: Level,
-    name: String,
-    /// No further command is read.
-    ends: bool,
+    pub(super) dialect: Dialect,
+    pub(super) read_level: Level,
+    pub(super) write_level: Level,
+    pub(super) name: String,
+    pub(super) outcomes: Outcomes,
+    /// No further command is taken.
+    pub(super) ends: bool,
+    /// The client sends no more, and still reads: what it sent is answered.
+    input_ended: bool,
+    /// The most that waited in the input since its buffer was made.
+    input_peak: usize,
 }
 
 /// Why commands are no longer taken from the input.
@@ -88,7 +92,10 @@ impl Session {
             read_level: server.settings.default_read,
             write_level: server.settings.default_write,
             name: String::new(),
+            outcomes: Outcomes::default(),
             ends: false,
+            input_ended: false,
+            input_peak: 0,
             server,
         }
     }
@@ -112,12 +119,17 @@ impl Session {
             if self.pipeline.is_empty() && stop == Stop::NeedsAnswers {
                 continue;
             }
-            let may_read = stop == Stop::NeedsInput && !self.ends;
-            self.input.reserve(if may_read { read_size } else { 0 });
+            if self.input_ended && self.pipeline.is_empty() {
+                return Ok(());
+            }
+            let may_read = stop == Stop::NeedsInput && !self.ends && !self.input_ended;
+            if may_read {
+                self.make_room(read_size);
+            }
             let (answers, taken) = (&self.answers, &mut self.taken);
             tokio::select! {
                 biased;
-                open = poll_fn(|cx| answers.poll_take(cx, taken)), if !self.ends || !self.pipeline.is_empty() => {
+                open = poll_fn(|cx| answers.poll_take(cx, taken)) => {
                     self.ends |= !open;
                     if !open && self.taken.is_empty() && !self.pipeline.is_empty() {
                         // The server ends while answers are to come: look again when they may be there.
@@ -126,13 +138,24 @@ impl Session {
                 }
                 read = io.read_buf(&mut self.input), if may_read => {
                     let size = read?;
-                    if size == 0 {
-                        return Ok(());
-                    }
+                    self.input_ended = size == 0;
+                    self.input_peak = self.input_peak.max(self.input.len());
                     read_size = if size >= read_size { LARGE_READ } else { SMALL_READ };
                 }
             }
         }
+    }
+
+    /// Room for a read. A connection that once sent much and is quiet now gives its memory back:
+    /// there may be many of them.
+    fn make_room(&mut self, size: usize) {
+        let most = if size == SMALL_READ { 4 * SMALL_READ } else { LARGE_READ };
+        if self.input.is_empty() && self.input_peak > most {
+            self.input = BytesMut::new();
+            self.parser = Parser::default();
+            self.input_peak = 0;
+        }
+        self.input.reserve(size);
     }
 
     /// Takes what answers came, and as many commands as may be under way.
@@ -140,22 +163,26 @@ impl Session {
         for (sequence, reply) in std::mem::take(&mut self.taken) {
             self.answered(sequence, reply);
         }
+        self.pipeline.drain(&mut self.output, self.dialect);
         let mut used = 0;
         let stop = loop {
             let stop = self.take_commands(&mut used);
-            let waited = self.pipeline.in_flight();
+            let waited = (self.pipeline.in_flight(), self.pipeline.len());
             self.run();
             // What stopped the commands may be answered already.
-            if stop == Stop::NeedsInput || self.pipeline.in_flight() == waited || self.is_full() {
+            let is_stuck = (self.pipeline.in_flight(), self.pipeline.len()) == waited;
+            if stop == Stop::NeedsInput || is_stuck || self.is_full() {
                 break stop;
             }
         };
         self.input.advance(used);
+        self.server.outcomes.add(&mut self.outcomes);
         stop
     }
 
     fn is_full(&self) -> bool {
-        self.pipeline.in_flight() >= MOST_IN_FLIGHT || self.output.len() >= MOST_OUTPUT
+        self.pipeline.in_flight().max(self.pipeline.len()) >= MOST_IN_FLIGHT
+            || self.output.len() + self.pipeline.held() >= MOST_OUTPUT
     }
 
     /// Parses commands into the batch.
@@ -212,6 +239,7 @@ impl Session {
     }
 
     fn answered(&mut self, sequence: u32, reply: Reply) {
+        self.outcomes.count(&reply);
         if let Some(Tombstones { first, keys }) = self.pipeline.answered(sequence, reply) {
             let level = self.write_level;
             for (at, key) in (0..).zip(keys) {
@@ -221,176 +249,14 @@ impl Session {
         }
     }
 
-    fn send(&mut self, sequence: u32, request: Request, access: Access) {
+    pub(super) fn send(&mut self, sequence: u32, request: Request, access: Access) {
         self.pipeline.sent(sequence, request.key(), access);
         let id = SessionRequest { session: self.number, sequence }.id();
         self.server.node.request(&mut self.batch, id, request);
     }
 
-    /// Whether a command has to wait for others of this connection on its keys.
-    fn must_wait(&self, command: &Command<'_>) -> bool {
-        let read = |key: &Key| self.pipeline.must_wait(key, Access::Read);
-        let write = |key: &Key| self.pipeline.must_wait(key, Access::Write);
-        match command {
-            Command::Get(key) | Command::Strlen(key) => read(key),
-            Command::Set(key, _) => write(key),
-            Command::Mget(keys) | Command::Exists(keys) => keys.iter().any(read),
-            Command::Mset(pairs) => pairs.iter().any(|(key, _)| write(key)),
-            Command::Del(keys) => keys.iter().any(|key| read(key) || write(key)),
-            // What is said of the connection, and what ends it, comes after what was asked before.
-            Command::Hello(..) | Command::Reset | Command::Quit => !self.pipeline.is_empty(),
-            Command::Ping(_)
-            | Command::Echo(_)
-            | Command::Commands(_)
-            | Command::Info
-            | Command::ClientSetName(_)
-            | Command::ClientGetName
-            | Command::ClientId
-            | Command::ClientSetInfo
-            | Command::Select
-            | Command::ConfigGet(_)
-            | Command::Dbsize
-            | Command::Consistency { .. } => false,
-        }
-    }
-
-    fn command(&mut self, command: Command<'_>) {
-        match command {
-            Command::Get(key) => self.read(Shape::Get, once(key)),
-            Command::Strlen(key) => self.read(Shape::Strlen, once(key)),
-            Command::Mget(keys) => self.read(Shape::Mget, keys.into_iter()),
-            Command::Exists(keys) => self.read(Shape::Exists, keys.into_iter()),
-            Command::Set(key, value) => self.write(once((key, value))),
-            Command::Mset(pairs) => self.write(pairs.into_iter()),
-            Command::Del(keys) => self.delete(keys),
-            Command::Ping(None) => self.literal(|out, _| reply::simple(out, "PONG")),
-            Command::Ping(Some(text)) | Command::Echo(text) => {
-                self.literal(|out, _| reply::bulk(out, text));
-            }
-            Command::Hello(version, name) => self.hello(version, name),
-            Command::ClientSetName(name) => self.set_name(name),
-            Command::ClientGetName => {
-                let name = std::mem::take(&mut self.name);
-                self.literal(|out, dialect| match name.is_empty() {
-                    true => reply::null(out, dialect),
-                    false => reply::bulk(out, name.as_bytes()),
-                });
-                self.name = name;
-            }
-            Command::ClientId => {
-                let number = self.number as usize;
-                self.literal(|out, _| reply::integer(out, number));
-            }
-            Command::ClientSetInfo | Command::Select => self.ok(),
-            Command::Quit => {
-                self.ok();
-                self.ends = true;
-            }
-            Command::Reset => {
-                self.dialect = Dialect::default();
-                self.read_level = self.server.settings.default_read;
-                self.write_level = self.server.settings.default_write;
-                self.name.clear();
-                self.literal(|out, _| reply::simple(out, "RESET"));
-            }
-            Command::Consistency { read, write } => self.consistency(read, write),
-            Command::Commands(about) => self.literal(|out, d| admin::commands(out, d, about)),
-            Command::ConfigGet(pattern) => {
-                self.literal(|out, dialect| admin::config(out, dialect, pattern));
-            }
-            Command::Info => {
-                let info = admin::info(&self.server);
-                self.literal(|out, _| reply::bulk(out, info.as_bytes()));
-            }
-            Command::Dbsize => {
-                let (_, live) = admin::record_counts(&self.server);
-                self.literal(|out, _| reply::integer(out, live));
-            }
-        }
-    }
-
-    fn read(&mut self, shape: Shape, keys: impl ExactSizeIterator<Item = Key>) {
-        let level = self.read_level;
-        let first = self.pipeline.begin(shape, keys.len());
-        for (at, key) in (0..).zip(keys) {
-            self.send(first.wrapping_add(at), Request::Get { key, level }, Access::Read);
-        }
-    }
-
-    fn write(&mut self, pairs: impl ExactSizeIterator<Item = (Key, Value)>) {
-        let level = self.write_level;
-        let first = self.pipeline.begin(Shape::Written, pairs.len());
-        for (at, (key, value)) in (0..).zip(pairs) {
-            let request = Request::Put { key, value: Some(value), level };
-            self.send(first.wrapping_add(at), request, Access::Write);
-        }
-    }
-
-    /// Reads first, so that it can say how many there were; the tombstones are written all the same.
-    fn delete(&mut self, mut keys: Vec<Key>) {
-        keys.sort_unstable();
-        keys.dedup();
-        let level = self.read_level;
-        let first = self.pipeline.begin(Shape::Del(keys.clone()), 2 * keys.len());
-        for (at, key) in (0..).zip(keys) {
-            self.send(first.wrapping_add(at), Request::Get { key, level }, Access::Read);
-        }
-    }
-
-    fn hello(&mut self, version: Option<u8>, name: Option<&[u8]>) {
-        if let Some(name) = name {
-            let Ok(name) = checked_name(name) else { return self.bad_name() };
-            self.name = name;
-        }
-        self.dialect = match version {
-            Some(3) => Dialect::Resp3,
-            Some(_) => Dialect::Resp2,
-            None => self.dialect,
-        };
-        let number = self.number;
-        self.literal(|out, dialect| admin::hello(out, dialect, number));
-    }
-
-    fn set_name(&mut self, name: &[u8]) {
-        match checked_name(name) {
-            Ok(name) => {
-                self.name = name;
-                self.ok();
-            }
-            Err(()) => self.bad_name(),
-        }
-    }
-
-    fn bad_name(&mut self) {
-        let text = format!("ERR a name has at most {MOST_NAME} printable characters, and no space");
-        self.literal(|out, _| reply::error(out, &text));
-    }
-
-    fn consistency(&mut self, read: Option<Level>, write: Option<Level>) {
-        if read.is_none() && write.is_none() {
-            let (read, write) = (self.read_level.to_string(), self.write_level.to_string());
-            return self.literal(|out, dialect| {
-                reply::map(out, 2, dialect);
-                for text in ["read", &read, "write", &write] {
-                    reply::bulk(out, text.as_bytes());
-                }
-            });
-        }
-        self.read_level = read.unwrap_or(self.read_level);
-        self.write_level = write.unwrap_or(self.write_level);
-        self.ok();
-    }
-
-    fn ok(&mut self) {
-        self.literal(|out, _| reply::simple(out, "OK"));
-    }
-
-    fn refuse(&mut self, error: &CommandError) {
-        self.literal(|out, _| reply::error(out, &error.to_string()));
-    }
-
     /// An answer that is known at once, in its turn.
-    fn literal(&mut self, encode: impl FnOnce(&mut Vec<u8>, Dialect)) {
+    pub(super) fn literal(&mut self, encode: impl FnOnce(&mut Vec<u8>, Dialect)) {
         if self.pipeline.is_empty() {
             encode(&mut self.output, self.dialect);
         } else {
@@ -426,7 +292,95 @@ async fn linger(mut io: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Result<
     Ok(())
 }
 
-fn checked_name(name: &[u8]) -> Result<String, ()> {
-    let is_good = name.len() <= MOST_NAME && name.iter().all(u8::is_ascii_graphic);
-    if is_good { Ok(String::from_utf8_lossy(name).into_owned()) } else { Err(()) }
+#[cfg(test)]
+mod tests {
+    use tokio::io::{DuplexStream, duplex};
+
+    use super::*;
+    use crate::{
+        config::NodeConfig,
+        ring::{RING_SIZE, Ring},
+        server::{Settings, timers::Timers},
+        types::{Micros, NodeId},
+    };
+
+    /// A node whose two peers never answer: its quorum reads end with TIMEOUT once its timers run.
+    fn lonely() -> (Arc<Server>, Arc<Timers>) {
+        let members: Vec<String> = (1..=3).map(|n| format!("host{n}:1")).collect();
+        let ring = Arc::new(Ring::form(&members, 3, RING_SIZE).unwrap());
+        let settings = Settings {
+            client: String::new(),
+            peer: members[0].clone(),
+            members,
+            replication: 3,
+            most_clients: 1,
+            default_read: Level::Quorum,
+            default_write: Level::Quorum,
+            node: NodeConfig { request_timeout: Micros::from_millis(1), ..NodeConfig::default() },
+        };
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+        let (server, timers, _) = Server::new(settings, ring, NodeId(1), address);
+        (server, timers)
+    }
+
+    fn connect(server: &Arc<Server>) -> DuplexStream {
+        let (client, io) = duplex(64 * 1024);
+        tokio::spawn(Session::new(server.clone()).serve(io));
+        client
+    }
+
+    #[tokio::test]
+    async fn a_client_that_sends_no_more_gets_the_answers_that_are_under_way() {
+        // In the second, a command still waits for another when the input ends.
+        for (sent, expected) in [
+            ("GET a\r\nPING\r\n", vec!["-TIME", "+PONG"]),
+            ("GET a\r\nSET a b\r\nPING\r\n", vec!["-TIME", "-CLOC", "+PONG"]),
+        ] {
+            let (server, timers) = lonely();
+            let mut client = connect(&server);
+            client.write_all(sent.as_bytes()).await.unwrap();
+            client.shutdown().await.unwrap();
+            // The session sees all that before time begins to pass for its node.
+            tokio::task::yield_now().await;
+            tokio::spawn(timers.run(server.node.clone()));
+            let mut answers = String::new();
+            client.read_to_string(&mut answers).await.unwrap();
+            let kinds: Vec<&str> = answers.lines().map(|line| &line[..5]).collect();
+            assert_eq!(kinds, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn answers_behind_a_slow_one_are_bounded_and_all_come() {
+        const MANY: usize = 5_000;
+        let (server, timers) = lonely();
+        let mut session = Session::new(server.clone());
+        session.input.extend_from_slice(b"GET a\r\n");
+        (0..MANY).for_each(|_| session.input.extend_from_slice(b"INFO\r\n"));
+        assert_eq!(session.work(), Stop::NeedsAnswers);
+        assert!(session.pipeline.held() < 2 * MOST_OUTPUT, "{} bytes", session.pipeline.held());
+        assert!(session.pipeline.len() <= MOST_IN_FLIGHT);
+
+        let mut client = connect(&server);
+        client.write_all(b"GET a\r\n").await.unwrap();
+        client.write_all(&b"PING\r\n".repeat(MANY)).await.unwrap();
+        client.shutdown().await.unwrap();
+        tokio::spawn(timers.run(server.node.clone()));
+        let mut answers = String::new();
+        client.read_to_string(&mut answers).await.unwrap();
+        assert!(answers.starts_with("-TIMEOUT "));
+        assert_eq!(answers.matches("+PONG").count(), MANY);
+    }
+
+    #[tokio::test]
+    async fn a_quiet_connection_gives_back_the_memory_of_a_large_command() {
+        let (server, _) = lonely();
+        let mut session = Session::new(server);
+        for read_size in [SMALL_READ, LARGE_READ] {
+            session.input = BytesMut::with_capacity(1 << 20);
+            session.input_peak = 1 << 20;
+            session.make_room(read_size);
+            assert!(session.input.capacity() <= LARGE_READ, "{}", session.input.capacity());
+        }
+    }
 }

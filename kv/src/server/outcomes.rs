@@ -1,0 +1,86 @@
+//! How requests ended: counted by each session for itself, and added up once per turn of its work.
+
+use crate::{
+    env::{Failure, Reply},
+    locks::atomic::{AtomicU64, Ordering},
+};
+
+/// Counts of one session since it added them up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcomes {
+    /// Requests on keys that were done.
+    pub ok: u64,
+    /// Requests that may or may not have taken effect.
+    pub timeout: u64,
+    /// Requests that were not begun: too many under way.
+    pub busy: u64,
+    /// Writes that were not begun: the clock is not to be trusted.
+    pub clock: u64,
+    /// Commands that are none of ours, or beyond a limit.
+    pub refused: u64,
+}
+
+impl Outcomes {
+    /// Counts a request by its answer.
+    pub fn count(&mut self, reply: &Reply) {
+        match reply {
+            Reply::Written(_) | Reply::Found(_) => self.ok += 1,
+            Reply::Failed(Failure::Timeout) => self.timeout += 1,
+            Reply::Failed(Failure::Busy) => self.busy += 1,
+            Reply::Failed(Failure::Clock) => self.clock += 1,
+        }
+    }
+
+    /// The counts with their names.
+    fn named(&self) -> [(&'static str, u64); 5] {
+        [
+            ("requests_ok", self.ok),
+            ("requests_timeout", self.timeout),
+            ("requests_busy", self.busy),
+            ("requests_clock", self.clock),
+            ("commands_refused", self.refused),
+        ]
+    }
+}
+
+/// The counts of all sessions.
+#[derive(Debug, Default)]
+pub struct Totals([AtomicU64; 5]);
+
+impl Totals {
+    /// Adds a session's counts, which begin anew.
+    pub fn add(&self, counts: &mut Outcomes) {
+        for ((_, count), total) in std::mem::take(counts).named().into_iter().zip(&self.0) {
+            // Most counts are zero, and a shared counter costs.
+            if count > 0 {
+                total.fetch_add(count, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The counts with their names.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        let names = Outcomes::default().named().into_iter().map(|(name, _)| name);
+        names.zip(self.0.iter().map(|total| total.load(Ordering::Relaxed)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_outcome_is_counted_under_its_name() {
+        let (totals, mut counts) = (Totals::default(), Outcomes::default());
+        counts.count(&Reply::Found(None));
+        for failure in [Failure::Timeout, Failure::Busy, Failure::Clock, Failure::Busy] {
+            counts.count(&Reply::Failed(failure));
+        }
+        counts.refused += 3;
+        totals.add(&mut counts);
+        assert_eq!(counts, Outcomes::default());
+        totals.add(&mut counts);
+        let found: Vec<_> = totals.named().map(|(_, total)| total).collect();
+        assert_eq!(found, [1, 1, 2, 1, 3]);
+    }
+}
