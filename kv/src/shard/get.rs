@@ -155,8 +155,15 @@ impl Shard {
                     return false;
                 }
                 let newest = newest.take();
+                // Where all agree, as they mostly do, those who answered are the holders, and as many
+                // as the level asks for: nothing is to be repaired.
+                let version = newest.as_ref().map(|record| record.version);
+                if get.level == Level::One || versions.iter().all(|(_, other)| *other == version) {
+                    env.reply(get.request, Reply::Found(newest));
+                    return true;
+                }
                 let holding = Self::holders(answered, versions, newest.as_ref());
-                let needs_repair = get.level != Level::One && !holding.meets(Level::Quorum);
+                let needs_repair = !holding.meets(Level::Quorum);
                 let Some(record) = newest.clone().filter(|_| needs_repair) else {
                     env.reply(get.request, Reply::Found(newest));
                     return true;
