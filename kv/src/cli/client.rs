@@ -1,7 +1,8 @@
 //! `orrery get`, `put`, `del` and `status`: a small client of the Redis protocol.
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    fmt::Display,
+    io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _},
     net::{TcpStream, ToSocketAddrs as _},
     time::Duration,
 };
@@ -92,12 +93,12 @@ impl Connection {
 pub fn get(args: &ClientArgs, key: &str) -> Result<bool> {
     match Connection::open(args)?.ask(&["GET", key])? {
         Answer::Bytes(value) => {
-            show(args, &value, json!({ "key": key, "value": value }));
+            show(args, &value, json!({ "key": key, "value": value }))?;
             Ok(true)
         }
         Answer::Nothing => {
             if args.json {
-                println!("{}", json!({ "key": key, "value": null }));
+                say(&json!({ "key": key, "value": null }))?;
             } else {
                 eprintln!("absent");
             }
@@ -111,7 +112,7 @@ pub fn get(args: &ClientArgs, key: &str) -> Result<bool> {
 pub fn put(args: &ClientArgs, key: &str, value: &str) -> Result<bool> {
     match Connection::open(args)?.ask(&["SET", key, value])? {
         Answer::Text(text) => {
-            show(args, &text, json!({ "key": key, "written": true }));
+            show(args, &text, json!({ "key": key, "written": true }))?;
             Ok(true)
         }
         other => failed(args, other),
@@ -123,7 +124,7 @@ pub fn delete(args: &ClientArgs, key: &str) -> Result<bool> {
     match Connection::open(args)?.ask(&["DEL", key])? {
         Answer::Number(count) => {
             let text = if count > 0 { "deleted" } else { "absent" };
-            show(args, text, json!({ "key": key, "deleted": count > 0 }));
+            show(args, text, json!({ "key": key, "deleted": count > 0 }))?;
             Ok(count > 0)
         }
         other => failed(args, other),
@@ -144,22 +145,30 @@ pub fn status(args: &ClientArgs) -> Result<bool> {
                 (name.to_string(), number.unwrap_or_else(|_| Value::from(value)))
             })
             .collect();
-        println!("{:#}", Value::Object(status));
+        say(&format_args!("{:#}", Value::Object(status)))?;
         return Ok(true);
     }
     for line in info.lines() {
         match line.split_once(':') {
-            Some((name, value)) => println!("  {name:<28} {value}"),
-            None => println!("{}", line.trim_start_matches("# ")),
+            Some((name, value)) => say(&format_args!("  {name:<28} {value}"))?,
+            None => say(&line.trim_start_matches("# "))?,
         }
     }
     Ok(true)
 }
 
-fn show(args: &ClientArgs, text: &str, json: Value) {
+fn show(args: &ClientArgs, text: &str, json: Value) -> Result<()> {
     match args.json {
-        true => println!("{json}"),
-        false => println!("{text}"),
+        true => say(&json),
+        false => say(&text),
+    }
+}
+
+/// A line for whoever reads the output. One who has read enough is no error.
+pub fn say(line: &dyn Display) -> Result<()> {
+    match writeln!(std::io::stdout(), "{line}") {
+        Err(why) if why.kind() == ErrorKind::BrokenPipe => Ok(()),
+        done => done.context("the output cannot be written"),
     }
 }
 
@@ -171,7 +180,7 @@ fn failed(args: &ClientArgs, answer: Answer) -> Result<bool> {
         }
     };
     match args.json {
-        true => println!("{}", json!({ "error": why })),
+        true => say(&json!({ "error": why }))?,
         false => eprintln!("{why}"),
     }
     Ok(false)

@@ -11,6 +11,8 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 
+use super::client::say;
+
 #[derive(Args)]
 pub struct DevArgs {
     /// Nodes.
@@ -75,9 +77,12 @@ pub fn run(args: &DevArgs) -> Result<bool> {
         }
     }
     for (node, port) in clients.iter().enumerate() {
-        println!("n{}  127.0.0.1:{port}", node + 1);
+        say(&format_args!("n{}  127.0.0.1:{port}", node + 1))?;
     }
-    println!("{count} nodes, R = {replication}. Try: redis-cli -p {}. Ctrl-C ends all.", args.port);
+    let port = args.port;
+    say(&format_args!(
+        "{count} nodes, R = {replication}. Try: redis-cli -p {port}. Ctrl-C ends all."
+    ))?;
     loop {
         match news.recv() {
             Ok(News::Ended(node)) => eprintln!("node {} ended; the others go on", node + 1),
