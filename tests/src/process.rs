@@ -145,6 +145,17 @@ impl Process {
     pub fn signal(&self, signal: Signal) {
         let id = Pid::from_raw(i32::try_from(self.child.id()).expect("ids are small"));
         kill_process(id.expect("an id is not 0"), signal).expect("the process is there");
+        if signal == Signal::STOP {
+            // It stops some time later, and could answer until then.
+            eventually("a stopped process", || self.is_stopped().then_some(()));
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        let stat = stat.expect("the process is there");
+        // The state follows the name, which is in parentheses.
+        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
     }
 
     /// Kills it at once, and waits for its end.
