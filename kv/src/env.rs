@@ -86,6 +86,8 @@ pub enum Request {
         key: Key,
         /// What to wait for.
         level: Level,
+        /// At SESSION: no older version than this is an answer.
+        at_least: Option<Version>,
     },
 }
 
@@ -94,6 +96,13 @@ impl Request {
     pub fn key(&self) -> &Key {
         match self {
             Request::Put { key, .. } | Request::Get { key, .. } => key,
+        }
+    }
+
+    /// The level.
+    pub fn level(&self) -> Level {
+        match self {
+            Request::Put { level, .. } | Request::Get { level, .. } => *level,
         }
     }
 }
@@ -133,6 +142,15 @@ pub enum Failure {
          read the key to find out"
     )]
     Timeout,
+    /// Too few owners answered before anything was written. Nothing happened.
+    #[error("UNAVAILABLE too few owners answered in time; nothing was written, try again")]
+    Unavailable,
+    /// Every owner answered a read at SESSION, and none has what the connection saw. Nothing happened.
+    #[error(
+        "STALE no owner has what this connection wrote or read before; nothing was read, \
+         try again or read at ALL"
+    )]
+    Stale,
     /// This node's wall clock is off, or was not compared with its peers' yet. Nothing happened.
     #[error(
         "CLOCK this node's clock is not known to agree with its peers'; nothing was written, \
@@ -145,7 +163,7 @@ impl Failure {
     /// Whether the request certainly had no effect.
     pub fn is_definite(self) -> bool {
         match self {
-            Failure::Busy | Failure::Clock => true,
+            Failure::Busy | Failure::Clock | Failure::Unavailable | Failure::Stale => true,
             Failure::Timeout => false,
         }
     }
@@ -168,18 +186,26 @@ pub enum Note {
     ClockJumped,
     /// A write gave up.
     WriteTimedOut,
+    /// A linearizable write gave up before enough owners told their versions.
+    VersionsTimedOut,
     /// A read gave up before enough owners answered.
     ReadTimedOut,
     /// A read gave up while its write-back was under way.
     RepairTimedOut,
     /// A write was sent again to silent owners.
     WriteHedged,
+    /// A linearizable write asked further owners for their versions.
+    VersionsHedged,
     /// A read asked further owners.
     ReadHedged,
     /// A write-back was sent to further owners.
     RepairHedged,
     /// A read found owners that differ, and wrote the newest record back before it answered.
     ReadRepaired,
+    /// A read at SESSION found an owner older than what its connection saw, and asked the next one.
+    SessionBehind,
+    /// A read at SESSION found all owners older than what its connection saw.
+    SessionStale,
     /// A replica refused a request of an earlier epoch.
     Fenced,
     /// A message of a later epoch was dropped, for the ring must be fetched first.
@@ -200,17 +226,21 @@ pub enum Note {
 
 impl Note {
     /// All notes.
-    pub const EVERY: [Note; 18] = [
+    pub const EVERY: [Note; 22] = [
         Note::Busy,
         Note::ClockRefused,
         Note::ClockJumped,
         Note::WriteTimedOut,
+        Note::VersionsTimedOut,
         Note::ReadTimedOut,
         Note::RepairTimedOut,
         Note::WriteHedged,
+        Note::VersionsHedged,
         Note::ReadHedged,
         Note::RepairHedged,
         Note::ReadRepaired,
+        Note::SessionBehind,
+        Note::SessionStale,
         Note::Fenced,
         Note::Behind,
         Note::Restarted,

@@ -19,6 +19,7 @@ pub mod quorum;
 pub mod record;
 pub mod resp;
 pub mod ring;
+pub mod seen;
 #[cfg(feature = "server")]
 #[allow(clippy::disallowed_types)]
 pub mod server;

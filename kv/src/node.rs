@@ -533,7 +533,7 @@ mod tests {
         put(&node, 1, "a");
         let mut batch = node.batch();
         let (key, level) = (Key::trusted("a"), Level::One);
-        node.request(&mut batch, RequestId(2), Request::Get { key, level });
+        node.request(&mut batch, RequestId(2), Request::Get { key, level, at_least: None });
         node.run_and_flush(&mut batch);
         node.durable();
         assert!(world.replies.borrow().is_empty(), "a read must not show what a crash takes back");

@@ -13,22 +13,35 @@ use crate::{ring::Owners, types::NodeId};
 pub enum Level {
     /// One owner.
     One,
+    /// One owner; but a read is never answered with less than its connection has seen.
+    Session,
     /// A majority of the owners.
     #[default]
     Quorum,
     /// All owners.
     All,
+    /// A majority of the owners, twice for a write: it reads versions first, and writes a larger one.
+    Linearizable,
 }
 
 impl Level {
     /// All levels, weakest first.
-    pub const EVERY: [Level; 3] = [Level::One, Level::Quorum, Level::All];
+    pub const EVERY: [Level; 5] =
+        [Level::One, Level::Session, Level::Quorum, Level::All, Level::Linearizable];
+
+    /// Whether a majority of the owners is waited for: reads and writes at such levels see each other.
+    pub fn is_majority(self) -> bool {
+        match self {
+            Level::One | Level::Session => false,
+            Level::Quorum | Level::All | Level::Linearizable => true,
+        }
+    }
 
     /// How many of `owners` owners it takes.
     fn count_of(self, owners: usize) -> usize {
         match self {
-            Level::One => 1,
-            Level::Quorum => owners / 2 + 1,
+            Level::One | Level::Session => 1,
+            Level::Quorum | Level::Linearizable => owners / 2 + 1,
             Level::All => owners,
         }
     }
@@ -38,15 +51,17 @@ impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Level::One => "one",
+            Level::Session => "session",
             Level::Quorum => "quorum",
             Level::All => "all",
+            Level::Linearizable => "linearizable",
         })
     }
 }
 
 /// A level that we do not have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown level {0:?}: the levels are one, quorum and all")]
+#[error("unknown level {0:?}: the levels are one, session, quorum, all and linearizable")]
 pub struct UnknownLevel(String);
 
 impl FromStr for Level {
@@ -145,12 +160,21 @@ impl Tally {
     }
 
     /// Whether the count that a read at this level asks for is reached: as [`Tally::meets`], but at
-    /// ONE only old owners may answer, since the new ones are still being filled.
+    /// ONE and SESSION only old owners may answer, since the new ones are still being filled.
     pub fn meets_for_read(&self, level: Level) -> bool {
-        match level {
-            Level::One => self.meets_in(level, self.owners.old()),
-            Level::Quorum | Level::All => self.meets(level),
+        match level.is_majority() {
+            false => self.meets_in(level, self.owners.old()),
+            true => self.meets(level),
         }
+    }
+
+    /// The next owner to ask where one answer is not enough but a majority is not needed, and whether
+    /// none is left: of the old ones only, beginning at the `first`.
+    pub fn next_old(&self, first: usize) -> Option<NodeId> {
+        let old = self.owners.old();
+        let all = self.owners.all();
+        let turned = (0..all.len()).map(|turn| (first + turn) % all.len());
+        turned.filter(|at| old.contains(*at) && !self.done.contains(*at)).map(|at| all[at]).next()
     }
 
     fn meets_in(&self, level: Level, set: NodeSet) -> bool {
@@ -183,7 +207,7 @@ impl Tally {
             let member = self.owners.position(node).is_some_and(|at| set.contains(at));
             member && !self.meets_in(level, set)
         };
-        let new_counts = level != Level::One;
+        let new_counts = level.is_majority();
         lacks(self.owners.old()) || (new_counts && lacks(self.owners.new_set()))
     }
 }
@@ -260,7 +284,7 @@ mod tests {
         assert_eq!("QuoRum".parse::<Level>(), Ok(Level::Quorum));
         assert_eq!(
             "1".parse::<Level>().unwrap_err().to_string(),
-            "unknown level \"1\": the levels are one, quorum and all"
+            "unknown level \"1\": the levels are one, session, quorum, all and linearizable"
         );
     }
 }

@@ -26,7 +26,7 @@ const READER: usize = 4;
 const P3: &str = "P3: a read after an ok write finds it";
 
 fn get(level: Level) -> Request {
-    Request::Get { key: Key::trusted(KEY), level }
+    Request::Get { key: Key::trusted(KEY), level, at_least: None }
 }
 
 fn put(level: Level) -> Request {

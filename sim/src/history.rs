@@ -28,6 +28,8 @@ impl Outcome {
             Failure::Busy => "busy",
             Failure::Timeout => "timeout",
             Failure::Clock => "clock",
+            Failure::Unavailable => "unavailable",
+            Failure::Stale => "stale",
         };
         match failure.is_definite() {
             true => Outcome::Failed(name),

@@ -28,7 +28,7 @@ pub enum Topic {
 pub struct Tally(BTreeMap<(Topic, String), u64>);
 
 /// What else should happen now and then.
-pub const EVENTS: [&str; 9] = [
+pub const EVENTS: [&str; 10] = [
     "crash lost entries",
     "restarted from journal",
     "waited for the journal",
@@ -38,6 +38,7 @@ pub const EVENTS: [&str; 9] = [
     "lost update between coordinators",
     "empty value read",
     "unknown write read later",
+    "session overflowed",
 ];
 
 impl Tally {
@@ -109,8 +110,10 @@ pub fn gates() -> Vec<(Topic, String)> {
         gates.push((Topic::Operation, outcome.to_string()));
     }
     // No peer with our ring asks a node for a slot that it does not own: only what bypasses the
-    // fence (a late record of anti-entropy after a change) can.
-    let notes = Note::EVERY.into_iter().filter(|note| *note != Note::NotOwner);
+    // fence (a late record of anti-entropy after a change) can. And no acknowledged record is lost as
+    // long as no disk is, so that some owner has what a session saw.
+    let never = [Note::NotOwner, Note::SessionStale];
+    let notes = Note::EVERY.into_iter().filter(|note| !never.contains(note));
     gates.extend(notes.map(|note| (Topic::Note, format!("{note:?}"))));
     gates.extend(EVENTS.map(|name| (Topic::Event, name.to_string())));
     gates

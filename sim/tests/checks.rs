@@ -7,7 +7,7 @@ use kv::{
     types::{NodeId, Value},
 };
 use sim::{
-    check::{p0, p3, p4, p8, p9, p14},
+    check::{p0, p3, p4, p7, p8, p9, p14},
     history::{Done, Outcome},
     scenario::{Action, RingPlan},
     tally::{Tally, Topic},
@@ -49,7 +49,7 @@ fn with(mut done: Done, outcome: Outcome) -> Done {
     done
 }
 
-use Level::{All, One, Quorum};
+use Level::{All, One, Quorum, Session};
 
 #[test]
 fn p0_falls_for_values_that_nobody_wrote_or_that_failed_or_came_later() {
@@ -114,4 +114,16 @@ fn p14_falls_when_a_coordinator_issues_an_older_version_than_it_answered_with() 
     let mut elsewhere = put(One, 1, 3, 4);
     elsewhere.node = NodeId(2);
     assert!(!fell(&[get(One, 2, 1, 2), elsewhere]), "another coordinator did not see it");
+}
+
+#[test]
+fn p7_falls_for_a_session_read_older_than_what_its_client_saw() {
+    let fell = |history: &[Done]| p7::check(history).is_err();
+    let of = |client, done: Done| Done { client, ..done };
+    let newer = [put(One, 2, 1, 2), get(Session, 2, 3, 4), get(Session, 3, 5, 6)];
+    assert!(!fell(&newer));
+    assert!(fell(&[put(One, 2, 1, 2), get(Session, 1, 3, 4)]), "its own write");
+    assert!(fell(&[get(One, 2, 1, 2), get(Session, 0, 3, 4)]), "what it read before");
+    assert!(!fell(&[put(One, 2, 1, 2), of(1, get(Session, 0, 3, 4))]), "another client's");
+    assert!(!fell(&[put(One, 2, 1, 2), get(One, 0, 3, 4)]), "ONE promises nothing");
 }

@@ -361,7 +361,7 @@ mod tests {
         );
         assert_eq!(
             error(&["CONSISTENCY", "READ", "two"]),
-            "ERR unknown level \"two\": the levels are one, quorum and all"
+            "ERR unknown level \"two\": the levels are one, session, quorum, all and linearizable"
         );
         assert_eq!(error(&["SELECT", "1"]), "ERR there is one database, 0");
         assert_eq!(

@@ -107,7 +107,11 @@ impl Session {
         let level = self.read_level;
         let first = self.pipeline.begin(shape, keys.len());
         for (at, key) in (0..).zip(keys) {
-            self.send(first.wrapping_add(at), Request::Get { key, level }, Access::Read);
+            self.send(
+                first.wrapping_add(at),
+                Request::Get { key, level, at_least: None },
+                Access::Read,
+            );
         }
     }
 
@@ -127,7 +131,11 @@ impl Session {
         let level = self.read_level;
         let first = self.pipeline.begin(Shape::Del(keys.clone()), 2 * keys.len());
         for (at, key) in (0..).zip(keys) {
-            self.send(first.wrapping_add(at), Request::Get { key, level }, Access::Read);
+            self.send(
+                first.wrapping_add(at),
+                Request::Get { key, level, at_least: None },
+                Access::Read,
+            );
         }
     }
 

@@ -14,6 +14,10 @@ pub struct Outcomes {
     pub timeout: u64,
     /// Requests that were not begun: too many under way.
     pub busy: u64,
+    /// Writes that were not begun: too few owners told their versions.
+    pub unavailable: u64,
+    /// Reads at SESSION that found all owners too old.
+    pub stale: u64,
     /// Writes that were not begun: the clock is not to be trusted.
     pub clock: u64,
     /// Commands that are none of ours, or beyond a limit.
@@ -27,16 +31,20 @@ impl Outcomes {
             Reply::Written(_) | Reply::Found(_) => self.ok += 1,
             Reply::Failed(Failure::Timeout) => self.timeout += 1,
             Reply::Failed(Failure::Busy) => self.busy += 1,
+            Reply::Failed(Failure::Unavailable) => self.unavailable += 1,
+            Reply::Failed(Failure::Stale) => self.stale += 1,
             Reply::Failed(Failure::Clock) => self.clock += 1,
         }
     }
 
     /// The counts with their names.
-    fn named(&self) -> [(&'static str, u64); 5] {
+    fn named(&self) -> [(&'static str, u64); 7] {
         [
             ("requests_ok", self.ok),
             ("requests_timeout", self.timeout),
             ("requests_busy", self.busy),
+            ("requests_unavailable", self.unavailable),
+            ("requests_stale", self.stale),
             ("requests_clock", self.clock),
             ("commands_refused", self.refused),
         ]
@@ -45,7 +53,7 @@ impl Outcomes {
 
 /// The counts of all sessions.
 #[derive(Debug, Default)]
-pub struct Totals([AtomicU64; 5]);
+pub struct Totals([AtomicU64; 7]);
 
 impl Totals {
     /// Adds a session's counts, which begin anew.
@@ -73,7 +81,14 @@ mod tests {
     fn each_outcome_is_counted_under_its_name() {
         let (totals, mut counts) = (Totals::default(), Outcomes::default());
         counts.count(&Reply::Found(None));
-        for failure in [Failure::Timeout, Failure::Busy, Failure::Clock, Failure::Busy] {
+        for failure in [
+            Failure::Timeout,
+            Failure::Busy,
+            Failure::Clock,
+            Failure::Busy,
+            Failure::Unavailable,
+            Failure::Stale,
+        ] {
             counts.count(&Reply::Failed(failure));
         }
         counts.refused += 3;
@@ -81,6 +96,6 @@ mod tests {
         assert_eq!(counts, Outcomes::default());
         totals.add(&mut counts);
         let found: Vec<_> = totals.named().map(|(_, total)| total).collect();
-        assert_eq!(found, [1, 1, 2, 1, 3]);
+        assert_eq!(found, [1, 1, 2, 1, 1, 1, 3]);
     }
 }

@@ -2,12 +2,16 @@
 //! the newest record back to a majority before it answers (blocking read repair), so that no later
 //! read at QUORUM can find an older one.
 //!
+//! At ONE and SESSION one owner is asked. At SESSION its answer counts only when it is not older than
+//! what the connection saw; else the next owner is asked, until none is left.
+//!
 //! Source: Attiya, Bar-Noy and Dolev, "Sharing Memory Robustly in Message-Passing Systems" (1995),
-//! the write-back of the reader.
+//! the write-back of the reader; Terry et al., "Session Guarantees for Weakly Consistent Replicated
+//! Data" (1994).
 
 use super::{Pending, Shard};
 use crate::{
-    env::{Env, Note, Reply},
+    env::{Env, Failure, Note, Reply},
     message::Body,
     quorum::{Level, Tally},
     record::{Record, Version},
@@ -20,6 +24,8 @@ pub(super) struct Get {
     pub(super) request: RequestId,
     key: Key,
     level: Level,
+    /// At SESSION: no older version is an answer.
+    at_least: Option<Version>,
     phase: Phase,
     /// How often the hedge timer found it unfinished.
     hedges: u32,
@@ -67,11 +73,19 @@ impl Get {
 }
 
 impl Shard {
-    pub(super) fn get(&mut self, request: RequestId, key: Key, level: Level, env: &mut impl Env) {
+    pub(super) fn get(
+        &mut self,
+        request: RequestId,
+        key: Key,
+        level: Level,
+        at_least: Option<Version>,
+        env: &mut impl Env,
+    ) {
         let op = self.issue_op();
         let answered = Tally::new(self.ring.owners(self.ring.slot_of(key.as_str())).clone());
         let phase = Phase::Asking { answered, versions: Vec::new(), newest: None };
-        self.begin_round_of_reads(op, Get { request, key, level, phase, hedges: 0 }, env);
+        let get = Get { request, key, level, at_least, phase, hedges: 0 };
+        self.begin_round_of_reads(op, get, env);
     }
 
     /// Begins anew on the ring that we have now: all answers of an older ring are forgotten.
@@ -96,9 +110,7 @@ impl Shard {
             return;
         }
         if let Phase::Asking { answered, .. } = &get.phase {
-            // Another first choice for each operation spreads the reads over the owners.
-            let first = usize::try_from(op.sequence % 256).expect("fits");
-            for owner in answered.to_ask(get.level, first) {
+            for owner in answered.to_ask(get.level, first_choice(op)) {
                 self.send(owner, Body::Read { op, key: get.key.clone() }, env);
             }
         }
@@ -116,9 +128,10 @@ impl Shard {
         if let Some(record) = &record {
             self.clock.observe(record.version.timestamp, env);
         }
-        let Some(Pending::Get(mut get)) = self.pending.remove(&op) else {
-            env.note(Note::LateAnswer);
-            return;
+        let mut get = match self.pending.remove(&op) {
+            Some(Pending::Get(get)) => get,
+            Some(Pending::Put(put)) => return self.version_told(from, op, put, env),
+            None => return env.note(Note::LateAnswer),
         };
         Self::take_answer(&mut get, from, record, env);
         if !self.answer_get(op, &mut get, env) {
@@ -154,11 +167,16 @@ impl Shard {
                 if !answered.meets_for_read(get.level) {
                     return false;
                 }
+                if get.level == Level::Session
+                    && newest.as_ref().map(|record| record.version) < get.at_least
+                {
+                    return self.ask_next(op, get, env);
+                }
                 let newest = newest.take();
                 // Where all agree, as they mostly do, those who answered are the holders, and as many
                 // as the level asks for: nothing is to be repaired.
                 let version = newest.as_ref().map(|record| record.version);
-                if get.level == Level::One || versions.iter().all(|(_, other)| *other == version) {
+                if !get.level.is_majority() || versions.iter().all(|(_, other)| *other == version) {
                     env.reply(get.request, Reply::Found(newest));
                     return true;
                 }
@@ -180,6 +198,23 @@ impl Shard {
                     env.reply(get.request, Reply::Found(Some(record.clone())));
                 }
                 enough
+            }
+        }
+    }
+
+    /// At SESSION, when all answers are older than what the connection saw. True when it is over.
+    fn ask_next(&self, op: OpId, get: &Get, env: &mut impl Env) -> bool {
+        let Phase::Asking { answered, .. } = &get.phase else { return false };
+        match answered.next_old(first_choice(op)) {
+            Some(owner) => {
+                env.note(Note::SessionBehind);
+                self.send(owner, Body::Read { op, key: get.key.clone() }, env);
+                false
+            }
+            None => {
+                env.note(Note::SessionStale);
+                env.reply(get.request, Reply::Failed(Failure::Stale));
+                true
             }
         }
     }
@@ -248,4 +283,9 @@ impl Shard {
             self.send(owner, Body::Read { op, key: key.clone() }, env);
         }
     }
+}
+
+/// Another first choice for each operation spreads the reads over the owners.
+fn first_choice(op: OpId) -> usize {
+    usize::try_from(op.sequence % 256).expect("fits")
 }

@@ -188,7 +188,7 @@ impl Shard {
         }
         match request {
             Request::Put { key, value, level } => self.put(id, key, value, level, env),
-            Request::Get { key, level } => self.get(id, key, level, env),
+            Request::Get { key, level, at_least } => self.get(id, key, level, at_least, env),
         }
     }
 
@@ -316,12 +316,12 @@ impl Shard {
         let Some(before) = self.timeout.fired() else { return };
         let young = self.pending.split_off(&before);
         for (_, pending) in std::mem::replace(&mut self.pending, young) {
-            let (request, note) = match &pending {
-                Pending::Put(put) => (put.request, Note::WriteTimedOut),
-                Pending::Get(get) => (get.request, get.timeout_note()),
+            let (request, (failure, note)) = match &pending {
+                Pending::Put(put) => (put.request, put.given_up()),
+                Pending::Get(get) => (get.request, (Failure::Timeout, get.timeout_note())),
             };
             env.note(note);
-            env.reply(request, Reply::Failed(Failure::Timeout));
+            env.reply(request, Reply::Failed(failure));
         }
         let (next, is_idle) = (self.next_op, self.pending.is_empty());
         self.timeout.rearm(next, is_idle, self.config.request_timeout, env);

@@ -1,4 +1,8 @@
-//! The coordinator of a put: to all owners at once, answered when enough of them have it durably.
+//! The coordinator of a put: to all owners at once, answered when enough of them have it durably. At
+//! LINEARIZABLE a majority of the owners tells its versions first, so that the put's own is larger.
+//!
+//! Source of the latter: Attiya, Bar-Noy and Dolev, "Sharing Memory Robustly in Message-Passing Systems"
+//! (1995), with several writers as in Lynch and Shvartsman, "Robust Emulation of Shared Memory" (1997).
 
 use super::{Pending, Shard};
 use crate::{
@@ -14,12 +18,38 @@ use crate::{
 pub(super) struct Put {
     pub(super) request: RequestId,
     key: Key,
-    record: Record,
     level: Level,
-    /// Who acknowledged, at the epoch at which this round began.
-    acknowledged: Tally,
+    phase: Phase,
     /// How often the hedge timer found it unfinished.
     hedges: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Phase {
+    /// Owners are asked for their versions: nothing is written yet. The clock notes what they tell.
+    Asking {
+        /// What will be written.
+        value: Option<Value>,
+        /// Who told, at the epoch at which this round began.
+        answered: Tally,
+    },
+    /// The record is on its way to the owners.
+    Writing {
+        /// With its version, which was issued once.
+        record: Record,
+        /// Who acknowledged, at the epoch at which this round began.
+        acknowledged: Tally,
+    },
+}
+
+impl Put {
+    /// What it means that this put gave up: before it has a version, nothing happened.
+    pub(super) fn given_up(&self) -> (Failure, Note) {
+        match self.phase {
+            Phase::Asking { .. } => (Failure::Unavailable, Note::VersionsTimedOut),
+            Phase::Writing { .. } => (Failure::Timeout, Note::WriteTimedOut),
+        }
+    }
 }
 
 impl Shard {
@@ -31,36 +61,96 @@ impl Shard {
         level: Level,
         env: &mut impl Env,
     ) {
+        let slot = self.ring.slot_of(key.as_str());
+        let answered = Tally::new(self.ring.owners(slot).clone());
+        let phase = Phase::Asking { value, answered };
+        let put = Put { request, key, level, phase, hedges: 0 };
+        let op = self.issue_op();
+        if level == Level::Linearizable {
+            self.ask_versions(op, slot, put, env);
+        } else {
+            self.write(op, slot, put, env);
+        }
+    }
+
+    /// Begins anew on the ring that we have now. A put that has a version keeps it; all that was told
+    /// at an older epoch is forgotten.
+    pub(super) fn begin_put(&mut self, op: OpId, mut put: Put, env: &mut impl Env) {
+        let slot = self.ring.slot_of(put.key.as_str());
+        let nobody = Tally::new(self.ring.owners(slot).clone());
+        match &mut put.phase {
+            Phase::Asking { answered, .. } => {
+                *answered = nobody;
+                self.ask_versions(op, slot, put, env);
+            }
+            Phase::Writing { acknowledged, .. } => {
+                *acknowledged = nobody;
+                self.begin_writing(op, slot, put, env);
+            }
+        }
+    }
+
+    fn ask_versions(&mut self, op: OpId, slot: Slot, mut put: Put, env: &mut impl Env) {
+        if let Phase::Asking { answered, .. } = &mut put.phase {
+            // What this node holds is not later than its clock: it need not be looked at.
+            answered.count(self.config.node);
+            if answered.meets(put.level) {
+                self.write(op, slot, put, env);
+                return;
+            }
+        }
+        self.send_put(op, &put, env);
+        self.keep(op, Pending::Put(put), env);
+    }
+
+    /// An owner told its version, and the clock noted it.
+    pub(super) fn version_told(
+        &mut self,
+        from: NodeId,
+        op: OpId,
+        mut put: Put,
+        env: &mut impl Env,
+    ) {
+        let Phase::Asking { answered, .. } = &mut put.phase else {
+            env.note(Note::LateAnswer);
+            self.pending.insert(op, Pending::Put(put));
+            return;
+        };
+        answered.count(from);
+        if answered.meets(put.level) {
+            put.hedges = 0;
+            self.write(op, self.ring.slot_of(put.key.as_str()), put, env);
+        } else {
+            self.pending.insert(op, Pending::Put(put));
+        }
+    }
+
+    /// Issues a version, and begins to write.
+    fn write(&mut self, op: OpId, slot: Slot, mut put: Put, env: &mut impl Env) {
         if self.guard.check_for_jump(env) {
             env.note(Note::ClockJumped);
             self.probe(env);
         }
         if !self.guard.allows_writes(self.peers(), &self.clock, env) {
             env.note(Note::ClockRefused);
-            env.reply(request, Reply::Failed(Failure::Clock));
+            env.reply(put.request, Reply::Failed(Failure::Clock));
             return;
         }
-        let version = Version { timestamp: self.clock.issue(env), node: self.config.node };
-        let record = Record { version, value };
-        let slot = self.ring.slot_of(key.as_str());
-        let acknowledged = Tally::new(self.ring.owners(slot).clone());
-        let op = self.issue_op();
-        let put = Put { request, key, record, level, acknowledged, hedges: 0 };
-        self.begin_round(op, slot, put, env);
+        if let Phase::Asking { value, answered } = &mut put.phase {
+            let version = Version { timestamp: self.clock.issue(env), node: self.config.node };
+            let record = Record { version, value: value.take() };
+            let acknowledged = Tally::new(answered.owners().clone());
+            put.phase = Phase::Writing { record, acknowledged };
+        }
+        self.begin_writing(op, slot, put, env);
     }
 
-    /// Begins anew on the ring that we have now. A put that began on an older ring keeps its
-    /// version and forgets who acknowledged it.
-    pub(super) fn begin_put(&mut self, op: OpId, mut put: Put, env: &mut impl Env) {
-        let slot = self.ring.slot_of(put.key.as_str());
-        put.acknowledged = Tally::new(self.ring.owners(slot).clone());
-        self.begin_round(op, slot, put, env);
-    }
-
-    fn begin_round(&mut self, op: OpId, slot: Slot, mut put: Put, env: &mut impl Env) {
-        if put.acknowledged.owners().position(self.config.node).is_some() {
-            self.merge(slot, &put.key, &put.record, env);
-            put.acknowledged.count(self.config.node);
+    fn begin_writing(&mut self, op: OpId, slot: Slot, mut put: Put, env: &mut impl Env) {
+        if let Phase::Writing { record, acknowledged } = &mut put.phase
+            && acknowledged.owners().position(self.config.node).is_some()
+        {
+            self.merge(slot, &put.key, record, env);
+            acknowledged.count(self.config.node);
         }
         self.send_put(op, &put, env);
         if !Self::answer_put(&put, env) {
@@ -72,7 +162,9 @@ impl Shard {
     pub(super) fn written(&mut self, from: NodeId, op: OpId, env: &mut impl Env) {
         let answered = match self.pending.get_mut(&op) {
             Some(Pending::Put(put)) => {
-                put.acknowledged.count(from);
+                if let Phase::Writing { acknowledged, .. } = &mut put.phase {
+                    acknowledged.count(from);
+                }
                 Self::answer_put(put, env)
             }
             Some(Pending::Get(get)) => get.repaired(from, env),
@@ -87,9 +179,10 @@ impl Shard {
     }
 
     fn answer_put(put: &Put, env: &mut impl Env) -> bool {
-        let enough = put.acknowledged.meets(put.level);
+        let Phase::Writing { record, acknowledged } = &put.phase else { return false };
+        let enough = acknowledged.meets(put.level);
         if enough {
-            env.reply(put.request, Reply::Written(put.record.version));
+            env.reply(put.request, Reply::Written(record.version));
         }
         enough
     }
@@ -98,15 +191,28 @@ impl Shard {
     pub(super) fn hedge_put(&mut self, op: OpId, put: &mut Put, env: &mut impl Env) {
         put.hedges += 1;
         if put.hedges.is_power_of_two() {
-            env.note(Note::WriteHedged);
+            env.note(match put.phase {
+                Phase::Asking { .. } => Note::VersionsHedged,
+                Phase::Writing { .. } => Note::WriteHedged,
+            });
             self.send_put(op, put, env);
         }
     }
 
+    /// Asks, or tells, all owners that did not answer.
     fn send_put(&self, op: OpId, put: &Put, env: &mut impl Env) {
-        for owner in put.acknowledged.missing() {
-            let (key, record) = (put.key.clone(), put.record.clone());
-            self.send(owner, Body::Write { op, key, record }, env);
+        match &put.phase {
+            Phase::Asking { answered, .. } => {
+                for owner in answered.missing() {
+                    self.send(owner, Body::Read { op, key: put.key.clone() }, env);
+                }
+            }
+            Phase::Writing { record, acknowledged } => {
+                for owner in acknowledged.missing() {
+                    let (key, record) = (put.key.clone(), record.clone());
+                    self.send(owner, Body::Write { op, key, record }, env);
+                }
+            }
         }
     }
 }

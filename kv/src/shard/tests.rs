@@ -115,7 +115,12 @@ impl World {
 
     fn get(&mut self, node: u32, level: Level) {
         let key = Key::trusted("k");
-        self.step(node, Input::Request(RequestId(2), Request::Get { key, level }));
+        self.step(node, Input::Request(RequestId(2), Request::Get { key, level, at_least: None }));
+    }
+
+    fn get_at_least(&mut self, node: u32, at_least: Option<Version>) {
+        let (key, level) = (Key::trusted("k"), Level::Session);
+        self.step(node, Input::Request(RequestId(2), Request::Get { key, level, at_least }));
     }
 
     /// Delivers the waiting messages that `wanted` takes: from, to, name. Those that follow wait.
@@ -339,4 +344,94 @@ fn what_is_read_elsewhere_moves_the_clock_on() {
         Some("v".into()),
         "the later write wins, whatever the wall clock says"
     );
+}
+
+#[test]
+fn a_linearizable_put_is_larger_than_what_a_majority_told() {
+    let mut world = World::new(3, 3);
+    // n2 and n3 hold a version far ahead of n1's clock.
+    world.effects.now = 5_000_000;
+    world.put(2, "ahead", Level::One);
+    world.deliver(|_, to, name| name == "write" && to == 3);
+    world.waiting.clear();
+    world.effects = Effects::default();
+    world.put(1, "v", Level::Linearizable);
+    assert!(world.waiting.iter().all(|(_, _, message)| message.body.name() == "read"));
+    assert_eq!(world.held(1), None, "nothing is written before the versions are known");
+    world.deliver(|_, to, _| to == 3);
+    world.deliver(|from, to, _| (from, to) == (3, 1));
+    world.deliver_all();
+    assert!(matches!(world.replies()[..], [Reply::Written(_)]));
+    assert_eq!([1, 2, 3].map(|node| world.held(node)), [1; 3].map(|_| Some("v".to_string())));
+}
+
+#[test]
+fn a_linearizable_put_that_no_majority_answers_is_unavailable_and_writes_nothing() {
+    let mut world = World::new(3, 3);
+    world.put(1, "v", Level::Linearizable);
+    world.step(1, Input::Timer(Timer::Hedge));
+    assert_eq!(world.waiting.len(), 4, "the silent ones are asked again");
+    world.step(1, Input::Timer(Timer::Timeout));
+    assert_eq!(world.replies(), [Reply::Failed(Failure::Unavailable)]);
+    world.deliver_all();
+    assert_eq!([1, 2, 3].map(|node| world.held(node)), [None, None, None]);
+}
+
+#[test]
+fn a_linearizable_put_that_wrote_times_out_as_any_other() {
+    let mut world = World::new(3, 3);
+    world.put(1, "v", Level::Linearizable);
+    world.deliver(|_, _, name| name == "read");
+    world.deliver(|from, _, _| from == 2);
+    world.step(1, Input::Timer(Timer::Timeout));
+    assert_eq!(world.replies(), [Reply::Failed(Failure::Timeout)]);
+}
+
+#[test]
+fn a_linearizable_put_asks_anew_on_a_newer_ring_until_it_has_a_version() {
+    let mut world = World::new(3, 3);
+    let first = world.shards[&NodeId(1)].ring.clone();
+    let next = Arc::new(first.next(first.members().clone()).unwrap());
+    world.put(1, "v", Level::Linearizable);
+    (1..=3).for_each(|node| world.step(node, Input::Ring(next.clone())));
+    // What was asked at the earlier epoch is refused; what was asked anew is answered.
+    world.deliver(|_, _, name| name == "read");
+    assert_eq!(world.deliver(|_, _, name| name == "fenced"), 2);
+    assert_eq!(world.deliver(|_, _, name| name == "found"), 2);
+    let version = world.shards[&NodeId(1)].version("k");
+    let last = Arc::new(next.next(next.members().clone()).unwrap());
+    (1..=3).for_each(|node| world.step(node, Input::Ring(last.clone())));
+    world.deliver_all();
+    assert_eq!(world.replies(), [Reply::Written(version.unwrap())], "the version stays");
+}
+
+#[test]
+fn a_session_read_goes_from_owner_to_owner_until_one_is_new_enough() {
+    let mut world = World::new(3, 3);
+    world.put(1, "v", Level::One);
+    world.waiting.clear();
+    let version = world.shards[&NodeId(1)].version("k");
+    world.replies();
+    // n2 and n3 have nothing: for whoever saw nothing that is an answer.
+    world.get_at_least(2, None);
+    assert_eq!(world.replies(), [Reply::Found(None)]);
+    world.get_at_least(2, version);
+    world.deliver(|_, _, name| name == "read");
+    if world.waiting.iter().any(|(from, ..)| *from == NodeId(3)) {
+        world.deliver(|from, _, _| from == 3);
+        assert!(world.replies().is_empty(), "n3 is too old as well");
+    }
+    world.deliver_all();
+    assert_eq!(world.replies().iter().find_map(value_of), Some("v"));
+    assert!(world.effects.notes.contains(&Note::SessionBehind));
+}
+
+#[test]
+fn a_session_read_that_finds_every_owner_older_says_so() {
+    let mut world = World::new(3, 3);
+    let lost = Version { timestamp: Timestamp::from_micros(1), node: NodeId(9) };
+    world.get_at_least(1, Some(lost));
+    world.deliver_all();
+    assert_eq!(world.replies(), [Reply::Failed(Failure::Stale)]);
+    assert_eq!(world.shards[&NodeId(1)].in_flight(), 0);
 }

@@ -7,6 +7,7 @@ pub mod p14;
 pub mod p3;
 pub mod p4;
 pub mod p5;
+pub mod p7;
 pub mod p8;
 pub mod p9;
 
@@ -94,6 +95,7 @@ pub fn judge(evidence: &Evidence<'_>) -> Judged {
         p3::check(history),
         p4::check(history),
         p5::check(evidence, &mut tally),
+        p7::check(history),
         p8::check(history, evidence.rings),
         p9::check(history, &mut tally),
         p14::check(history),
@@ -155,7 +157,7 @@ fn reads(history: &[Done], places: &[usize], level: impl Fn(Level) -> bool) -> V
 
 /// Whether a level is at least QUORUM.
 fn is_quorum(level: Level) -> bool {
-    level >= Level::Quorum
+    level.is_majority()
 }
 
 fn missed(

@@ -8,6 +8,7 @@ use kv::{
     env::{Reply, Request},
     quorum::Level,
     record::Record,
+    seen::Seen,
     types::{Key, NodeId, RequestId, Value},
 };
 use madsim::runtime::Runtime;
@@ -27,6 +28,8 @@ use crate::{
 const LOOK_EVERY_US: u64 = 250_000;
 /// A client that hears nothing for this many request timeouts stops waiting.
 const PATIENCE: u64 = 3;
+/// Keys that a client remembers; few, so that some have more.
+const SESSION_KEYS: usize = 3;
 /// The client that checks the service at the end.
 const AUDITOR: u32 = u32::MAX;
 
@@ -71,6 +74,8 @@ struct Run<'a> {
     operator: Operator,
     /// What each client has still to do, as places in the scenario's list.
     clients: Vec<VecDeque<usize>>,
+    /// What each client has seen.
+    seen: Vec<Seen>,
     /// What the auditor has still to do.
     audit: VecDeque<(NodeId, Action)>,
     history: Vec<Done>,
@@ -97,6 +102,7 @@ impl<'a> Run<'a> {
             scenario,
             cluster,
             operator,
+            seen: vec![Seen::new(SESSION_KEYS); count],
             clients,
             audit: VecDeque::new(),
             history: Vec::new(),
@@ -204,7 +210,17 @@ impl<'a> Run<'a> {
         let at = self.cluster.at();
         self.cluster.log.record(at, &Event::Invoked(place, client, node, &action));
         self.moment += 1;
-        let request = request(&action);
+        let request = match (&action, self.seen.get(client as usize)) {
+            // As a connection of the server does.
+            (Action::Get(key, Level::Session), Some(seen)) => {
+                let request = seen.read(Key::trusted(key));
+                if request.level() != Level::Session {
+                    self.cluster.tally.add(Topic::Event, "session overflowed");
+                }
+                request
+            }
+            _ => request(&action),
+        };
         self.history.push(Done {
             number,
             client,
@@ -260,6 +276,10 @@ impl<'a> Run<'a> {
         done.returned_us = Some(at);
         done.outcome = outcome;
         count(&mut self.cluster.tally, done);
+        let seen = self.seen.get_mut(done.client as usize);
+        if let (Some(seen), Some(version)) = (seen, done.version()) {
+            seen.saw(&Key::trusted(done.action.key()), version);
+        }
         let client = done.client;
         if client == AUDITOR {
             self.audited(place);
@@ -433,7 +453,7 @@ fn request(action: &Action) -> Request {
     match action {
         Action::Put(_, value, _) => Request::Put { key, value: Some(Value::trusted(value)), level },
         Action::Delete(..) => Request::Put { key, value: None, level },
-        Action::Get(..) => Request::Get { key, level },
+        Action::Get(..) => Request::Get { key, level, at_least: None },
     }
 }
 
