@@ -17,6 +17,7 @@ pub mod node;
 pub mod queue;
 pub mod quorum;
 pub mod record;
+pub mod recover;
 pub mod resp;
 pub mod ring;
 pub mod seen;

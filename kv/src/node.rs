@@ -5,7 +5,7 @@
 //! [`Node::run`] takes one lock per machine that has inputs, runs them, releases the lock, and leaves
 //! what may leave now in the [`Outbox`]; [`Node::flush`] hands that to the world.
 
-use std::{collections::BTreeMap, mem, sync::Arc};
+use std::{mem, sync::Arc};
 
 use crate::{
     clock::Timestamp,
@@ -16,10 +16,11 @@ use crate::{
         atomic::{AtomicU64, Ordering},
     },
     message::{Body, Message, Recipient},
+    recover::Recovered,
     ring::Ring,
     shard::{Input, Shard, ShardConfig},
     topology::{Topology, TopologyInput},
-    types::{Epoch, Incarnation, Key, Micros, NodeId, RequestId},
+    types::{Epoch, Key, Micros, NodeId, RequestId},
 };
 
 /// A place in the journal: after that many entries.
@@ -109,37 +110,6 @@ pub struct Node<P> {
     gate: Mutex<Vec<(Position, Outbox)>>,
 }
 
-/// What a journal holds of a node.
-#[derive(Clone, Debug, Default)]
-pub struct Recovered {
-    incarnation: Incarnation,
-    floor: Timestamp,
-    ring: Option<Arc<Ring>>,
-    records: BTreeMap<Key, crate::record::Record>,
-}
-
-impl Recovered {
-    /// Takes the entries of a journal, in order.
-    pub fn replay(entries: impl IntoIterator<Item = Entry>) -> Self {
-        let mut recovered = Self::default();
-        for entry in entries {
-            match entry {
-                Entry::Opened(incarnation) => recovered.incarnation = incarnation,
-                Entry::ClockFloor(floor) => recovered.floor = recovered.floor.max(floor),
-                Entry::Ring(ring) => recovered.ring = Some(ring),
-                Entry::Record(key, record) => {
-                    let merged = match recovered.records.remove(&key) {
-                        Some(before) => before.merge(record),
-                        None => record,
-                    };
-                    recovered.records.insert(key, merged);
-                }
-            }
-        }
-        recovered
-    }
-}
-
 impl<P: Ports> Node<P> {
     /// Starts a node: anew, with `first_ring`, or where its journal ended.
     pub fn start(
@@ -149,9 +119,8 @@ impl<P: Ports> Node<P> {
         recovered: Recovered,
         ports: P,
     ) -> Self {
-        let Recovered { incarnation, floor, ring, records } = recovered;
-        let incarnation = Incarnation(incarnation.0 + 1);
-        let ring = ring.unwrap_or(first_ring);
+        let incarnation = recovered.next_incarnation();
+        let ring = recovered.ring().cloned().unwrap_or(first_ring);
         let shards = config.shards.max(1);
         let new_shard = |shard: u16| {
             let config = ShardConfig {
@@ -166,13 +135,9 @@ impl<P: Ports> Node<P> {
                 max_clock_drift: config.max_clock_drift,
                 max_in_flight: config.max_in_flight,
             };
-            Shard::new(config, ring.clone(), floor, incarnation)
+            recovered.shard(config, ring.clone())
         };
-        let mut machines: Vec<Shard> = (0..shards).map(new_shard).collect();
-        for (key, record) in &records {
-            let slot = ring.slot_of(key.as_str());
-            machines[usize::from(slot.0 % shards)].restore(key, record);
-        }
+        let machines: Vec<Shard> = (0..shards).map(new_shard).collect();
         // The machines' first entry is this one: nothing leaves a node whose incarnation could be
         // taken a second time.
         let highest = ports.append(Entry::Opened(incarnation));
@@ -470,10 +435,17 @@ fn gcd(a: usize, b: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::{Cell, RefCell};
+    use std::{
+        cell::{Cell, RefCell},
+        collections::BTreeMap,
+    };
 
     use super::*;
-    use crate::{quorum::Level, ring::RING_SIZE, types::Value};
+    use crate::{
+        quorum::Level,
+        ring::RING_SIZE,
+        types::{Incarnation, Value},
+    };
 
     /// A world in which the journal is durable as far as the test says.
     #[derive(Default)]

@@ -10,8 +10,9 @@ use std::{
 use kv::{
     env::{Entry, Note, Reply, Request},
     message::{Body, Message},
-    node::{Batch, Node, Outbox, Recovered},
+    node::{Batch, Node, Outbox},
     record::Record,
+    recover::Recovered,
     ring::Ring,
     types::{Key, NodeId, RequestId},
 };

@@ -15,7 +15,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 pub use slot::{RING_SIZE, slot_of};
 
@@ -135,6 +135,8 @@ impl Owners {
 #[serde(try_from = "RingValue", into = "RingValue")]
 pub struct Ring {
     value: RingValue,
+    /// The value's hash, taken once: a model checker hashes rings in each state.
+    fingerprint: u64,
     /// Distinct owner sets, and which of them each slot has. Derived, so not part of equality.
     sets: Vec<Arc<Owners>>,
     table: Vec<u32>,
@@ -172,7 +174,7 @@ impl Ord for Ring {
 
 impl Hash for Ring {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.value.hash(state);
+        self.fingerprint.hash(state);
     }
 }
 
@@ -188,7 +190,9 @@ impl TryFrom<RingValue> for Ring {
     fn try_from(value: RingValue) -> Result<Self, RingError> {
         value.check()?;
         let (sets, table) = value.derive();
-        Ok(Self { value, sets, table })
+        let mut hasher = Xxh3::new();
+        value.hash(&mut hasher);
+        Ok(Self { value, fingerprint: hasher.finish(), sets, table })
     }
 }
 

@@ -412,6 +412,16 @@ impl Shard {
         (self.store.len(), self.store.live())
     }
 
+    /// Whether an answer to this operation is still awaited.
+    pub fn awaits(&self, op: OpId) -> bool {
+        self.pending.contains_key(&op)
+    }
+
+    /// Whether this replica's clock is past a timestamp.
+    pub fn has_seen(&self, timestamp: Timestamp) -> bool {
+        self.clock.has_seen(timestamp)
+    }
+
     /// Requests under way.
     pub fn in_flight(&self) -> usize {
         self.pending.len()
