@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{Limits, Micros};
+use crate::{
+    shard::ShardConfig,
+    types::{Limits, Micros, NodeId},
+};
 
 /// The settings of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +45,24 @@ impl Default for NodeConfig {
             max_clock_drift: Micros::from_millis(1_000),
             max_in_flight: 16_384,
             limits: Limits::default(),
+        }
+    }
+}
+
+impl NodeConfig {
+    /// What one of the shards of a node with this configuration is told.
+    pub fn shard(&self, node: NodeId, shard: u16) -> ShardConfig {
+        ShardConfig {
+            node,
+            shard,
+            shards: self.shards.max(1),
+            seed: self.seed,
+            request_timeout: self.request_timeout,
+            hedge_after: self.hedge_after,
+            sync_every: self.sync_every,
+            probe_every: self.probe_every,
+            max_clock_drift: self.max_clock_drift,
+            max_in_flight: self.max_in_flight,
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     message::{Body, Message, Recipient},
     recover::Recovered,
     ring::Ring,
-    shard::{Input, Shard, ShardConfig},
+    shard::{Input, Shard},
     topology::{Topology, TopologyInput},
     types::{Epoch, Key, Micros, NodeId, RequestId},
 };
@@ -122,21 +122,7 @@ impl<P: Ports> Node<P> {
         let incarnation = recovered.next_incarnation();
         let ring = recovered.ring().cloned().unwrap_or(first_ring);
         let shards = config.shards.max(1);
-        let new_shard = |shard: u16| {
-            let config = ShardConfig {
-                node: id,
-                shard,
-                shards,
-                seed: config.seed,
-                request_timeout: config.request_timeout,
-                hedge_after: config.hedge_after,
-                sync_every: config.sync_every,
-                probe_every: config.probe_every,
-                max_clock_drift: config.max_clock_drift,
-                max_in_flight: config.max_in_flight,
-            };
-            recovered.shard(config, ring.clone())
-        };
+        let new_shard = |shard| recovered.shard(config.shard(id, shard), ring.clone());
         let machines: Vec<Shard> = (0..shards).map(new_shard).collect();
         // The machines' first entry is this one: nothing leaves a node whose incarnation could be
         // taken a second time.

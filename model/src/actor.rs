@@ -1,14 +1,23 @@
-//! stateright's actors around the core: its `Out` as one more environment.
+//! stateright's actors around the core: its [`Out`] as one more environment.
+//!
+//! An actor is a node with one shard and its topology. What it kept of its journal is stateright's
+//! storage. Clients are no actors: a request arrives, and its answer is seen, within the step that
+//! causes it, which leaves the least freedom to the store.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use kv::{
     clock::Timestamp,
-    env::{Clients, Clock, Entry, Journal, Network, Note, Reply, Request, Timer, Trace},
-    message::Message,
+    env::{
+        Clients, Clock, Entry, Env, Journal, Network, Note, Publish, Reply, Request, Timer, Trace,
+    },
+    message::{Message, Recipient},
+    node::Machine,
+    recover::Recovered,
     ring::Ring,
     shard::{Input, Shard, ShardConfig},
-    types::{Incarnation, Micros, NodeId, RequestId},
+    topology::{Topology, TopologyInput},
+    types::{Micros, NodeId, RequestId},
 };
 use stateright::actor::{Actor, Id, Out};
 
@@ -23,64 +32,139 @@ pub enum Said {
     Answer(RequestId, Reply),
 }
 
-/// A client of a model: asks one request after the other, each of another node.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Client {
-    /// What to ask whom.
-    pub plan: Vec<(usize, Request)>,
+/// Answers go to this actor, which there is not.
+pub const CLIENTS: usize = 1_000;
+
+/// A node of a model.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Its first ring.
+    pub ring: Arc<Ring>,
+    /// What its wall clock says, always: the hybrid clock's logical part moves on by itself.
+    pub now: Timestamp,
+    /// Whether it may crash, and so keeps a journal.
+    pub keeps_journal: bool,
 }
 
-/// What a client was answered so far.
+/// The state of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Answers(pub Vec<Reply>);
-
-/// A node, which has one shard, or a client.
-pub enum Part {
-    /// A node of this ring.
-    Node(Arc<Ring>),
-    /// A client.
-    Client(Client),
+pub struct State {
+    /// The only shard.
+    pub shard: Shard,
+    /// The ring.
+    pub topology: Topology,
+    /// What the journal holds; nothing, where no node crashes.
+    pub kept: Recovered,
 }
 
-/// The state of a part.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum State {
-    /// A node's.
-    Node(Box<Shard>),
-    /// A client's.
-    Client(Answers),
+/// What a node reacts to.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A client asks.
+    Request(RequestId, Request),
+    /// A peer says something.
+    Message(NodeId, Message),
+    /// A timer of a machine fires.
+    Timer(Machine, Timer),
+}
+
+impl State {
+    /// Starts a node on what its journal holds.
+    pub fn start(
+        config: ShardConfig,
+        first: &Arc<Ring>,
+        kept: Recovered,
+        env: &mut impl Env,
+    ) -> Self {
+        let ring = kept.ring().unwrap_or(first).clone();
+        let mut shard = kept.shard(config, ring.clone());
+        env.persist(Entry::Opened(kept.next_incarnation()));
+        shard.start(env);
+        Self { shard, topology: Topology::new(ring, Micros(1_000)), kept }
+    }
+
+    /// One step, as the node's message handlers make it.
+    pub fn handle(&mut self, event: Event, env: &mut (impl Env + Publish)) {
+        match event {
+            Event::Request(id, request) => self.shard.handle(Input::Request(id, request), env),
+            Event::Timer(Machine::Shard(_), timer) => self.shard.handle(Input::Timer(timer), env),
+            Event::Timer(Machine::Topology, timer) => {
+                self.topology.handle(TopologyInput::Timer(timer), env);
+            }
+            Event::Message(from, message) => {
+                let ring = self.topology.ring();
+                let (epoch, size) = (ring.epoch(), ring.size());
+                let seen = (message.epoch > epoch).then_some(message.epoch);
+                match message.body.recipient(size) {
+                    Recipient::Topology => {
+                        self.topology.handle(TopologyInput::Message(from, message), env);
+                    }
+                    Recipient::Slot(_) | Recipient::Shard(_) | Recipient::EveryShard => {
+                        self.shard.handle(Input::Message(from, message), env);
+                    }
+                }
+                if let Some(epoch) = seen {
+                    self.topology.handle(TopologyInput::Seen(from, epoch), env);
+                }
+            }
+        }
+    }
 }
 
 /// The node of an actor, and back: actors count from 0, nodes from 1.
-fn node_of(id: Id) -> NodeId {
+pub fn node_of(id: Id) -> NodeId {
     NodeId(u32::try_from(usize::from(id) + 1).expect("few actors"))
 }
 
-fn actor_of(node: NodeId) -> Id {
+/// The actor of a node.
+pub fn actor_of(node: NodeId) -> Id {
     Id::from(node.0 as usize - 1)
 }
 
-/// A client's requests are numbered within the client.
-fn request_id(client: Id, number: usize) -> RequestId {
-    RequestId((usize::from(client) as u64) << 32 | number as u64)
+/// The settings of a model's shard: periods do not matter, for timers fire at any time.
+pub fn shard_config(node: NodeId) -> ShardConfig {
+    ShardConfig {
+        node,
+        shard: 0,
+        shards: 1,
+        seed: 0,
+        request_timeout: Micros(1_000),
+        hedge_after: Micros(1_000),
+        sync_every: Micros(1_000),
+        probe_every: Micros(1_000),
+        max_clock_drift: Micros(0),
+        max_in_flight: 8,
+    }
 }
 
-/// The environment of a step. Time stands still: the hybrid clock's logical part moves on by itself.
-/// Timers never fire: the models that use this lose no message.
+/// The environment of a step.
 struct Step<'a> {
-    out: &'a mut Out<Part>,
+    out: &'a mut Out<Node>,
+    now: Timestamp,
+    entries: Vec<Entry>,
+    rings: Rings,
+}
+
+type Rings = Vec<Arc<Ring>>;
+
+impl<'a> Step<'a> {
+    fn new(node: &Node, out: &'a mut Out<Node>) -> Self {
+        Self { out, now: node.now, entries: Vec::new(), rings: Vec::new() }
+    }
 }
 
 impl Clock for Step<'_> {
     fn now(&self) -> Timestamp {
-        Timestamp::from_micros(1)
+        self.now
     }
 
     fn uptime(&self) -> Micros {
         Micros(0)
     }
 
-    fn set_timer(&mut self, _timer: Timer, _after: Micros) {}
+    fn set_timer(&mut self, timer: Timer, _after: Micros) {
+        self.out.set_timer(timer, Duration::ZERO..Duration::ZERO);
+    }
 }
 
 impl Network for Step<'_> {
@@ -90,14 +174,14 @@ impl Network for Step<'_> {
 }
 
 impl Journal for Step<'_> {
-    /// Nothing crashes in the models that use this.
-    fn persist(&mut self, _entry: Entry) {}
+    fn persist(&mut self, entry: Entry) {
+        self.entries.push(entry);
+    }
 }
 
 impl Clients for Step<'_> {
     fn reply(&mut self, request: RequestId, reply: Reply) {
-        let client = usize::try_from(request.0 >> 32).expect("an actor's number");
-        self.out.send(Id::from(client), Said::Answer(request, reply));
+        self.out.send(Id::from(CLIENTS), Said::Answer(request, reply));
     }
 }
 
@@ -105,37 +189,49 @@ impl Trace for Step<'_> {
     fn note(&mut self, _note: Note) {}
 }
 
-impl Actor for Part {
+impl Publish for Step<'_> {
+    fn publish(&mut self, ring: Arc<Ring>) {
+        self.rings.push(ring);
+    }
+}
+
+impl Node {
+    /// Ends a step: the journal is durable, and a new ring reaches the shard.
+    fn finish(&self, state: &mut State, out: &mut Out<Self>, entries: Vec<Entry>, rings: Rings) {
+        if self.keeps_journal {
+            entries.into_iter().for_each(|entry| state.kept.take(entry));
+        }
+        for ring in rings {
+            let mut step = Step::new(self, out);
+            state.shard.handle(Input::Ring(ring), &mut step);
+            let Step { entries, .. } = step;
+            self.finish(state, out, entries, Vec::new());
+        }
+        state.shard.check_invariants(None);
+    }
+
+    fn step(&self, state: &mut State, event: Event, out: &mut Out<Self>) {
+        let mut step = Step::new(self, out);
+        state.handle(event, &mut step);
+        let Step { entries, rings, .. } = step;
+        self.finish(state, out, entries, rings);
+    }
+}
+
+impl Actor for Node {
     type Msg = Said;
-    type Timer = ();
+    type Timer = Timer;
     type State = State;
-    type Storage = ();
+    type Storage = Recovered;
     type Random = ();
 
-    fn on_start(&self, id: Id, _storage: &Option<()>, out: &mut Out<Self>) -> State {
-        match self {
-            Part::Node(ring) => {
-                let config = ShardConfig {
-                    node: node_of(id),
-                    shard: 0,
-                    shards: 1,
-                    seed: 0,
-                    request_timeout: Micros(1),
-                    hedge_after: Micros(1),
-                    sync_every: Micros(0),
-                    probe_every: Micros(0),
-                    max_clock_drift: Micros(0),
-                    max_in_flight: 8,
-                };
-                let mut shard = Shard::new(config, ring.clone(), Timestamp(0), Incarnation(1));
-                shard.start(&mut Step { out });
-                State::Node(Box::new(shard))
-            }
-            Part::Client(client) => {
-                client.ask(id, 0, out);
-                State::Client(Answers(Vec::new()))
-            }
-        }
+    fn on_start(&self, id: Id, storage: &Option<Recovered>, out: &mut Out<Self>) -> State {
+        let mut step = Step::new(self, out);
+        let kept = storage.clone().unwrap_or_default();
+        let mut state = State::start(shard_config(node_of(id)), &self.ring, kept, &mut step);
+        let Step { entries, .. } = step;
+        self.finish(&mut state, out, entries, Vec::new());
+        state
     }
 
     fn on_msg(
@@ -146,30 +242,19 @@ impl Actor for Part {
         said: Said,
         out: &mut Out<Self>,
     ) {
-        match (self, state.to_mut(), said) {
-            (Part::Node(_), State::Node(shard), Said::Peer(message)) => {
-                shard.handle(Input::Message(node_of(from), message), &mut Step { out });
-                shard.check_invariants(None);
-            }
-            (Part::Node(_), State::Node(shard), Said::Ask(request, what)) => {
-                shard.handle(Input::Request(request, what), &mut Step { out });
-                shard.check_invariants(None);
-            }
-            (Part::Client(client), State::Client(answers), Said::Answer(_, reply)) => {
-                answers.0.push(reply);
-                client.ask(id, answers.0.len(), out);
-            }
-            (Part::Node(_) | Part::Client(_), _, said) => {
-                unreachable!("{id:?} was told {said:?}");
-            }
-        }
+        let event = match said {
+            Said::Peer(message) => Event::Message(node_of(from), message),
+            Said::Ask(request, what) => Event::Request(request, what),
+            Said::Answer(..) => unreachable!("{id:?} asked nothing"),
+        };
+        self.step(state.to_mut(), event, out);
     }
-}
 
-impl Client {
-    fn ask(&self, id: Id, number: usize, out: &mut Out<Part>) {
-        if let Some((node, request)) = self.plan.get(number) {
-            out.send(Id::from(*node), Said::Ask(request_id(id, number), request.clone()));
-        }
+    fn on_timeout(&self, _id: Id, state: &mut Cow<'_, State>, timer: &Timer, out: &mut Out<Self>) {
+        let machine = match timer {
+            Timer::Fetch => Machine::Topology,
+            Timer::Hedge | Timer::Timeout | Timer::Sync | Timer::Probe => Machine::Shard(0),
+        };
+        self.step(state.to_mut(), Event::Timer(machine, *timer), out);
     }
 }

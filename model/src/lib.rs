@@ -1,7 +1,32 @@
 //! Orrery's model checker: every order of events of a small cluster, around the very state machines
 //! that serve.
 //!
-//! [`actor`] lets stateright run a [`kv::shard::Shard`]; no protocol logic is written twice.
+//! [`actor`] lets stateright run a [`kv::shard::Shard`] with its [`kv::topology::Topology`]; no protocol
+//! logic is written twice. [`world`] says what may happen, and each model has a file of its own.
 
 pub mod actor;
+pub mod convergence;
 pub mod put_get;
+pub mod quorum;
+pub mod register;
+pub mod replay;
+pub mod report;
+pub mod restart;
+pub mod session;
+pub mod trace;
+pub mod world;
+
+use kv::quorum::Level;
+
+/// All models, smallest first.
+pub fn all() -> Vec<world::Cluster> {
+    vec![
+        put_get::model(Level::Quorum),
+        session::model(),
+        restart::model(),
+        quorum::model(),
+        convergence::model(),
+        register::model(),
+        register::lossy(),
+    ]
+}

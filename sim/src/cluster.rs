@@ -8,13 +8,14 @@ use std::{
 };
 
 use kv::{
+    clock::Timestamp,
     env::{Entry, Note, Reply, Request},
     message::{Body, Message},
     node::{Batch, Node, Outbox},
     record::Record,
     recover::Recovered,
     ring::Ring,
-    types::{Key, NodeId, RequestId},
+    types::{Key, Micros, NodeId, RequestId},
 };
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -25,8 +26,10 @@ use crate::{
     log::{Event, Log},
     queue::{Due, Queued, Wake},
     scenario::{Network, Scenario},
+    script::Waiting,
     sweep::panic_text,
     tally::{Tally, Topic},
+    trace::{Effects, Given, Recorder},
     world::{
         clock::{NodeClock, true_time},
         network::{Fate, SimNetwork},
@@ -78,6 +81,10 @@ pub struct Cluster {
     pub broken: Option<Violation>,
     /// A node that hears of no ring.
     pub withheld: Option<NodeId>,
+    /// While a script decides: what waits for it.
+    pub(crate) waiting: Option<Waiting>,
+    /// What is recorded of each step, if it is.
+    pub recorder: Option<Recorder>,
 }
 
 impl Cluster {
@@ -107,6 +114,8 @@ impl Cluster {
             answers: Vec::new(),
             broken: None,
             withheld: None,
+            waiting: None,
+            recorder: None,
         }
     }
 
@@ -148,6 +157,16 @@ impl Cluster {
         self.push(at, Due::Install { node, ring: ring.clone() });
     }
 
+    /// Lets something happen at once, but not now.
+    pub(crate) fn later(&mut self, due: Due) {
+        self.push(self.at + 1, due);
+    }
+
+    /// How often a node was started.
+    pub(crate) fn starts(&self, node: NodeId) -> u32 {
+        self.hosts[node.0 as usize - 1].starts
+    }
+
     fn push(&mut self, at: u64, due: Due) {
         self.order += 1;
         self.queue.push(Reverse(Queued { at, order: self.order, due }));
@@ -170,7 +189,7 @@ impl Cluster {
         self.log.record(self.at, event);
     }
 
-    fn act(&mut self, due: Due) {
+    pub(crate) fn act(&mut self, due: Due) {
         let node = match &due {
             Due::Arrive { to, .. } | Due::Ask { to, .. } => *to,
             Due::Timer { node, .. } | Due::Synced { node, .. } | Due::Install { node, .. } => *node,
@@ -181,6 +200,9 @@ impl Cluster {
         if runs && host.paused > 0 {
             host.backlog.push(due);
             return;
+        }
+        if runs {
+            self.record_given(&due);
         }
         match due {
             Due::Arrive { to, from, id, message } => {
@@ -221,6 +243,9 @@ impl Cluster {
                         shared.journal.durable()
                     };
                     self.record(&Event::Synced(node, durable));
+                    if let Some(recorder) = &mut self.recorder {
+                        recorder.gives(Given::Durable(durable));
+                    }
                     self.step(node, None, |node, _| node.durable());
                 }
             }
@@ -263,7 +288,36 @@ impl Cluster {
             return;
         }
         self.check_moved(id, entries_before, touched.as_ref());
-        self.take_effects(id);
+        self.take_effects(id, entries_before);
+    }
+
+    /// Tells the recorder what a node is about to be given.
+    fn record_given(&mut self, due: &Due) {
+        let Some(recorder) = &mut self.recorder else { return };
+        match due {
+            Due::Arrive { from, message, .. } => {
+                recorder.gives(Given::Message(*from, message.clone()));
+            }
+            Due::Ask { request, what, .. } => {
+                recorder.gives(Given::Request(*request, what.clone()));
+            }
+            Due::Timer { machine, timer, .. } => recorder.gives(Given::Timer(*machine, *timer)),
+            // How far the journal is, is known when it is done.
+            Due::Synced { .. } | Due::Install { .. } | Due::Wake(_) => {}
+        }
+    }
+
+    fn record_effects(&mut self, id: NodeId, entries_before: usize) {
+        let Some(recorder) = &mut self.recorder else { return };
+        let shared = self.hosts[id.0 as usize - 1].shared.borrow();
+        let effects = Effects {
+            entries: shared.journal.since(entries_before).to_vec(),
+            timers: shared.timers.clone(),
+            notes: shared.notes.clone(),
+            messages: shared.outbox.messages.clone(),
+            replies: shared.outbox.replies.clone(),
+        };
+        recorder.did(id, shared.now, shared.uptime, effects);
     }
 
     /// P2 and P14 on what a step changed.
@@ -294,9 +348,10 @@ impl Cluster {
         }
     }
 
-    fn take_effects(&mut self, id: NodeId) {
+    fn take_effects(&mut self, id: NodeId, entries_before: usize) {
+        let starts = self.starts(id);
+        self.record_effects(id, entries_before);
         let host = self.host(id);
-        let starts = host.starts;
         let (outbox, timers, notes, begins_sync, has_waiting) = {
             let mut shared = host.shared.borrow_mut();
             let outbox = std::mem::take(&mut shared.outbox);
@@ -312,6 +367,10 @@ impl Cluster {
             self.record(&Event::Noted(id, note));
         }
         for (machine, timer, after) in timers {
+            if let Some(waiting) = &mut self.waiting {
+                waiting.timer(id, machine, timer);
+                continue;
+            }
             self.push(self.at + after.0, Due::Timer { node: id, starts, machine, timer });
         }
         if has_waiting {
@@ -320,17 +379,27 @@ impl Cluster {
         if begins_sync {
             let (least, most) = self.sync_us;
             let takes = self.disks.random_range(least..=most);
-            self.push(self.at + takes, Due::Synced { node: id, starts });
+            if self.waiting.is_none() {
+                self.push(self.at + takes, Due::Synced { node: id, starts });
+            }
         }
         for (to, message) in outbox.messages {
             self.send(id, to, message);
         }
         self.answers.extend(outbox.replies);
+        if begins_sync && self.waiting.is_some() {
+            self.act(Due::Synced { node: id, starts });
+        }
     }
 
-    fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
+    pub(crate) fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
         self.sent += 1;
         let id = self.sent;
+        if let Some(waiting) = &mut self.waiting {
+            waiting.message(id, from, to, message.clone());
+            self.record(&Event::Sent(id, from, to, &message, Fate::Waits));
+            return;
+        }
         let withheld = self.withheld == Some(to) && matches!(message.body, Body::Ring(_));
         let fate = if withheld { Fate::Cut } else { self.network.fate(from.0, to.0) };
         self.record(&Event::Sent(id, from, to, &message, fate));
@@ -350,6 +419,7 @@ impl Cluster {
             Fate::Lost => self.fates.lost += 1,
             Fate::Cut if withheld => self.fates.withheld += 1,
             Fate::Cut => self.fates.cut += 1,
+            Fate::Waits => unreachable!("the network decides, not the script"),
         }
     }
 
@@ -369,6 +439,7 @@ impl Cluster {
             shared.journal.since(0).to_vec()
         };
         let kept = newest(&entries);
+        let entries_before = entries.len();
         host.seen = kept.iter().map(|(key, record)| (key.clone(), record.version)).collect();
         let ports = SimPorts(host.shared.clone());
         let restarted = !entries.is_empty();
@@ -376,6 +447,9 @@ impl Cluster {
         let batch = node.batch();
         let held = records(&node);
         host.node = Some((node, batch));
+        if let Some(recorder) = &mut self.recorder {
+            recorder.gives(Given::Start);
+        }
         self.record(&Event::Started(id));
         if restarted {
             self.tally.add(Topic::Event, "restarted from journal");
@@ -384,7 +458,7 @@ impl Cluster {
             let what = format!("{id} holds {held:?} after a restart, its journal {kept:?}");
             self.broken.get_or_insert(Violation::new("P2", what));
         }
-        self.take_effects(id);
+        self.take_effects(id, entries_before);
     }
 
     /// A node stops at once: what was not durable is lost.
@@ -392,6 +466,10 @@ impl Cluster {
         let host = self.host(id);
         host.down += 1;
         host.backlog.clear();
+        if let Some(waiting) = &mut self.waiting {
+            waiting.stopped(id);
+        }
+        let host = self.host(id);
         if host.node.take().is_some() {
             let lost = {
                 let shared = &mut *host.shared.borrow_mut();
@@ -401,6 +479,10 @@ impl Cluster {
                 shared.journal.crash()
             };
             self.log.record(self.at, &Event::Stopped(id, lost));
+            if let Some(recorder) = &mut self.recorder {
+                recorder.gives(Given::Crash);
+                recorder.did(id, Timestamp::default(), Micros(0), Effects::default());
+            }
             if lost > 0 {
                 self.tally.add(Topic::Event, "crash lost entries");
             }

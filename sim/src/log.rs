@@ -18,6 +18,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
     scenario::{Action, FaultKind},
+    script::Step,
     world::network::Fate,
 };
 
@@ -30,6 +31,8 @@ pub enum Event<'a> {
     Arrived(u64, NodeId),
     /// A message arrived at a node that does not run.
     ArrivedNowhere(u64, NodeId),
+    /// The script lost a message.
+    LostByScript(u64, NodeId),
     /// A timer fired.
     Fired(NodeId, Machine, Timer),
     /// A journal was synced, so many entries are durable.
@@ -52,6 +55,8 @@ pub enum Event<'a> {
     Started(NodeId),
     /// A node was told of a ring.
     Installed(NodeId, Epoch),
+    /// A step of the script is taken.
+    Script(usize, &'a Step),
     /// The run went on to another phase.
     Phase(&'static str),
 }
@@ -64,6 +69,7 @@ impl fmt::Display for Event<'_> {
             }
             Event::Arrived(id, to) => write!(f, "{to} <- #{id}"),
             Event::ArrivedNowhere(id, to) => write!(f, "{to} is down, #{id} is lost"),
+            Event::LostByScript(id, to) => write!(f, "{to} never gets #{id}"),
             Event::Fired(node, machine, timer) => write!(f, "{node} {machine:?} {timer:?}"),
             Event::Synced(node, upto) => write!(f, "{node} synced {upto}"),
             Event::Invoked(op, client, node, action) => {
@@ -82,6 +88,7 @@ impl fmt::Display for Event<'_> {
             Event::Stopped(node, lost) => write!(f, "{node} stops, {lost} entries lost"),
             Event::Started(node) => write!(f, "{node} starts"),
             Event::Installed(node, epoch) => write!(f, "{node} is told of ring {epoch}"),
+            Event::Script(at, step) => write!(f, "step {at}: {step:?}"),
             Event::Phase(phase) => write!(f, "--- {phase}"),
         }
     }

@@ -25,6 +25,8 @@ pub enum Wake {
     Flap(usize, bool),
     /// The operator looks at the ring.
     Operator,
+    /// The next step of the script.
+    Script(usize),
     /// The phase is looked at.
     Phase,
 }

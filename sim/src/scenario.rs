@@ -3,6 +3,8 @@
 use kv::{config::NodeConfig, quorum::Level, types::Micros};
 use serde::{Deserialize, Serialize};
 
+use crate::script::Step;
+
 /// Everything that decides a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -19,6 +21,9 @@ pub struct Scenario {
     pub operations: Vec<Operation>,
     /// What goes wrong.
     pub faults: Vec<Fault>,
+    /// Where nothing is left to chance: what happens first, step by step. Clients ask only what it says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub script: Vec<Step>,
     /// When faults end, in milliseconds. What the clients did not begin by then is left out.
     pub heal_at_ms: u64,
     /// How long after that the cluster may take to converge, in milliseconds.
@@ -349,6 +354,19 @@ impl Scenario {
         };
         for operation in &self.operations {
             known(operation.node, "an operation")?;
+        }
+        for step in &self.script {
+            match step {
+                Step::Ask(place) if *place >= self.operations.len() => {
+                    return Err(format!("the script asks operation {place}, which there is not"));
+                }
+                Step::Ask(_) => {}
+                Step::Deliver(wire) | Step::Lose(wire) | Step::Double(wire) => {
+                    known(wire.from, "the script")?;
+                    known(wire.to, "the script")?;
+                }
+                Step::Fire(node, _) | Step::Crash(node) => known(*node, "the script")?,
+            }
         }
         for fault in &self.faults {
             for node in fault.kind.nodes() {

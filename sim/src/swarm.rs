@@ -82,6 +82,7 @@ pub fn scenario(seed: u64, fixed: &Fixed) -> Scenario {
         rings,
         operations,
         faults,
+        script: Vec::new(),
         heal_at_ms,
         converge_within_ms: 60_000,
     }
@@ -119,6 +120,7 @@ pub fn standard(seed: u64) -> Scenario {
         rings: RingPlan::Static,
         operations,
         faults,
+        script: Vec::new(),
         heal_at_ms: load_ms,
         converge_within_ms: 60_000,
     }

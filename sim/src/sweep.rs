@@ -79,6 +79,7 @@ pub fn run_scenario(scenario: &Scenario, keep_text: bool) -> Verdict {
             history: Vec::new(),
             held: Vec::new(),
             simulated_us: 0,
+            trace: Vec::new(),
         }
     })
 }

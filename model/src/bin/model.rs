@@ -1,50 +1,190 @@
 //! `cargo model`: explores all models.
 
-use std::{process::ExitCode, time::Instant};
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
-use clap::Parser;
-use kv::quorum::Level;
-use model::put_get;
-use serde_json::json;
-use stateright::{Checker, Model};
+use anyhow::{Context as _, Result, ensure};
+use clap::{Parser, Subcommand};
+use comfy_table::{Table, presets::UTF8_BORDERS_ONLY};
+use model::{
+    replay,
+    report::{Explored, Way, explore},
+    world::Cluster,
+};
+use serde_json::{Value, json};
+use stateright::Model as _;
 
 /// Explores every state of small clusters, around the code that serves.
 #[derive(Parser)]
-#[command(name = "cargo model", version)]
+#[command(name = "cargo model", version, args_conflicts_with_subcommands = true)]
 struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Just these models.
+    names: Vec<String>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// End each model at the first promise that falls.
+    #[arg(long)]
+    stop_at_first: bool,
+    /// Write the way to each promise that fell to this folder, as a scenario for `cargo sim replay`.
+    #[arg(long, value_name = "DIR")]
+    write: Option<PathBuf>,
+    /// Threads. By default as many as there are cores.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: Option<u16>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve a model to a browser, to walk through it by hand.
+    Explore {
+        /// The model.
+        name: String,
+        /// Where to listen.
+        #[arg(long, default_value = "127.0.0.1:3000")]
+        address: String,
+    },
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let started = Instant::now();
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let checker = put_get::model(Level::Quorum).checker().threads(cores).spawn_bfs().join();
-    // A property that must hold and has a discovery fell; one that must be seen and has none, too.
-    let fell: Vec<String> = checker
-        .model()
-        .properties()
-        .iter()
-        .filter(|property| {
-            let discovered = checker.discovery(property.name).is_some();
-            discovered == matches!(property.expectation, stateright::Expectation::Always)
-        })
-        .map(|property| property.name.to_string())
-        .collect();
-    let holds = fell.is_empty() && checker.is_done();
-    let (states, depth) = (checker.unique_state_count(), checker.max_depth());
-    let seconds = started.elapsed().as_secs_f64();
-    if cli.json {
-        let json = json!({
-            "model": "put_get", "states": states, "depth": depth, "seconds": seconds,
-            "complete": checker.is_done(), "fell": fell,
-        });
-        println!("{json:#}");
-    } else {
-        let verdict = if holds { "holds".to_string() } else { format!("fell: {fell:?}") };
-        println!("put_get  {states} states, depth {depth}, {seconds:.1} s: {verdict}");
+    // A broken invariant of the core is a promise that fell, and is told as such.
+    std::panic::set_hook(Box::new(|_| {}));
+    match run(Cli::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
     }
-    if holds { ExitCode::SUCCESS } else { ExitCode::from(1) }
+}
+
+fn run(cli: Cli) -> Result<bool> {
+    if let Some(Command::Explore { name, address }) = cli.command {
+        let model = chosen(&[name])?.pop().context("it was chosen")?;
+        eprintln!("serving {} at http://{address}; Ctrl-C ends it", model.setup.name);
+        model.checker().serve(address);
+        return Ok(true);
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = cli.threads.map_or(cores, usize::from);
+    let mut all = Vec::new();
+    for model in chosen(&cli.names)? {
+        if !cli.json {
+            eprintln!("{}: {} …", model.setup.name, model.setup.about);
+        }
+        let explored = explore(model, threads, cli.stop_at_first);
+        if let Some(folder) = &cli.write {
+            write(&explored, folder)?;
+        }
+        let fell = !explored.fell.is_empty();
+        all.push(explored);
+        if fell && cli.stop_at_first {
+            break;
+        }
+    }
+    let holds = all.iter().all(Explored::holds);
+    let text = if cli.json { as_json(&all, holds) } else { as_table(&all, holds) };
+    // A reader that went away is no error of ours.
+    let _ = writeln!(std::io::stdout(), "{text}");
+    Ok(holds)
+}
+
+fn chosen(names: &[String]) -> Result<Vec<Cluster>> {
+    let all = model::all();
+    let known: Vec<&str> = all.iter().map(|model| model.setup.name).collect();
+    for name in names {
+        ensure!(
+            known.contains(&name.as_str()),
+            "there is no model {name:?}; there are {}",
+            known.join(", ")
+        );
+    }
+    let is_chosen =
+        |model: &Cluster| names.is_empty() || names.iter().any(|n| n == model.setup.name);
+    Ok(all.into_iter().filter(is_chosen).collect())
+}
+
+/// Writes the ways to what fell.
+fn write(explored: &Explored, folder: &Path) -> Result<()> {
+    for Way { property, actions, .. } in &explored.fell {
+        let short: String = property.split(':').next().unwrap_or(property).to_string();
+        let short = short.replace([',', ' '], "-").replace('\'', "");
+        let path = folder.join(format!("{}-{short}.ron", explored.setup.name));
+        let text = replay::scenario(&explored.setup, actions).text();
+        std::fs::create_dir_all(folder)
+            .and_then(|()| std::fs::write(&path, text))
+            .with_context(|| format!("{} cannot be written", path.display()))?;
+        eprintln!("{property}: cargo sim replay {}", path.display());
+    }
+    Ok(())
+}
+
+fn verdict(explored: &Explored) -> String {
+    let fell: Vec<&str> = explored.fell.iter().map(|way| way.property).collect();
+    if !fell.is_empty() {
+        format!("fell: {}", fell.join("; "))
+    } else if !explored.is_complete {
+        "not explored to its end".into()
+    } else if !explored.impossible.is_empty() {
+        format!("never seen: {}", explored.impossible.join("; "))
+    } else if explored.states != explored.setup.states {
+        format!("holds, but has {} states, not {}", explored.states, explored.setup.states)
+    } else {
+        "holds".into()
+    }
+}
+
+fn as_table(all: &[Explored], holds: bool) -> String {
+    let mut table = Table::new();
+    table.load_style(UTF8_BORDERS_ONLY);
+    table.set_header(["model", "states", "depth", "s", "states/s", "seen", "verdict"]);
+    for explored in all {
+        let rate = explored.states as f64 / explored.seconds.max(1e-9);
+        table.add_row([
+            explored.setup.name.to_string(),
+            explored.states.to_string(),
+            explored.depth.to_string(),
+            format!("{:.1}", explored.seconds),
+            format!("{rate:.0}"),
+            format!(
+                "{} of {}",
+                explored.seen.len(),
+                explored.seen.len() + explored.impossible.len()
+            ),
+            verdict(explored),
+        ]);
+    }
+    let states: usize = all.iter().map(|explored| explored.states).sum();
+    let seconds: f64 = all.iter().map(|explored| explored.seconds).sum();
+    let verdict = if holds { "all models hold" } else { "a model fell" };
+    format!("{table}\n{states} states in {seconds:.1} s\nverdict: {verdict}")
+}
+
+fn as_json(all: &[Explored], holds: bool) -> String {
+    let models: Vec<Value> = all.iter().map(model_json).collect();
+    format!("{:#}", json!({ "models": models, "holds": holds }))
+}
+
+fn model_json(explored: &Explored) -> Value {
+    let steps = |way: &Way| json!({ "property": way.property, "steps": way.actions.len() });
+    let names = |ways: &[Way]| ways.iter().map(|way| way.property).collect::<Vec<_>>();
+    json!({
+        "model": explored.setup.name,
+        "about": explored.setup.about,
+        "states": explored.states,
+        "pinned": explored.setup.states,
+        "depth": explored.depth,
+        "seconds": explored.seconds,
+        "complete": explored.is_complete,
+        "fell": names(&explored.fell),
+        "ways": explored.fell.iter().map(steps).collect::<Vec<_>>(),
+        "seen": names(&explored.seen),
+        "never_seen": explored.impossible,
+    })
 }

@@ -1,6 +1,7 @@
 //! One run: load under faults, then healing, then convergence, then service; and the verdict.
 
 mod faults;
+mod script;
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -22,6 +23,7 @@ use crate::{
     rings::Operator,
     scenario::{Action, RingPlan, Scenario},
     tally::{Tally, Topic},
+    trace::{Moved, Recorder},
 };
 
 /// How often the cluster is looked at while it converges, in microseconds.
@@ -51,12 +53,25 @@ pub struct Verdict {
     pub held: Vec<(NodeId, bool, Option<Record>)>,
     /// How long the run was, in microseconds of simulated time.
     pub simulated_us: u64,
+    /// What each node was given and did, if it was recorded.
+    pub trace: Vec<Moved>,
 }
 
 /// Runs a scenario. `keep_text`: keep the log's text.
 pub fn run(scenario: &Scenario, keep_text: bool) -> Verdict {
+    drive(scenario, Run::new(scenario, keep_text))
+}
+
+/// Runs a scenario, and records what each node was given and did.
+pub fn run_recorded(scenario: &Scenario) -> Verdict {
+    let mut run = Run::new(scenario, false);
+    run.cluster.recorder = Some(Recorder::default());
+    drive(scenario, run)
+}
+
+fn drive(scenario: &Scenario, run: Run<'_>) -> Verdict {
     let runtime = Runtime::with_seed_and_config(scenario.seed, madsim::Config::default());
-    runtime.block_on(async { Run::new(scenario, keep_text).drive().await })
+    runtime.block_on(run.drive())
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +154,11 @@ impl<'a> Run<'a> {
 
     fn begin(&mut self) {
         self.enter(Phase::Load, "load");
+        if !self.scenario.script.is_empty() {
+            self.cluster.begin_script();
+            self.clients.clear();
+            self.cluster.wake(1, Wake::Script(0));
+        }
         for node in self.cluster.nodes() {
             self.cluster.start(node);
         }
@@ -164,6 +184,7 @@ impl<'a> Run<'a> {
             Wake::FaultBegins(place) => self.fault_begins(place),
             Wake::FaultEnds(place) => self.fault_ends(place),
             Wake::Flap(place, on) => self.flap(place, on),
+            Wake::Script(at) => self.script(at),
             Wake::Operator => self.operator.look(&mut self.cluster),
             Wake::Phase => match self.phase {
                 Phase::Load => self.heal(),
@@ -189,8 +210,8 @@ impl<'a> Run<'a> {
     // Clients.
 
     fn schedule(&mut self, client: usize) {
-        let next = self.clients[client].front().map(|place| &self.scenario.operations[*place]);
-        if let Some(operation) = next {
+        let next = self.clients.get(client).and_then(VecDeque::front);
+        if let Some(operation) = next.map(|place| &self.scenario.operations[*place]) {
             self.cluster.wake(self.cluster.at() + operation.after_us, Wake::Client(client));
         }
     }
@@ -417,8 +438,9 @@ impl<'a> Run<'a> {
         }
         let simulated_us = self.cluster.at();
         let held = self.held();
-        let Cluster { log, tally, .. } = self.cluster;
+        let Cluster { log, tally, recorder, .. } = self.cluster;
         Verdict {
+            trace: recorder.map(Recorder::into_steps).unwrap_or_default(),
             violation: self.violation,
             hash: log.hash(),
             events: log.events(),

@@ -22,6 +22,8 @@ pub enum Fate {
     Lost,
     /// It is lost because the link is cut.
     Cut,
+    /// It waits for the script.
+    Waits,
 }
 
 /// The network.

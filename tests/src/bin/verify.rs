@@ -43,7 +43,7 @@ fn steps() -> Vec<Step> {
     let step = |name, env, args: &[&[&'static str]]| Step { name, env, args: args.concat() };
     let doc = Some(("RUSTDOCFLAGS", "-D warnings"));
     let doc_sim = Some(("RUSTDOCFLAGS", "-D warnings --cfg madsim"));
-    let ours: &[&str] = &["-p", "kv", "-p", "model", "-p", "tests"];
+    let ours: &[&str] = &["-p", "kv", "-p", "tests"];
     vec![
         step("format", None, &[&["fmt", "--all", "--check"]]),
         step(
@@ -62,18 +62,22 @@ fn steps() -> Vec<Step> {
             &[
                 &["clippy", "--quiet", "--release"],
                 &MADSIM,
-                &["-p", "sim", "--all-targets", "--", "-Dwarnings"],
+                &["-p", "sim", "-p", "model", "--all-targets", "--", "-Dwarnings"],
             ],
         ),
         step("doc", doc, &[&["doc", "--quiet", "--no-deps"], ours]),
         step(
             "doc-sim",
             doc_sim,
-            &[&["doc", "--quiet", "--release", "--no-deps"], &MADSIM, &["-p", "sim"]],
+            &[
+                &["doc", "--quiet", "--release", "--no-deps"],
+                &MADSIM,
+                &["-p", "sim", "-p", "model"],
+            ],
         ),
         step("unit", None, &[&["test", "--quiet", "-p", "kv"]]),
-        step("model", None, &[&["test", "--quiet", "-p", "model"]]),
         step("simulation", None, &[&["test", "--quiet", "--release"], &MADSIM, &["-p", "sim"]]),
+        step("model", None, &[&["test", "--quiet", "--release"], &MADSIM, &["-p", "model"]]),
         step("sweep", None, &[&["sim", "--seeds", "1000"]]),
         step("corpora", None, &[&["test", "--quiet", "-p", "tests", "--test", "corpora"]]),
         step("processes", None, &[&["test", "--quiet", "-p", "tests", "--tests"]]),

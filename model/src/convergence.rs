@@ -1,0 +1,40 @@
+//! P1: two conflicting puts and a delete through different coordinators, a message lost, a node that
+//! crashes: when all is quiet and the owners compared their digests, they hold the same.
+
+use kv::quorum::Level;
+
+use crate::world::{Budget, Cluster, Outcome, Setup, delete, get, put};
+
+/// The model.
+pub fn model() -> Cluster {
+    let level = Level::Quorum;
+    let plans = vec![
+        vec![put(1, "a", level)],
+        vec![put(2, "b", level)],
+        vec![delete(3, level), get(1, level)],
+    ];
+    let setup = Setup {
+        name: "convergence",
+        about: "two puts and a delete, a message lost, a node that crashes, then digests",
+        states: 745_044,
+        clocks: vec![1, 1, 1],
+        plans,
+        budget: Budget { losses: 1, crashes: 1, ..Budget::default() },
+        converges: true,
+        is_register: false,
+    };
+    Cluster::new(setup)
+        .quorum()
+        .converges()
+        .sometimes("the delete wins", |cluster, world| {
+            cluster.is_quiescent(world)
+                && world.held().all(|r| r.is_some_and(|r| r.value.is_none()))
+        })
+        .sometimes("a put wins", |cluster, world| {
+            cluster.is_quiescent(world)
+                && world.held().all(|r| r.is_some_and(|r| r.value.is_some()))
+        })
+        .sometimes("a request is unknown, for its node crashed", |_, world| {
+            world.clients.iter().any(|client| client.outcomes.contains(&Outcome::Unknown))
+        })
+}

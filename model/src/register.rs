@@ -1,0 +1,69 @@
+//! LINEARIZABLE as a register: stateright's own tester looks at every history.
+
+use kv::{
+    env::{Failure, Reply},
+    quorum::Level,
+};
+
+use crate::world::{Ask, Budget, Cluster, Setup, World, get, put};
+
+const LEVEL: Level = Level::Linearizable;
+
+fn base(setup: Setup) -> Cluster {
+    Cluster::new(setup)
+        .quorum()
+        .always("P13: histories are linearizable", |_, world: &World| {
+            world.history.as_ref().is_none_or(|(_, agrees)| *agrees)
+        })
+        .sometimes("a read finds the one value", |_, world| reads(world, "a"))
+        .sometimes("a read finds nothing", |_, world| {
+            (0..world.clients.len()).any(|c| world.replies(c).any(|r| *r == Reply::Found(None)))
+        })
+}
+
+fn reads(world: &World, value: &str) -> bool {
+    let found = |reply: &Reply| match reply {
+        Reply::Found(Some(record)) => record.value.as_ref().is_some_and(|v| v.as_str() == value),
+        Reply::Found(None) | Reply::Written(_) | Reply::Failed(_) => false,
+    };
+    (0..world.clients.len()).any(|client| world.replies(client).any(found))
+}
+
+/// Two writers and a reader; messages may be late for ever.
+pub fn model() -> Cluster {
+    let plans: Vec<Vec<Ask>> = vec![
+        vec![put(1, "a", LEVEL)],
+        vec![put(2, "b", LEVEL)],
+        vec![get(3, LEVEL), get(1, LEVEL)],
+    ];
+    let setup = Setup {
+        name: "register",
+        about: "LINEARIZABLE: two writers and a reader, no message lost",
+        states: 1_092_241,
+        clocks: vec![2, 1, 1],
+        plans,
+        budget: Budget::default(),
+        converges: false,
+        is_register: true,
+    };
+    base(setup).sometimes("a read finds the other value", |_, world| reads(world, "b"))
+}
+
+/// A writer and a reader that reads twice; a message may be lost, and timers fire early.
+pub fn lossy() -> Cluster {
+    let plans = vec![vec![put(1, "a", LEVEL)], vec![get(2, LEVEL), get(3, LEVEL)]];
+    let budget = Budget { losses: 1, doubles: 1, hedges: 1, timeouts: 1, ..Budget::default() };
+    let setup = Setup {
+        name: "register-lossy",
+        about: "LINEARIZABLE: a writer and a reader, a message lost, timers early",
+        states: 1_405_611,
+        clocks: vec![2, 1, 1],
+        plans,
+        budget,
+        converges: false,
+        is_register: true,
+    };
+    base(setup)
+        .sometimes("a write times out", |_, world| world.has_failure(Failure::Timeout))
+        .sometimes("a write is unavailable", |_, world| world.has_failure(Failure::Unavailable))
+}

@@ -1,0 +1,90 @@
+//! From a way through a model to a scenario: the simulation delivers in exactly that order.
+
+use kv::{
+    config::NodeConfig,
+    env::Request,
+    types::{Key, Micros},
+};
+use sim::{
+    scenario::{self, ClockSpec, Link, Network, Operation, RingPlan, Scenario},
+    script::{Step, Wire},
+};
+
+use crate::world::{Action, Envelope, Setup};
+
+/// How coarse the simulated clocks are: they stand still while the script runs, as those of models do.
+const TICK_US: u64 = 1_000_000;
+
+/// The scenario that takes the same way.
+pub fn scenario<'a>(setup: &Setup, way: impl IntoIterator<Item = &'a Action>) -> Scenario {
+    let mut places = Vec::new();
+    let mut operations = Vec::new();
+    for (client, plan) in (0..).zip(&setup.plans) {
+        places.push(operations.len()..operations.len() + plan.len());
+        operations.extend(plan.iter().map(|ask| Operation {
+            client,
+            after_us: 0,
+            node: ask.node.0,
+            action: action(&ask.request),
+        }));
+    }
+    let script = way.into_iter().map(|action| match action {
+        Action::Ask(client) => Step::Ask(places[*client].next().expect("a client has a plan")),
+        Action::Deliver(envelope) => Step::Deliver(wire(envelope)),
+        Action::Lose(envelope) => Step::Lose(wire(envelope)),
+        Action::Double(envelope) => Step::Double(wire(envelope)),
+        Action::Fire(node, timer) => Step::Fire(node.0, *timer),
+        Action::Crash(node) => Step::Crash(node.0),
+    });
+    let script = script.collect();
+    Scenario {
+        seed: 0,
+        cluster: nodes(setup),
+        network: Network {
+            usual: Link { latency_us: (500, 500), loss: 0, duplicate: 0, reorder: 0 },
+            links: Vec::new(),
+        },
+        rings: RingPlan::Static,
+        operations,
+        faults: Vec::new(),
+        script,
+        heal_at_ms: 1_000,
+        converge_within_ms: 10_000,
+    }
+}
+
+fn nodes(setup: &Setup) -> scenario::Cluster {
+    let clocks = &setup.clocks;
+    let offset = |clock: &u64| i64::try_from(clock * TICK_US).expect("models have small clocks");
+    scenario::Cluster {
+        nodes: u32::try_from(clocks.len()).expect("models have few nodes"),
+        replication: setup.replication(),
+        config: NodeConfig {
+            shards: 1,
+            sync_every: Micros::from_millis(200),
+            // The models' clocks are not judged.
+            max_clock_drift: Micros(0),
+            ..NodeConfig::default()
+        },
+        sync_us: (0, 0),
+        clocks: clocks
+            .iter()
+            .map(|clock| ClockSpec { offset_us: offset(clock), drift_ppm: 0, tick_us: TICK_US })
+            .collect(),
+    }
+}
+
+fn wire(envelope: &Envelope) -> Wire {
+    Wire::new(envelope.from, envelope.to, &envelope.message.body)
+}
+
+fn action(request: &Request) -> scenario::Action {
+    let text = |key: &Key| key.as_str().to_string();
+    match request {
+        Request::Put { key, value: Some(value), level } => {
+            scenario::Action::Put(text(key), value.as_str().to_string(), *level)
+        }
+        Request::Put { key, value: None, level } => scenario::Action::Delete(text(key), *level),
+        Request::Get { key, level, .. } => scenario::Action::Get(text(key), *level),
+    }
+}

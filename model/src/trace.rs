@@ -1,0 +1,286 @@
+//! The other way round: a simulated run is checked against the model. Each recorded step must be
+//! possible in the model (the message was sent, the timer is armed, the request is new), and must have
+//! the same effects there, to the end of the trace.
+//!
+//! The model runs the machines by itself, from their inputs and clock readings alone. What it shares
+//! with the simulated node is the core; what it checks is everything around it: locks, batches, the gate
+//! of the journal, the recovery, the network, the clocks.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use kv::{
+    clock::Timestamp,
+    config::NodeConfig,
+    env::{Clients, Clock, Entry, Journal, Network, Note, Publish, Reply, Request, Timer, Trace},
+    message::{Body, Message},
+    node::Machine,
+    recover::Recovered,
+    ring::Ring,
+    types::{Micros, NodeId, RequestId},
+};
+use sim::trace::{Effects, Given, Moved};
+
+use crate::actor::{Event, State};
+
+/// Why a step is none of the model's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mismatch {
+    /// Which step.
+    pub at: usize,
+    /// Why.
+    pub why: String,
+}
+
+/// Messages and answers that wait for the journal.
+struct Gated {
+    after: u64,
+    messages: Vec<(NodeId, Message)>,
+    replies: Vec<(RequestId, Reply)>,
+}
+
+/// A node, as the model sees it.
+#[derive(Default)]
+struct Node {
+    state: Option<State>,
+    /// What was appended to the journal, and how much of it is durable.
+    journal: Vec<Entry>,
+    durable: u64,
+    /// The highest entry of the shard: what it does leaves after that is durable.
+    highest: u64,
+    gate: VecDeque<Gated>,
+    armed: BTreeSet<(Machine, Timer)>,
+}
+
+/// The environment of a step: the readings that were recorded, and the effects.
+struct Step {
+    now: Timestamp,
+    uptime: Micros,
+    machine: Machine,
+    effects: Effects,
+}
+
+impl Clock for Step {
+    fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    fn uptime(&self) -> Micros {
+        self.uptime
+    }
+
+    fn set_timer(&mut self, timer: Timer, after: Micros) {
+        self.effects.timers.push((self.machine, timer, after));
+    }
+}
+
+impl Network for Step {
+    fn send(&mut self, to: NodeId, message: Message) {
+        self.effects.messages.push((to, message));
+    }
+}
+
+impl Journal for Step {
+    fn persist(&mut self, entry: Entry) {
+        self.effects.entries.push(entry);
+    }
+}
+
+impl Clients for Step {
+    fn reply(&mut self, request: RequestId, reply: Reply) {
+        self.effects.replies.push((request, reply));
+    }
+}
+
+impl Trace for Step {
+    fn note(&mut self, note: Note) {
+        self.effects.notes.push(note);
+    }
+}
+
+impl Publish for Step {
+    fn publish(&mut self, _ring: Arc<Ring>) {
+        unreachable!("the traces that are checked have one ring");
+    }
+}
+
+/// A run, followed step by step.
+pub struct Follower {
+    config: NodeConfig,
+    ring: Arc<Ring>,
+    nodes: BTreeMap<NodeId, Node>,
+    /// Everything that was ever sent: the network may repeat.
+    sent: Vec<(NodeId, NodeId, Message)>,
+    asked: BTreeSet<RequestId>,
+    answered: BTreeSet<RequestId>,
+}
+
+/// Follows a trace of nodes with this configuration on this ring: how many steps there were.
+pub fn follow(trace: &[Moved], config: &NodeConfig, ring: &Arc<Ring>) -> Result<usize, Mismatch> {
+    let mut follower = Follower {
+        config: config.clone(),
+        ring: ring.clone(),
+        nodes: BTreeMap::new(),
+        sent: Vec::new(),
+        asked: BTreeSet::new(),
+        answered: BTreeSet::new(),
+    };
+    for (at, moved) in trace.iter().enumerate() {
+        follower.step(moved).map_err(|why| Mismatch { at, why })?;
+    }
+    Ok(trace.len())
+}
+
+impl Follower {
+    fn step(&mut self, moved: &Moved) -> Result<(), String> {
+        self.is_enabled(moved)?;
+        let node = self.nodes.entry(moved.node).or_default();
+        let machine = match moved.given {
+            Given::Timer(machine, _) => machine,
+            _ => Machine::Shard(0),
+        };
+        let (now, uptime) = (moved.now, moved.uptime);
+        let mut step = Step { now, uptime, machine, effects: Effects::default() };
+        let event = match moved.given.clone() {
+            Given::Crash => {
+                node.crash();
+                return Ok(());
+            }
+            Given::Start => {
+                let kept = Recovered::replay(node.journal.clone());
+                let config = self.config.shard(moved.node, 0);
+                node.state = Some(State::start(config, &self.ring, kept, &mut step));
+                None
+            }
+            Given::Durable(upto) => {
+                node.durable = upto;
+                None
+            }
+            Given::Request(id, request) => Some(Event::Request(id, request)),
+            Given::Message(from, message) => Some(Event::Message(from, message)),
+            Given::Timer(machine, timer) => Some(Event::Timer(machine, timer)),
+        };
+        if let Some(event) = event {
+            let state = node.state.as_mut().ok_or("the node does not run")?;
+            state.handle(event, &mut step);
+        }
+        let mut effects = step.effects;
+        node.gate(&mut effects);
+        compare(&effects, &moved.effects)?;
+        for (to, message) in effects.messages {
+            self.sent.push((moved.node, to, message));
+        }
+        for (request, _) in effects.replies {
+            if !self.answered.insert(request) {
+                return Err(format!("{request:?} is answered twice"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the model allows what the node was given.
+    fn is_enabled(&mut self, moved: &Moved) -> Result<(), String> {
+        match &moved.given {
+            Given::Start | Given::Crash => Ok(()),
+            Given::Request(id, _) => match self.asked.insert(*id) {
+                true => Ok(()),
+                false => Err(format!("{id:?} is asked twice")),
+            },
+            Given::Message(from, message) => {
+                let is_it = |(sender, to, sent): &(NodeId, NodeId, Message)| {
+                    sender == from && *to == moved.node && sent == message
+                };
+                match self.sent.iter().rev().any(is_it) {
+                    true => Ok(()),
+                    false => Err(format!("{from} never sent {message:?} to {}", moved.node)),
+                }
+            }
+            Given::Timer(machine, timer) => {
+                let node = self.nodes.entry(moved.node).or_default();
+                match node.armed.remove(&(*machine, *timer)) {
+                    true => Ok(()),
+                    false => Err(format!("{timer:?} of {} is not armed", moved.node)),
+                }
+            }
+            Given::Durable(upto) => {
+                let node = self.nodes.entry(moved.node).or_default();
+                match (node.durable..=node.journal.len() as u64).contains(upto) {
+                    true => Ok(()),
+                    false => Err(format!("{upto} entries of {} cannot be durable", moved.node)),
+                }
+            }
+        }
+    }
+}
+
+impl Node {
+    fn crash(&mut self) {
+        let durable = usize::try_from(self.durable).expect("fits");
+        self.journal.truncate(durable);
+        *self = Self {
+            journal: std::mem::take(&mut self.journal),
+            durable: self.durable,
+            ..Self::default()
+        };
+    }
+
+    /// Takes a step's entries and timers; holds back, and lets through, what the journal allows.
+    fn gate(&mut self, effects: &mut Effects) {
+        self.journal.extend(effects.entries.iter().cloned());
+        if !effects.entries.is_empty() {
+            self.highest = self.journal.len() as u64;
+        }
+        self.armed.extend(effects.timers.iter().map(|(machine, timer, _)| (*machine, *timer)));
+        let (messages, replies) =
+            (std::mem::take(&mut effects.messages), std::mem::take(&mut effects.replies));
+        if !messages.is_empty() || !replies.is_empty() {
+            self.gate.push_back(Gated { after: self.highest, messages, replies });
+        }
+        while self.gate.front().is_some_and(|gated| gated.after <= self.durable) {
+            if let Some(Gated { messages, replies, .. }) = self.gate.pop_front() {
+                effects.messages.extend(messages);
+                effects.replies.extend(replies);
+            }
+        }
+    }
+}
+
+fn compare(model: &Effects, recorded: &Effects) -> Result<(), String> {
+    let differs = |what: &str, model: String, recorded: String| {
+        Err(format!("{what}: the model has {model}, the run had {recorded}"))
+    };
+    macro_rules! same {
+        ($($field:ident),*) => {
+            $(if model.$field != recorded.$field {
+                let (model, recorded) = (&model.$field, &recorded.$field);
+                return differs(stringify!($field), format!("{model:?}"), format!("{recorded:?}"));
+            })*
+        };
+    }
+    same!(entries, timers, notes, messages, replies);
+    Ok(())
+}
+
+/// What happens to a trace so that it is no longer one of the model's: for tests of this check.
+pub fn tamper_with_message(trace: &mut [Moved]) -> bool {
+    trace.iter_mut().rev().any(|moved| match &mut moved.given {
+        Given::Message(_, Message { body: Body::Write { record, .. }, .. }) => {
+            record.version.timestamp.0 += 1;
+            true
+        }
+        _ => false,
+    })
+}
+
+/// As [`tamper_with_message`], with the clock that a put saw.
+pub fn tamper_with_clock(trace: &mut [Moved]) -> bool {
+    trace.iter_mut().rev().any(|moved| match &moved.given {
+        Given::Request(_, Request::Put { .. }) if !moved.effects.entries.is_empty() => {
+            moved.now = moved.now.plus(Micros(10_000_000));
+            true
+        }
+        _ => false,
+    })
+}

@@ -1,0 +1,68 @@
+//! Every model is explored to its end and holds, has as many states as it once had, and what must be
+//! possible in it is. And every way that a model shows is one that the simulated nodes take too.
+
+use kv::env::Reply;
+use model::{
+    replay,
+    report::{Explored, Way, explore},
+    world::{Cluster, Outcome},
+};
+use sim::{
+    history::{self, Done},
+    run,
+    scenario::Scenario,
+};
+
+fn all() -> Vec<Explored> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let explored = |model: Cluster| explore(model, threads, false);
+    model::all().into_iter().map(explored).collect()
+}
+
+/// Whether the simulation ended an operation as the model did.
+fn is_same(modelled: &Outcome, simulated: &Done) -> bool {
+    match (modelled, &simulated.outcome) {
+        (Outcome::Answered(Reply::Written(_)), history::Outcome::Written(_)) => true,
+        (Outcome::Answered(Reply::Found(found)), history::Outcome::Found(record)) => {
+            let value = |record: &Option<kv::record::Record>| {
+                record.as_ref().map(|record| record.value.clone())
+            };
+            value(found) == value(record)
+        }
+        (Outcome::Answered(Reply::Failed(failure)), outcome) => {
+            history::Outcome::of_failure(*failure) == *outcome
+        }
+        (Outcome::Unknown, outcome) => *outcome == history::Outcome::Unknown("node crashed"),
+        _ => false,
+    }
+}
+
+fn replays(explored: &Explored, way: &Way) {
+    let name = format!("{}: {}", explored.setup.name, way.property);
+    let written = replay::scenario(&explored.setup, &way.actions).text();
+    let scenario = Scenario::parse(&written).unwrap_or_else(|why| panic!("{name}: {why}"));
+    let verdict = run::run(&scenario, true);
+    assert_eq!(verdict.violation, None, "{name}");
+    for (client, modelled) in (0..).zip(&way.last.clients) {
+        let of_client = verdict.history.iter().filter(|done| done.client == client);
+        let same = modelled.outcomes.iter().zip(of_client).all(|(one, other)| is_same(one, other));
+        assert!(same, "{name}: {modelled:?}, but {:?}", verdict.history);
+    }
+}
+
+/// One test, so that the models have all cores one after the other.
+#[test]
+fn every_model_holds_to_its_end_and_its_ways_are_taken_by_the_simulation_too() {
+    let mut ways = 0;
+    for explored in all() {
+        let name = explored.setup.name;
+        let fell: Vec<&str> = explored.fell.iter().map(|way| way.property).collect();
+        assert!(fell.is_empty(), "{name}: {fell:?} fell");
+        assert!(explored.is_complete, "{name}: an unfinished search proves nothing");
+        assert_eq!(explored.impossible, Vec::<&str>::new(), "{name}: never seen");
+        assert_eq!(explored.states, explored.setup.states, "{name}: states");
+        explored.seen.iter().for_each(|way| replays(&explored, way));
+        ways += explored.seen.len();
+    }
+    assert!(ways > 15, "{ways} ways were replayed");
+}

@@ -1,0 +1,71 @@
+//! Simulated runs of model-sized clusters are runs of the model, step by step, to their ends.
+
+use std::sync::Arc;
+
+use kv::ring::{RING_SIZE, Ring};
+use model::trace::{follow, tamper_with_clock, tamper_with_message};
+use sim::{
+    run,
+    scenario::{RingPlan, Scenario},
+    swarm::{self, Fixed},
+    trace::{Given, Moved},
+};
+
+const SEEDS: u64 = 200;
+
+/// A seed's scenario with three nodes of one shard, on one ring.
+fn scenario(seed: u64) -> Scenario {
+    let fixed = Fixed { nodes: Some(3), replication: Some(3), operations: Some(60) };
+    let mut scenario = swarm::scenario(seed, &fixed);
+    scenario.cluster.config.shards = 1;
+    scenario.rings = RingPlan::Static;
+    scenario
+}
+
+fn ring(scenario: &Scenario) -> Arc<Ring> {
+    sim::rings::Operator::new(scenario).current().clone()
+}
+
+fn recorded(seed: u64) -> (Scenario, Vec<Moved>) {
+    let scenario = scenario(seed);
+    let verdict = run::run_recorded(&scenario);
+    assert_eq!(verdict.violation, None, "seed {seed}");
+    (scenario, verdict.trace)
+}
+
+#[test]
+fn each_step_of_a_simulated_run_is_one_of_the_model() {
+    let (mut steps, mut messages, mut crashes, mut timers) = (0, 0, 0, 0);
+    for seed in 0..SEEDS {
+        let (scenario, trace) = recorded(seed);
+        assert_eq!(ring(&scenario).size(), RING_SIZE);
+        let followed = follow(&trace, &scenario.cluster.config, &ring(&scenario));
+        assert_eq!(followed, Ok(trace.len()), "seed {seed}");
+        steps += trace.len();
+        let count =
+            |wanted: fn(&Given) -> bool| trace.iter().filter(|moved| wanted(&moved.given)).count();
+        messages += count(|given| matches!(given, Given::Message(..)));
+        crashes += count(|given| matches!(given, Given::Crash));
+        timers += count(|given| matches!(given, Given::Timer(..)));
+    }
+    println!(
+        "{SEEDS} seeds: {steps} steps, {messages} messages, {timers} timers, {crashes} crashes"
+    );
+    assert!(messages > 0 && timers > 0 && crashes > 0, "the runs were empty");
+}
+
+#[test]
+fn a_message_that_was_altered_and_a_clock_that_moved_are_found() {
+    let tampers: [fn(&mut [Moved]) -> bool; 2] = [tamper_with_message, tamper_with_clock];
+    for tamper in tampers {
+        let mut found = 0;
+        for seed in 0..20 {
+            let (scenario, mut trace) = recorded(seed);
+            if tamper(&mut trace) {
+                follow(&trace, &scenario.cluster.config, &ring(&scenario)).unwrap_err();
+                found += 1;
+            }
+        }
+        assert!(found > 10, "only {found} of 20 traces could be altered");
+    }
+}
