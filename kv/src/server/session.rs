@@ -499,6 +499,16 @@ mod tests {
     }
 
     #[test]
+    fn a_choice_of_levels_waits_for_what_was_asked_before() {
+        let (server, _) = lonely();
+        let mut session = Session::new(server);
+        answers(&mut session, "DEL a\r\nCONSISTENCY READ session WRITE one\r\n");
+        // The tombstone is still to be written, at the level that was chosen then.
+        let levels = (session.read_level, session.write_level);
+        assert_eq!(levels, (Level::Quorum, Level::Quorum));
+    }
+
+    #[test]
     fn linearizable_writes_of_a_key_are_made_one_by_one() {
         for (sent, under_way) in [
             ("SET a 1\r\nSET a 2\r\n", 1),
