@@ -33,6 +33,9 @@ fn the_command_line_says_with_its_exit_code_how_it_went() {
     };
     assert_eq!(run(&["put", "a", "b", "--level", "all"]), (Some(0), "OK".into()));
     assert_eq!(run(&["get", "a"]), (Some(0), "b".into()));
+    let linearizable = ["put", "a", "b", "--level", "linearizable"];
+    assert_eq!(run(&linearizable), (Some(0), "OK".into()));
+    assert_eq!(run(&["get", "a", "--level", "session"]), (Some(0), "b".into()));
     assert_eq!(run(&["get", "a", "--json"]), (Some(0), r#"{"key":"a","value":"b"}"#.into()));
     assert_eq!(run(&["get", "none"]), (Some(1), String::new()));
     assert_eq!(run(&["del", "a"]), (Some(0), "deleted".into()));

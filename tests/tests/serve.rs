@@ -116,6 +116,7 @@ fn a_node_of_another_cluster_is_refused_with_a_reason() {
     stranger.logs("it refuses us: it belongs to another cluster");
     cluster.nodes[0].logs("refused: it belongs to another cluster");
     assert!(stranger.printed("ready ").is_none(), "it serves");
+    assert!(!stranger.log().contains('\u{1b}'), "a file has no colours");
     let () = cluster.connect(0).set("a", "b").unwrap();
     assert_eq!(cluster.connect(1).get::<_, String>("a").unwrap(), "b");
 }

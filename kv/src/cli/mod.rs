@@ -60,7 +60,8 @@ struct ClientArgs {
     /// The node's address for clients.
     #[arg(long, default_value = "127.0.0.1:7001")]
     connect: String,
-    /// What to wait for: one, session, quorum, all or linearizable. By default, what the node says.
+    /// What to wait for: one, session (here no more than one: this connection ends at once), quorum,
+    /// all or linearizable. By default, what the node says.
     #[arg(long)]
     level: Option<Level>,
     /// Print JSON.

@@ -1,6 +1,6 @@
 //! `orrery serve`.
 
-use std::io::{Read as _, Write as _};
+use std::io::{IsTerminal as _, Read as _, Write as _};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -36,10 +36,12 @@ pub struct ServeArgs {
     /// Client connections at a time.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     max_clients: u32,
-    /// The level of reads where a connection does not choose one.
+    /// The level of reads where a connection does not choose one: one, session, quorum, all or
+    /// linearizable.
     #[arg(long, default_value_t = Level::Quorum)]
     default_read: Level,
-    /// The level of writes where a connection does not choose one.
+    /// The level of writes where a connection does not choose one: one, session, quorum, all or
+    /// linearizable.
     #[arg(long, default_value_t = Level::Quorum)]
     default_write: Level,
     /// End when the standard input does: whoever started this process is gone.
@@ -52,8 +54,9 @@ pub fn run(args: ServeArgs) -> Result<bool> {
     let filter = ["ORRERY_LOG", "RUST_LOG"].into_iter().find_map(|name| std::env::var(name).ok());
     let filter = EnvFilter::try_new(filter.as_deref().unwrap_or("info"))
         .context("ORRERY_LOG (or RUST_LOG) is no filter; try info, or kv=debug")?;
-    let _ =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A file has no colours.
+    let _ = log.with_ansi(std::io::stderr().is_terminal()).try_init();
     abort_on_panic();
     raise_file_limit();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);

@@ -115,7 +115,7 @@ pub const COMMANDS: [(&str, i8); 19] = [
     ("info", -1),
     ("client", -2),
     ("select", 2),
-    ("config", -3),
+    ("config", -2),
     ("dbsize", 1),
     ("quit", 1),
     ("reset", 1),
@@ -283,13 +283,11 @@ fn client(args: Args<'_>) -> Result<Command<'_>, CommandError> {
 }
 
 fn config(args: Args<'_>) -> Result<Command<'_>, CommandError> {
-    if args.len() != 3 {
-        return Err(CommandError::Arity("config"));
+    let word = args.from(1).next().ok_or(CommandError::Arity("config"))?;
+    if word.eq_ignore_ascii_case(b"GET") {
+        return exactly("config", 3, args.len()).map(|()| Command::ConfigGet(args.get(2)));
     }
-    if args.get(1).eq_ignore_ascii_case(b"GET") {
-        return Ok(Command::ConfigGet(args.get(2)));
-    }
-    let option = shown(args.get(1)).to_uppercase();
+    let option = shown(word).to_uppercase();
     Err(CommandError::Option { command: "CONFIG", option })
 }
 
@@ -359,6 +357,11 @@ mod tests {
             error(&["SET", "a", "b", "ex", "10"]),
             "ERR SET has no option 'EX' here; nothing was done"
         );
+        assert_eq!(
+            error(&["CONFIG", "SET", "save", ""]),
+            "ERR CONFIG has no option 'SET' here; nothing was done"
+        );
+        assert_eq!(error(&["CONFIG", "GET"]), "ERR wrong number of arguments for 'config' command");
         assert_eq!(
             error(&["CONSISTENCY", "READ", "two"]),
             "ERR unknown level \"two\": the levels are one, session, quorum, all and linearizable"

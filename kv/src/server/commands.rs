@@ -1,10 +1,11 @@
 //! What each command does to its session.
 
-use std::iter::once;
+use std::{collections::BTreeMap, iter::once};
 
 use super::{
     admin,
     pipeline::{Access, Shape},
+    recall::Recall,
     session::Session,
 };
 use crate::{
@@ -23,8 +24,16 @@ const MOST_NAME: usize = 256;
 impl Session {
     /// Whether a command has to wait for others of this connection on its keys.
     pub(super) fn must_wait(&self, command: &Command<'_>) -> bool {
-        let read = |key: &Key| self.pipeline.must_wait(key, Access::Read);
-        let write = |key: &Key| self.pipeline.must_wait(key, Access::Write);
+        let others = |key: &Key, access| self.pipeline.must_wait(key, access);
+        // At SESSION also for reads: it must not be answered with less than they are. (Reads of one
+        // command have no order among them.)
+        let in_turn = self.recall.is_some();
+        let read = |key: &Key| others(key, Access::Read) || in_turn && others(key, Access::Write);
+        // At LINEARIZABLE also for writes: a version is issued only after a round trip, and those of
+        // two writes under way could come in the wrong order.
+        let one_by_one = self.write_level == Level::Linearizable;
+        let write =
+            |key: &Key| others(key, Access::Write) || one_by_one && others(key, Access::Read);
         match command {
             Command::Get(key) | Command::Strlen(key) => read(key),
             Command::Set(key, _) => write(key),
@@ -32,7 +41,9 @@ impl Session {
             Command::Mset(pairs) => pairs.iter().any(|(key, _)| write(key)),
             Command::Del(keys) => keys.iter().any(|key| read(key) || write(key)),
             // What is said of the connection, and what ends it, comes after what was asked before.
-            Command::Hello(..) | Command::Reset | Command::Quit => !self.pipeline.is_empty(),
+            Command::Hello(..) | Command::Reset | Command::Quit | Command::Consistency { .. } => {
+                !self.pipeline.is_empty()
+            }
             Command::Ping(_)
             | Command::Echo(_)
             | Command::Commands(_)
@@ -43,8 +54,7 @@ impl Session {
             | Command::ClientSetInfo
             | Command::Select
             | Command::ConfigGet(_)
-            | Command::Dbsize
-            | Command::Consistency { .. } => false,
+            | Command::Dbsize => false,
         }
     }
 
@@ -55,6 +65,10 @@ impl Session {
             Command::Mget(keys) => self.read(Shape::Mget, keys.into_iter()),
             Command::Exists(keys) => self.read(Shape::Exists, keys.into_iter()),
             Command::Set(key, value) => self.write(once((key, value))),
+            Command::Mset(pairs) if self.write_level == Level::Linearizable => {
+                // As in `must_wait`: of a key that is there twice, only the last value is written.
+                self.write(pairs.into_iter().collect::<BTreeMap<_, _>>().into_iter());
+            }
             Command::Mset(pairs) => self.write(pairs.into_iter()),
             Command::Del(keys) => self.delete(keys),
             Command::Ping(None) => self.literal(|out, _| reply::simple(out, "PONG")),
@@ -83,6 +97,7 @@ impl Session {
             Command::Reset => {
                 self.dialect = Dialect::default();
                 self.read_level = self.server.settings.default_read;
+                self.recall = Recall::at(self.read_level);
                 self.write_level = self.server.settings.default_write;
                 self.name.clear();
                 self.literal(|out, _| reply::simple(out, "RESET"));
@@ -104,15 +119,8 @@ impl Session {
     }
 
     fn read(&mut self, shape: Shape, keys: impl ExactSizeIterator<Item = Key>) {
-        let level = self.read_level;
         let first = self.pipeline.begin(shape, keys.len());
-        for (at, key) in (0..).zip(keys) {
-            self.send(
-                first.wrapping_add(at),
-                Request::Get { key, level, at_least: None },
-                Access::Read,
-            );
-        }
+        self.send_reads(first, keys);
     }
 
     fn write(&mut self, pairs: impl ExactSizeIterator<Item = (Key, Value)>) {
@@ -128,14 +136,21 @@ impl Session {
     fn delete(&mut self, mut keys: Vec<Key>) {
         keys.sort_unstable();
         keys.dedup();
-        let level = self.read_level;
         let first = self.pipeline.begin(Shape::Del(keys.clone()), 2 * keys.len());
+        self.send_reads(first, keys.into_iter());
+    }
+
+    fn send_reads(&mut self, first: u32, keys: impl Iterator<Item = Key>) {
+        let level = self.read_level;
         for (at, key) in (0..).zip(keys) {
-            self.send(
-                first.wrapping_add(at),
-                Request::Get { key, level, at_least: None },
-                Access::Read,
-            );
+            let request = match &self.recall {
+                Some(recall) => recall.read(key),
+                None => Request::Get { key, level, at_least: None },
+            };
+            if request.level() != level {
+                self.outcomes.overflowed += 1;
+            }
+            self.send(first.wrapping_add(at), request, Access::Read);
         }
     }
 
@@ -178,7 +193,10 @@ impl Session {
                 }
             });
         }
-        self.read_level = read.unwrap_or(self.read_level);
+        if let Some(level) = read.filter(|level| *level != self.read_level) {
+            self.read_level = level;
+            self.recall = Recall::at(level);
+        }
         self.write_level = write.unwrap_or(self.write_level);
         self.ok();
     }

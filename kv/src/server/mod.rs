@@ -6,6 +6,7 @@ mod outcomes;
 mod peers;
 mod pipeline;
 mod ports;
+mod recall;
 mod session;
 mod timers;
 

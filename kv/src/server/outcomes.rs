@@ -18,6 +18,8 @@ pub struct Outcomes {
     pub unavailable: u64,
     /// Reads at SESSION that found all owners too old.
     pub stale: u64,
+    /// Reads at SESSION that were made at ALL: their connections saw too many keys.
+    pub overflowed: u64,
     /// Writes that were not begun: the clock is not to be trusted.
     pub clock: u64,
     /// Commands that are none of ours, or beyond a limit.
@@ -38,13 +40,14 @@ impl Outcomes {
     }
 
     /// The counts with their names.
-    fn named(&self) -> [(&'static str, u64); 7] {
+    fn named(&self) -> [(&'static str, u64); 8] {
         [
             ("requests_ok", self.ok),
             ("requests_timeout", self.timeout),
             ("requests_busy", self.busy),
             ("requests_unavailable", self.unavailable),
             ("requests_stale", self.stale),
+            ("session_reads_at_all", self.overflowed),
             ("requests_clock", self.clock),
             ("commands_refused", self.refused),
         ]
@@ -53,7 +56,7 @@ impl Outcomes {
 
 /// The counts of all sessions.
 #[derive(Debug, Default)]
-pub struct Totals([AtomicU64; 7]);
+pub struct Totals([AtomicU64; 8]);
 
 impl Totals {
     /// Adds a session's counts, which begin anew.
@@ -91,11 +94,12 @@ mod tests {
         ] {
             counts.count(&Reply::Failed(failure));
         }
+        counts.overflowed += 2;
         counts.refused += 3;
         totals.add(&mut counts);
         assert_eq!(counts, Outcomes::default());
         totals.add(&mut counts);
         let found: Vec<_> = totals.named().map(|(_, total)| total).collect();
-        assert_eq!(found, [1, 1, 2, 1, 1, 1, 3]);
+        assert_eq!(found, [1, 1, 2, 1, 1, 2, 1, 3]);
     }
 }

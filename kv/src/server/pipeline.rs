@@ -65,6 +65,8 @@ pub struct Pipeline {
     /// Hashes of the keys that are read, or written, by requests under way.
     reads: Vec<(u64, u32)>,
     writes: Vec<(u64, u32)>,
+    /// Hashes of the keys of each DEL whose tombstones are still to be written.
+    deletes: Vec<(u64, u32)>,
 }
 
 /// What requests on a key do.
@@ -99,25 +101,27 @@ impl Pipeline {
 
     /// Whether an access to a key has to wait: a read for this connection's writes, so that it sees
     /// them, and a write for its reads, so that they do not. Writes after writes need not: their
-    /// coordinator gives them ascending versions.
+    /// coordinator gives them ascending versions. Both wait for a DEL, which is still to write.
     pub fn must_wait(&self, key: &Key, access: Access) -> bool {
         let others = match access {
             Access::Read => &self.writes,
             Access::Write => &self.reads,
         };
-        if others.is_empty() {
+        if others.is_empty() && self.deletes.is_empty() {
             return false;
         }
-        let hash = xxh3_64(key.as_str().as_bytes());
-        others.iter().any(|(other, _)| *other == hash)
+        let hash = hash(key);
+        others.iter().chain(&self.deletes).any(|(other, _)| *other == hash)
     }
 
     /// Adds a command that waits for `count` requests: the sequence number of the first.
     pub fn begin(&mut self, shape: Shape, count: usize) -> u32 {
         let first = self.next;
         let count = u32::try_from(count).expect("commands have a bounded number of arguments");
-        if let Shape::Literal(bytes) = &shape {
-            self.held += bytes.len();
+        match &shape {
+            Shape::Literal(bytes) => self.held += bytes.len(),
+            Shape::Del(keys) => self.deletes.extend(keys.iter().map(|key| (hash(key), first))),
+            Shape::Get | Shape::Strlen | Shape::Written | Shape::Mget | Shape::Exists => {}
         }
         let many = if count > 1 { vec![None; count as usize] } else { Vec::new() };
         self.next = self.next.wrapping_add(count);
@@ -127,10 +131,9 @@ impl Pipeline {
 
     /// A request is sent to the node.
     pub fn sent(&mut self, sequence: u32, key: &Key, access: Access) {
-        let hash = xxh3_64(key.as_str().as_bytes());
         match access {
-            Access::Read => self.reads.push((hash, sequence)),
-            Access::Write => self.writes.push((hash, sequence)),
+            Access::Read => self.reads.push((hash(key), sequence)),
+            Access::Write => self.writes.push((hash(key), sequence)),
         }
         self.in_flight += 1;
     }
@@ -161,7 +164,12 @@ impl Pipeline {
             return None;
         }
         entry.many[part as usize] = Some(reply);
-        entry.after_reads()
+        if !entry.has_just_read() {
+            return None;
+        }
+        let first = entry.first;
+        self.deletes.retain(|(_, delete)| *delete != first);
+        entry.tombstones()
     }
 
     fn forget(&mut self, sequence: u32) {
@@ -193,13 +201,18 @@ impl Pipeline {
 }
 
 impl Entry {
-    /// When the reads of a DEL are done, its tombstones follow; not when one failed.
-    fn after_reads(&mut self) -> Option<Tombstones> {
+    /// Whether this is a DEL whose reads are all answered, and its writes not begun.
+    fn has_just_read(&self) -> bool {
+        let reads = self.many.len() / 2;
+        matches!(self.shape, Shape::Del(_))
+            && self.missing as usize == reads
+            && self.many[reads..].iter().all(Option::is_none)
+    }
+
+    /// The tombstones of a DEL whose reads are done; none when one of those failed.
+    fn tombstones(&mut self) -> Option<Tombstones> {
         let Shape::Del(keys) = &mut self.shape else { return None };
         let reads = self.many.len() / 2;
-        if self.missing as usize != reads || self.many[reads..].iter().any(Option::is_some) {
-            return None;
-        }
         if self.many[..reads].iter().flatten().any(|r| matches!(r, Reply::Failed(_))) {
             self.missing = 0;
             return None;
@@ -247,6 +260,10 @@ impl Entry {
             }
         }
     }
+}
+
+fn hash(key: &Key) -> u64 {
+    xxh3_64(key.as_str().as_bytes())
 }
 
 fn failed(out: &mut Vec<u8>, failure: Failure) {
@@ -347,6 +364,9 @@ mod tests {
         let del = pipeline.begin(Shape::Del(keys.clone()), 4);
         keys.iter().zip(del..).for_each(|(k, at)| pipeline.sent(at, k, Access::Read));
         assert_eq!(pipeline.answered(del, found("x")), None);
+        for access in [Access::Read, Access::Write] {
+            assert!(pipeline.must_wait(&keys[0], access), "its tombstone is still to come");
+        }
         let tombstones = pipeline.answered(del + 1, Reply::Found(None)).unwrap();
         assert_eq!(tombstones, Tombstones { first: del + 2, keys: keys.clone() });
         keys.iter().zip(del + 2..).for_each(|(k, at)| pipeline.sent(at, k, Access::Write));
@@ -354,6 +374,7 @@ mod tests {
         assert_eq!(drained(&mut pipeline), "");
         pipeline.answered(del + 2, written());
         assert_eq!(drained(&mut pipeline), ":1\r\n");
+        assert!(!pipeline.must_wait(&keys[0], Access::Read));
     }
 
     #[test]
@@ -363,6 +384,7 @@ mod tests {
         pipeline.sent(del, &Key::trusted("a"), Access::Read);
         assert_eq!(pipeline.answered(del, Reply::Failed(Failure::Busy)), None);
         assert!(drained(&mut pipeline).starts_with("-BUSY "));
+        assert!(!pipeline.must_wait(&Key::trusted("a"), Access::Read));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::{
     outcomes::Outcomes,
     pipeline::{Access, Pipeline, Shape, Tombstones},
     ports::{Answers, SessionRequest},
+    recall::Recall,
 };
 use crate::{
     env::{Reply, Request},
@@ -51,6 +52,8 @@ pub struct Session {
     output: Vec<u8>,
     pub(super) dialect: Dialect,
     pub(super) read_level: Level,
+    /// There while reads are at SESSION: other levels do not pay for it.
+    pub(super) recall: Option<Recall>,
     pub(super) write_level: Level,
     pub(super) name: String,
     pub(super) outcomes: Outcomes,
@@ -90,6 +93,7 @@ impl Session {
             output: Vec::new(),
             dialect: Dialect::default(),
             read_level: server.settings.default_read,
+            recall: Recall::at(server.settings.default_read),
             write_level: server.settings.default_write,
             name: String::new(),
             outcomes: Outcomes::default(),
@@ -240,6 +244,9 @@ impl Session {
 
     fn answered(&mut self, sequence: u32, reply: Reply) {
         self.outcomes.count(&reply);
+        if let Some(recall) = &mut self.recall {
+            recall.answered(sequence, &reply);
+        }
         if let Some(Tombstones { first, keys }) = self.pipeline.answered(sequence, reply) {
             let level = self.write_level;
             for (at, key) in (0..).zip(keys) {
@@ -251,6 +258,9 @@ impl Session {
 
     pub(super) fn send(&mut self, sequence: u32, request: Request, access: Access) {
         self.pipeline.sent(sequence, request.key(), access);
+        if let Some(recall) = &mut self.recall {
+            recall.sent(sequence, request.key());
+        }
         let id = SessionRequest { session: self.number, sequence }.id();
         self.server.node.request(&mut self.batch, id, request);
     }
@@ -294,25 +304,35 @@ async fn linger(mut io: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Result<
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Context, Waker};
+
     use tokio::io::{DuplexStream, duplex};
 
     use super::*;
     use crate::{
+        clock::Timestamp,
         config::NodeConfig,
+        message::{Body, Message},
+        record::{Record, Version},
         ring::{RING_SIZE, Ring},
-        server::{Settings, timers::Timers},
-        types::{Micros, NodeId},
+        server::{Settings, recall::MOST_KEYS, timers::Timers},
+        types::{Key, Micros, NodeId, Value},
     };
 
     /// A node whose two peers never answer: its quorum reads end with TIMEOUT once its timers run.
     fn lonely() -> (Arc<Server>, Arc<Timers>) {
-        let members: Vec<String> = (1..=3).map(|n| format!("host{n}:1")).collect();
-        let ring = Arc::new(Ring::form(&members, 3, RING_SIZE).unwrap());
+        first_of(3, 3)
+    }
+
+    /// The first node of a cluster whose other nodes are not there.
+    fn first_of(nodes: u16, replication: usize) -> (Arc<Server>, Arc<Timers>) {
+        let members: Vec<String> = (1..=nodes).map(|n| format!("host{n}:1")).collect();
+        let ring = Arc::new(Ring::form(&members, replication, RING_SIZE).unwrap());
         let settings = Settings {
             client: String::new(),
             peer: members[0].clone(),
             members,
-            replication: 3,
+            replication,
             most_clients: 1,
             default_read: Level::Quorum,
             default_write: Level::Quorum,
@@ -370,6 +390,140 @@ mod tests {
         client.read_to_string(&mut answers).await.unwrap();
         assert!(answers.starts_with("-TIMEOUT "));
         assert_eq!(answers.matches("+PONG").count(), MANY);
+    }
+
+    /// All answers to some commands that are sent in one piece.
+    fn answers(session: &mut Session, sent: &str) -> String {
+        session.input.extend_from_slice(sent.as_bytes());
+        session.work();
+        String::from_utf8(std::mem::take(&mut session.output)).unwrap()
+    }
+
+    #[test]
+    fn what_follows_a_delete_of_its_keys_comes_after_it() {
+        let (server, _) = first_of(1, 1);
+        let mut session = Session::new(server);
+        let sent = "SET a 1\r\nDEL a b\r\nGET a\r\nSET a 2\r\nGET a\r\n";
+        assert_eq!(answers(&mut session, sent), "+OK\r\n:1\r\n$-1\r\n+OK\r\n$1\r\n2\r\n");
+    }
+
+    /// What a read of a key at SESSION would be: its level, and whether a version is known.
+    fn recalled(session: &Session, key: &str) -> Option<(Level, bool)> {
+        match session.recall.as_ref()?.read(Key::trusted(key)) {
+            Request::Get { level, at_least, .. } => Some((level, at_least.is_some())),
+            Request::Put { .. } => unreachable!("a read is no put"),
+        }
+    }
+
+    #[test]
+    fn what_was_seen_is_recalled_from_the_choice_of_session_to_the_next_choice_or_reset() {
+        let (server, _) = first_of(1, 1);
+        let mut session = Session::new(server);
+        for (sent, known) in [
+            ("SET a 1\r\n", None),
+            ("SET a 1\r\nCONSISTENCY READ session\r\n", Some(false)),
+            ("GET a\r\n", Some(true)),
+            ("CONSISTENCY READ session WRITE one\r\n", Some(true)),
+            ("CONSISTENCY READ one\r\n", None),
+            ("CONSISTENCY READ session\r\n", Some(false)),
+            ("MSET a 1 b 2\r\n", Some(true)),
+            ("RESET\r\n", None),
+            ("CONSISTENCY READ session\r\nDEL a\r\n", Some(true)),
+        ] {
+            answers(&mut session, sent);
+            assert_eq!(recalled(&session, "a"), known.map(|known| (Level::Session, known)));
+        }
+    }
+
+    #[test]
+    fn a_session_that_saw_too_many_keys_reads_unknown_ones_at_all() {
+        let (server, _) = first_of(1, 1);
+        let mut session = Session::new(server);
+        answers(&mut session, "CONSISTENCY READ session\r\n");
+        for key in 0..=MOST_KEYS {
+            answers(&mut session, &format!("SET k{key} {key}\r\n"));
+        }
+        assert_eq!(recalled(&session, "k0"), Some((Level::Session, true)));
+        let last = format!("k{MOST_KEYS}");
+        assert_eq!(recalled(&session, &last), Some((Level::All, false)));
+        assert_eq!(answers(&mut session, &format!("GET {last}\r\n")), "$4\r\n1024\r\n");
+        let named: Vec<_> = session.server.outcomes.named().collect();
+        assert!(named.contains(&("session_reads_at_all", 1)), "{named:?}");
+    }
+
+    /// A key that this node does not own, and the one that does where each key has one owner.
+    fn key_of_another(server: &Server) -> (String, NodeId) {
+        let ring = server.node.ring();
+        let owner = |key: &String| ring.owners(ring.slot_of(key)).all()[0];
+        let mut keys = (0..).map(|n| format!("k{n}")).map(|key| (owner(&key), key));
+        let (owner, key) = keys.find(|(owner, _)| *owner != server.node.id()).unwrap();
+        (key, owner)
+    }
+
+    /// The only read under way, of that key, finds a record of this age: what the client is told.
+    fn found(session: &mut Session, time: u64) -> String {
+        let (_, owner) = key_of_another(&session.server);
+        let (mut cx, mut asked) = (Context::from_waker(Waker::noop()), Vec::new());
+        let _ = session.server.node.ports().peers()[&owner].poll_take(&mut cx, &mut asked);
+        asked.retain(|message: &Message| matches!(message.body, Body::Read { .. }));
+        let [Message { epoch, body: Body::Read { op, .. } }] = asked[..] else {
+            panic!("not one read: {asked:?}");
+        };
+        let version = Version { timestamp: Timestamp(time), node: owner };
+        let record = Some(Record { version, value: Some(Value::trusted(&time.to_string())) });
+        let node = session.server.node.clone();
+        let mut batch = node.batch();
+        node.message(&mut batch, owner, Message { epoch, body: Body::Found { op, record } });
+        node.run_and_flush(&mut batch);
+        let _ = session.answers.poll_take(&mut cx, &mut session.taken);
+        answers(session, "")
+    }
+
+    #[test]
+    fn a_read_at_session_waits_for_the_one_before_and_never_goes_behind_it() {
+        let (server, _) = first_of(3, 1);
+        let (key, _) = key_of_another(&server);
+        let reads = format!("GET {key}\r\nGET {key}\r\n");
+        let mut session = Session::new(server);
+        answers(&mut session, &format!("CONSISTENCY READ session\r\n{reads}"));
+        assert_eq!(session.pipeline.in_flight(), 1);
+        assert_eq!(found(&mut session, 7), "$1\r\n7\r\n");
+        assert_eq!(session.pipeline.in_flight(), 1);
+        let answer = found(&mut session, 6);
+        assert!(answer.starts_with("-STALE "), "{answer}");
+
+        let (server, _) = first_of(3, 1);
+        let mut session = Session::new(server);
+        answers(&mut session, &format!("CONSISTENCY READ one\r\n{reads}"));
+        assert_eq!(session.pipeline.in_flight(), 2, "other levels need not wait");
+    }
+
+    #[test]
+    fn a_choice_of_levels_waits_for_what_was_asked_before() {
+        let (server, _) = lonely();
+        let mut session = Session::new(server);
+        answers(&mut session, "DEL a\r\nCONSISTENCY READ session WRITE one\r\n");
+        // The tombstone is still to be written, at the level that was chosen then.
+        let levels = (session.read_level, session.write_level);
+        assert_eq!(levels, (Level::Quorum, Level::Quorum));
+    }
+
+    #[test]
+    fn linearizable_writes_of_a_key_are_made_one_by_one() {
+        for (sent, under_way) in [
+            ("SET a 1\r\nSET a 2\r\n", 1),
+            ("MSET a 1 b 1 a 2\r\n", 2),
+            ("SET a 1\r\nSET b 2\r\n", 2),
+        ] {
+            let (server, _) = lonely();
+            let mut session = Session::new(server);
+            answers(&mut session, &format!("CONSISTENCY WRITE linearizable\r\n{sent}"));
+            assert_eq!(session.pipeline.in_flight(), under_way, "{sent}");
+        }
+        let (server, _) = first_of(1, 1);
+        let mut session = Session::new(server);
+        let sent = "CONSISTENCY WRITE linearizable\r\nMSET a 1 b 1 a 2\r\nGET a\r\n";
+        assert_eq!(answers(&mut session, sent), "+OK\r\n+OK\r\n$1\r\n2\r\n");
     }
 
     #[tokio::test]
