@@ -39,6 +39,10 @@ struct Step {
 const MADSIM: [&str; 4] =
     ["--config", "build.rustflags=['--cfg','madsim']", "--target-dir", "target/sim"];
 
+const LOOM: [&str; 4] =
+    ["--config", "build.rustflags=['--cfg','loom']", "--target-dir", "target/loom"];
+const CORE: [&str; 3] = ["-p", "kv", "--no-default-features"];
+
 fn steps() -> Vec<Step> {
     let step = |name, env, args: &[&[&'static str]]| Step { name, env, args: args.concat() };
     let doc = Some(("RUSTDOCFLAGS", "-D warnings"));
@@ -65,6 +69,11 @@ fn steps() -> Vec<Step> {
                 &["-p", "sim", "--all-targets", "--", "-Dwarnings"],
             ],
         ),
+        step(
+            "clippy-loom",
+            None,
+            &[&["clippy", "--quiet", "--release"], &LOOM, &CORE, &["--tests", "--", "-Dwarnings"]],
+        ),
         step("doc", doc, &[&["doc", "--quiet", "--no-deps"], ours]),
         step(
             "doc-sim",
@@ -72,6 +81,16 @@ fn steps() -> Vec<Step> {
             &[&["doc", "--quiet", "--release", "--no-deps"], &MADSIM, &["-p", "sim"]],
         ),
         step("unit", None, &[&["test", "--quiet", "-p", "kv"]]),
+        step(
+            "loom",
+            None,
+            &[
+                &["test", "--quiet", "--release"],
+                &LOOM,
+                &CORE,
+                &["--lib", "loom_", "--", "--nocapture"],
+            ],
+        ),
         step("model", None, &[&["test", "--quiet", "-p", "model"]]),
         step("simulation", None, &[&["test", "--quiet", "--release"], &MADSIM, &["-p", "sim"]]),
         step("sweep", None, &[&["sim", "--seeds", "1000"]]),
