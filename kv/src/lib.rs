@@ -10,6 +10,7 @@
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod delivery;
 pub mod env;
 pub mod locks;
 pub mod message;
@@ -29,3 +30,7 @@ pub mod store;
 pub mod topology;
 pub mod types;
 pub mod wire;
+
+#[cfg(all(test, loom))]
+#[allow(clippy::disallowed_types)]
+mod interleavings;

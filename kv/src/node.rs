@@ -106,7 +106,8 @@ pub struct Node<P> {
     epoch: AtomicU64,
     shards: Vec<Mutex<Guarded<Shard>>>,
     topology: Mutex<Guarded<Topology>>,
-    /// Outboxes that wait for the journal, in the order of their steps.
+    /// Outboxes that wait for the journal. Two threads that step one machine may come here in the other
+    /// order: nothing rests on the order, for each waits for all that its machine wrote.
     gate: Mutex<Vec<(Position, Outbox)>>,
 }
 

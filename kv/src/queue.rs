@@ -19,14 +19,23 @@ pub struct Queue<T> {
 struct Inner<T> {
     items: VecDeque<T>,
     waker: Option<Waker>,
-    closed: bool,
+    closing: Closing,
     dropped: u64,
+}
+
+/// Whether whoever takes was asked to end, and knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Closing {
+    Open,
+    Asked,
+    Told,
 }
 
 impl<T> Queue<T> {
     /// An empty queue that holds at most `bound` items.
     pub fn new(bound: usize) -> Self {
-        let inner = Inner { items: VecDeque::new(), waker: None, closed: false, dropped: 0 };
+        let inner =
+            Inner { items: VecDeque::new(), waker: None, closing: Closing::Open, dropped: 0 };
         Self { inner: Mutex::new(inner), bound }
     }
 
@@ -47,12 +56,13 @@ impl<T> Queue<T> {
         waker.into_iter().for_each(Waker::wake);
     }
 
-    /// Takes all items, or waits for some. False when the queue is closed; what it held is taken
-    /// all the same.
+    /// Takes all items, or waits for some. False once after the queue was closed, with what it held
+    /// then; what comes later is waited for and taken as before. For one taker.
     pub fn poll_take(&self, cx: &mut Context<'_>, into: &mut Vec<T>) -> Poll<bool> {
         let mut inner = self.inner.lock();
         into.extend(inner.items.drain(..));
-        if inner.closed {
+        if inner.closing == Closing::Asked {
+            inner.closing = Closing::Told;
             return Poll::Ready(false);
         }
         if !into.is_empty() {
@@ -67,11 +77,13 @@ impl<T> Queue<T> {
         self.inner.lock().items.clear();
     }
 
-    /// Tells whoever takes that no more is to come.
+    /// Asks whoever takes to end, once. What is still to come can be pushed and taken.
     pub fn close(&self) {
         let waker = {
             let mut inner = self.inner.lock();
-            inner.closed = true;
+            if inner.closing == Closing::Open {
+                inner.closing = Closing::Asked;
+            }
             inner.waker.take()
         };
         waker.into_iter().for_each(Waker::wake);
@@ -119,12 +131,17 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_queue_gives_what_it_holds_and_says_so() {
+    fn a_closed_queue_says_so_once_with_what_it_holds_and_then_waits_for_what_is_to_come() {
         let queue = Queue::new(2);
         let mut taken = Vec::new();
+        let mut cx = Context::from_waker(Waker::noop());
         queue.push_all([1]);
         queue.close();
-        let ready = queue.poll_take(&mut Context::from_waker(Waker::noop()), &mut taken);
-        assert_eq!((ready, taken), (Poll::Ready(false), vec![1]));
+        assert_eq!(queue.poll_take(&mut cx, &mut taken), Poll::Ready(false));
+        assert_eq!(std::mem::take(&mut taken), [1]);
+        queue.close();
+        assert!(queue.poll_take(&mut cx, &mut taken).is_pending());
+        queue.push_all([2]);
+        assert_eq!((queue.poll_take(&mut cx, &mut taken), taken), (Poll::Ready(true), vec![2]));
     }
 }

@@ -21,7 +21,7 @@ pub fn record_counts(server: &Server) -> (usize, usize) {
 pub fn info(server: &Server) -> String {
     let node = &server.node;
     let ring = node.ring();
-    let (sessions, opened) = node.ports().sessions.counts();
+    let (sessions, opened) = node.ports().sessions().counts();
     let (records, live) = record_counts(server);
     let in_flight: usize =
         (0..node.shards()).map(|shard| node.inspect(shard, Shard::in_flight)).sum();

@@ -230,7 +230,7 @@ async fn attend(
 
 /// Lets requests under way finish, as long as one may take at most.
 async fn drain(server: &Server) {
-    let sessions = &server.node.ports().sessions;
+    let sessions = server.node.ports().sessions();
     info!("ending: {} connections", sessions.counts().0);
     sessions.drain();
     let patience = 2 * server.settings.node.request_timeout.duration() + Duration::from_millis(500);
@@ -260,7 +260,7 @@ async fn listen(server: Arc<Server>, listener: TcpListener) {
 fn take(server: &Arc<Server>, stream: TcpStream) {
     let _ = stream.set_nodelay(true);
     let most = server.settings.most_clients;
-    if server.node.ports().sessions.counts().0 >= most {
+    if server.node.ports().sessions().counts().0 >= most {
         server.rejected.fetch_add(1, Ordering::Relaxed);
         let mut out = Vec::new();
         reply::error(&mut out, &format!("ERR max number of clients reached, the limit is {most}"));

@@ -13,10 +13,10 @@ use super::{
     Server,
     outcomes::Outcomes,
     pipeline::{Access, Pipeline, Shape, Tombstones},
-    ports::{Answers, SessionRequest},
     recall::Recall,
 };
 use crate::{
+    delivery::{Answers, SessionRequest},
     env::{Reply, Request},
     node::{Batch, Outbox},
     quorum::Level,
@@ -79,7 +79,7 @@ impl Session {
     pub fn new(server: Arc<Server>) -> Self {
         // An answer for each request under way, and those of the largest commands.
         let bound = MOST_IN_FLIGHT + 2 * crate::resp::frame::MAX_ARGS;
-        let (number, answers) = server.node.ports().sessions.open(bound);
+        let (number, answers) = server.node.ports().sessions().open(bound);
         Self {
             number,
             answers,
@@ -135,10 +135,6 @@ impl Session {
                 biased;
                 open = poll_fn(|cx| answers.poll_take(cx, taken)) => {
                     self.ends |= !open;
-                    if !open && self.taken.is_empty() && !self.pipeline.is_empty() {
-                        // The server ends while answers are to come: look again when they may be there.
-                        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-                    }
                 }
                 read = io.read_buf(&mut self.input), if may_read => {
                     let size = read?;
@@ -279,7 +275,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.server.node.ports().sessions.close(self.number);
+        self.server.node.ports().sessions().close(self.number);
     }
 }
 
@@ -368,6 +364,21 @@ mod tests {
             let kinds: Vec<&str> = answers.lines().map(|line| &line[..5]).collect();
             assert_eq!(kinds, expected);
         }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_ends_answers_what_is_under_way_and_takes_no_more() {
+        let (server, timers) = lonely();
+        let mut client = connect(&server);
+        client.write_all(b"GET a\r\n").await.unwrap();
+        tokio::task::yield_now().await;
+        server.node.ports().sessions().drain();
+        tokio::task::yield_now().await;
+        client.write_all(b"PING\r\n").await.unwrap();
+        tokio::spawn(timers.run(server.node.clone()));
+        let mut answers = String::new();
+        client.read_to_string(&mut answers).await.unwrap();
+        assert!(answers.starts_with("-TIMEOUT ") && answers.lines().count() == 1, "{answers}");
     }
 
     #[tokio::test]

@@ -39,6 +39,10 @@ struct Step {
 const MADSIM: [&str; 4] =
     ["--config", "build.rustflags=['--cfg','madsim']", "--target-dir", "target/sim"];
 
+const LOOM: [&str; 4] =
+    ["--config", "build.rustflags=['--cfg','loom']", "--target-dir", "target/loom"];
+const CORE: [&str; 3] = ["-p", "kv", "--no-default-features"];
+
 fn steps() -> Vec<Step> {
     let step = |name, env, args: &[&[&'static str]]| Step { name, env, args: args.concat() };
     let doc = Some(("RUSTDOCFLAGS", "-D warnings"));
@@ -65,6 +69,11 @@ fn steps() -> Vec<Step> {
                 &["-p", "sim", "-p", "model", "--all-targets", "--", "-Dwarnings"],
             ],
         ),
+        step(
+            "clippy-loom",
+            None,
+            &[&["clippy", "--quiet", "--release"], &LOOM, &CORE, &["--tests", "--", "-Dwarnings"]],
+        ),
         step("doc", doc, &[&["doc", "--quiet", "--no-deps"], ours]),
         step(
             "doc-sim",
@@ -76,6 +85,7 @@ fn steps() -> Vec<Step> {
             ],
         ),
         step("unit", None, &[&["test", "--quiet", "-p", "kv"]]),
+        step("loom", None, &[&["loom"]]),
         step("simulation", None, &[&["test", "--quiet", "--release"], &MADSIM, &["-p", "sim"]]),
         step("model", None, &[&["test", "--quiet", "--release"], &MADSIM, &["-p", "model"]]),
         step("sweep", None, &[&["sim", "--seeds", "1000"]]),
