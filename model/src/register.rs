@@ -34,12 +34,12 @@ pub fn model() -> Cluster {
     let plans: Vec<Vec<Ask>> = vec![
         vec![put(1, "a", LEVEL)],
         vec![put(2, "b", LEVEL)],
-        vec![get(3, LEVEL), get(1, LEVEL)],
+        vec![get(1, LEVEL), get(3, LEVEL)],
     ];
     let setup = Setup {
         name: "register",
         about: "LINEARIZABLE: two writers and a reader, no message lost",
-        states: 1_092_241,
+        states: 1_334_198,
         clocks: vec![2, 1, 1],
         plans,
         budget: Budget::default(),
