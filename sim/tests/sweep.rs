@@ -18,5 +18,5 @@ fn two_hundred_seeds_hold_and_pass_every_gate() {
     let swept = sweep(&what, |_| {}).unwrap();
     assert_eq!(swept.seeds, 200);
     assert!(swept.fallen.is_empty(), "{:?}", swept.fallen);
-    assert_eq!(swept.tally.missing_gates(), Vec::<String>::new());
+    assert_eq!(swept.tally.missing_gates(None), Vec::<String>::new());
 }
