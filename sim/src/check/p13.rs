@@ -70,8 +70,10 @@ fn check_key(history: &[Done], places: &[usize], tally: &mut Tally) -> Result<()
     let learned = learn(history, places, &reads, &mut writes)?;
     tally.add_many(Topic::Event, "unknown linearizable write read later", learned);
 
-    let ended = |version: Option<Version>, place: usize| -> Option<Seen> {
-        Some((history[place].returned?, version?, place))
+    // What is unknown tells no version: it is never over.
+    let ended = |place: &usize| -> Option<Seen> {
+        let done = &history[*place];
+        Some((done.returned?, done.version()?, *place))
     };
     let begun = |version, place: usize, is_write| Begun {
         at: history[place].invoked,
@@ -79,8 +81,7 @@ fn check_key(history: &[Done], places: &[usize], tally: &mut Tally) -> Result<()
         place,
         is_write,
     };
-    let ok = writes.values().filter(|place| history[**place].written_at().is_some());
-    let over = ok.chain(&reads).filter_map(|place| ended(history[*place].version(), *place));
+    let over = writes.values().chain(&reads).filter_map(ended);
     let all_writes = writes.iter().map(|(version, place)| begun(Some(*version), *place, true));
     let all_reads = reads.iter().map(|place| begun(history[*place].version(), *place, false));
     match overtaken(over.collect(), all_writes.chain(all_reads).collect()) {
