@@ -121,7 +121,8 @@ pub fn gates(only: Option<Level>) -> Vec<(Topic, String)> {
     }
     // No peer with our ring asks a node for a slot that it does not own: only what bypasses the
     // fence (a late record of anti-entropy after a change) can. And no acknowledged record is lost as
-    // long as no disk is, so that some owner has what a session saw.
+    // long as no disk is, so that some owner has what a session saw; a coordinator that is behind the
+    // ring may not ask that one, but hardly ever.
     let never = [Note::NotOwner, Note::SessionStale];
     let notes = Note::EVERY.into_iter().filter(|note| !never.contains(note));
     let notes = notes.filter(|note| levels_of_note(*note).iter().any(is_used));
