@@ -1,5 +1,5 @@
 //! The lock types: the standard library's, or loom's where all interleavings are explored. The only
-//! file with `cfg(loom)`.
+//! file with `cfg(loom)`, but for the line in `lib.rs` that declares those tests.
 
 #[cfg(loom)]
 use loom::sync as imp;

@@ -88,7 +88,7 @@ impl fmt::Display for Event<'_> {
             Event::Stopped(node, lost) => write!(f, "{node} stops, {lost} entries lost"),
             Event::Started(node) => write!(f, "{node} starts"),
             Event::Installed(node, epoch) => write!(f, "{node} is told of ring {epoch}"),
-            Event::Script(at, step) => write!(f, "step {at}: {step:?}"),
+            Event::Script(at, step) => write!(f, "step {at}: {step}"),
             Event::Phase(phase) => write!(f, "--- {phase}"),
         }
     }

@@ -2,7 +2,7 @@
 //! them, journals are durable at once, and time hardly passes. That is how a model checker's
 //! counterexample is replayed.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 use kv::{
     env::Timer,
@@ -31,6 +31,19 @@ pub enum Step {
     Crash(u32),
 }
 
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ask(place) => write!(f, "operation {place} is asked for"),
+            Self::Deliver(wire) => write!(f, "deliver {wire}"),
+            Self::Lose(wire) => write!(f, "lose {wire}"),
+            Self::Double(wire) => write!(f, "deliver, and keep, {wire}"),
+            Self::Fire(node, timer) => write!(f, "{timer:?} of {} fires", NodeId(*node)),
+            Self::Crash(node) => write!(f, "{} crashes and starts again", NodeId(*node)),
+        }
+    }
+}
+
 /// A message, as a script names it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,6 +55,12 @@ pub struct Wire {
     /// What it says: its name, and of which operation, as `write 1.0`: the first of the sender's or the
     /// receiver's first incarnation.
     pub says: String,
+}
+
+impl fmt::Display for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} from {} to {}", self.says, NodeId(self.from), NodeId(self.to))
+    }
 }
 
 impl Wire {

@@ -34,6 +34,9 @@ pub fn story(scenario: &Scenario, verdict: &Verdict) -> String {
         let (from, upto) = (fault.at_ms, fault.at_ms + fault.for_ms);
         let _ = writeln!(text, "  {from:>7} ms  to {upto:>6} ms  {:?}", fault.kind);
     }
+    if let (false, Some(log)) = (scenario.script.is_empty(), &verdict.text) {
+        tell_script(&mut text, log);
+    }
     match &verdict.violation {
         None => {
             for done in &verdict.history {
@@ -112,6 +115,18 @@ fn tell_violation(text: &mut String, verdict: &Verdict, violation: &Violation) {
     for (place, done) in &of_key[from..upto] {
         let mark = violation.operations.contains(place).then_some(*place);
         tell(text, done, mark.or(Some(usize::MAX)));
+    }
+}
+
+/// Step by step, what a script made happen.
+fn tell_script(text: &mut String, log: &str) {
+    let _ = writeln!(text, "the script, step by step:");
+    let events = log.lines().filter_map(|line| line.trim_start().split_once(' '));
+    for (_, event) in events.take_while(|(_, event)| !event.starts_with("--- the script")) {
+        let indent = if event.starts_with("step ") { 2 } else { 6 };
+        // All messages wait for the script: that goes without saying.
+        let event = event.strip_suffix(" Waits").unwrap_or(event);
+        let _ = writeln!(text, "{:indent$}{event}", "");
     }
 }
 

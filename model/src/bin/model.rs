@@ -31,7 +31,8 @@ struct Cli {
     /// End each model at the first promise that falls.
     #[arg(long)]
     stop_at_first: bool,
-    /// Write the way to each promise that fell to this folder, as a scenario for `cargo sim replay`.
+    /// Write the way to each promise that fell, and to all that must be possible, to this folder, as
+    /// scenarios for `cargo sim replay`.
     #[arg(long, value_name = "DIR")]
     write: Option<PathBuf>,
     /// Threads. By default as many as there are cores.
@@ -80,7 +81,7 @@ fn run(cli: Cli) -> Result<bool> {
         }
         let explored = explore(model, threads, cli.stop_at_first);
         if let Some(folder) = &cli.write {
-            write(&explored, folder)?;
+            write(&explored, folder, cli.json)?;
         }
         let fell = !explored.fell.is_empty();
         all.push(explored);
@@ -110,19 +111,27 @@ fn chosen(names: &[String]) -> Result<Vec<Cluster>> {
     Ok(all.into_iter().filter(is_chosen).collect())
 }
 
-/// Writes the ways to what fell.
-fn write(explored: &Explored, folder: &Path) -> Result<()> {
-    for Way { property, actions, .. } in &explored.fell {
-        let short: String = property.split(':').next().unwrap_or(property).to_string();
-        let short = short.replace([',', ' '], "-").replace('\'', "");
-        let path = folder.join(format!("{}-{short}.ron", explored.setup.name));
-        let text = replay::scenario(&explored.setup, actions).text();
-        std::fs::create_dir_all(folder)
-            .and_then(|()| std::fs::write(&path, text))
+/// Writes all ways.
+fn write(explored: &Explored, folder: &Path, json: bool) -> Result<()> {
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("{} cannot be made", folder.display()))?;
+    for way in explored.fell.iter().chain(&explored.seen) {
+        let path = folder.join(file(explored, way));
+        std::fs::write(&path, replay::scenario(&explored.setup, &way.actions).text())
             .with_context(|| format!("{} cannot be written", path.display()))?;
-        eprintln!("{property}: cargo sim replay {}", path.display());
+        if !json {
+            eprintln!("  {}: cargo sim replay {}", way.property, path.display());
+        }
     }
     Ok(())
+}
+
+/// The name of a way's file: the model, and what it shows, in few letters.
+fn file(explored: &Explored, way: &Way) -> String {
+    let short = way.property.split(':').next().unwrap_or(way.property);
+    let words = short.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    let words: Vec<&str> = words.collect();
+    format!("{}-{}.ron", explored.setup.name, words.join("-"))
 }
 
 fn verdict(explored: &Explored) -> String {
@@ -172,7 +181,10 @@ fn as_json(all: &[Explored], holds: bool) -> String {
 }
 
 fn model_json(explored: &Explored) -> Value {
-    let steps = |way: &Way| json!({ "property": way.property, "steps": way.actions.len() });
+    let steps = |way: &Way| {
+        let file = file(explored, way);
+        json!({ "property": way.property, "steps": way.actions.len(), "file": file })
+    };
     let names = |ways: &[Way]| ways.iter().map(|way| way.property).collect::<Vec<_>>();
     json!({
         "model": explored.setup.name,

@@ -1,0 +1,95 @@
+//! Planted bugs: real mistakes of others, as patches of our code. Each is applied to a copy of the
+//! tree and built there, and each engine that must find it looks for it.
+
+mod engine;
+mod patch;
+mod report;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use self::{
+    patch::{Bug, Kind},
+    report::{Came, Fate},
+};
+
+/// Plants all bugs, or one. True when each was found.
+pub fn command(only: Option<&str>, json: bool) -> Result<bool> {
+    let root = root()?;
+    let mut bugs = patch::read(&root.join("sim/bugs"))?;
+    if let Some(only) = only {
+        let known: Vec<String> = bugs.iter().map(|bug| bug.id.clone()).collect();
+        bugs.retain(|bug| bug.id == only || bug.id.split('-').next() == Some(only));
+        ensure!(!bugs.is_empty(), "there is no bug {only:?}; there are {}", known.join(", "));
+    }
+    let tree = root.join("target/bugs/tree");
+    // All patches are tried before any is built: one that no longer applies is an error at once.
+    for bug in &bugs {
+        if let Kind::Patch(patch, _) = &bug.kind {
+            patch::patched(&root, patch).with_context(|| format!("the patch of {}", bug.id))?;
+        }
+    }
+    let bar = if json { ProgressBar::hidden() } else { ProgressBar::new(bugs.len() as u64) };
+    let style = "{elapsed_precise} {wide_bar} {pos}/{len} {msg}";
+    bar.set_style(ProgressStyle::with_template(style).context("the progress bar's template")?);
+    let mut fates = Vec::new();
+    for bug in bugs {
+        fates.push(plant(&root, &tree, bug, |doing| bar.set_message(doing))?);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    if json {
+        println!("{:#}", report::json(&fates));
+    } else {
+        println!("{}", report::table(&fates));
+    }
+    Ok(fates.iter().all(Fate::is_found))
+}
+
+/// The workspace: the folder above this package.
+fn root() -> Result<PathBuf> {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = package.parent().context("the package is in a workspace")?;
+    ensure!(root.join("sim/bugs").is_dir(), "{} has no sim/bugs", root.display());
+    Ok(root.to_path_buf())
+}
+
+fn plant(root: &Path, tree: &Path, bug: Bug, doing: impl Fn(String)) -> Result<Fate> {
+    let Bug { id, title, source, kind } = bug;
+    let came = match kind {
+        Kind::NoRoom(why) => Came::NoRoom(why),
+        Kind::Patch(patch, engines) => {
+            patch::apply(root, tree, &patch)?;
+            let mut all = Vec::new();
+            for engine in engines {
+                doing(format!("{id}: {}", engine.name()));
+                let found = engine.search(tree);
+                let found =
+                    found.with_context(|| format!("{}, with {id} planted", engine.name()))?;
+                all.push((engine, found));
+            }
+            Came::Of(all)
+        }
+    };
+    Ok(Fate { id, title, source, came })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_patch_applies_to_the_tree() {
+        let root = root().unwrap();
+        let bugs = patch::read(&root.join("sim/bugs")).unwrap();
+        assert!(bugs.iter().any(|bug| bug.id == "canary"));
+        for bug in bugs {
+            if let Kind::Patch(patch, engines) = bug.kind {
+                assert!(!engines.is_empty(), "{}: no engine", bug.id);
+                patch::patched(&root, &patch).unwrap_or_else(|why| panic!("{}: {why:#}", bug.id));
+            }
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What people and programs are shown of the planted bugs.
+
+use comfy_table::{ContentArrangement, Table, presets::UTF8_BORDERS_ONLY};
+use serde_json::{Value, json};
+
+use super::engine::{Engine, Found, MOST_SEEDS};
+
+/// The table's width, in characters: its texts are long.
+const WIDTH: u16 = 140;
+
+/// How a bug fared.
+pub struct Fate {
+    /// The bug's name.
+    pub id: String,
+    /// What it does.
+    pub title: String,
+    /// Where it was seen.
+    pub source: String,
+    /// What came of it.
+    pub came: Came,
+}
+
+/// What came of a bug.
+pub enum Came {
+    /// What each engine said that must find it. None: nothing.
+    Of(Vec<(Engine, Option<Found>)>),
+    /// The design leaves no room for it: why.
+    NoRoom(String),
+}
+
+impl Fate {
+    /// Whether each engine that must find the bug did, and the ways that the model wrote replay.
+    pub fn is_found(&self) -> bool {
+        match &self.came {
+            Came::Of(all) => {
+                all.iter().all(|(_, found)| found.as_ref().is_some_and(Found::replays))
+            }
+            Came::NoRoom(_) => true,
+        }
+    }
+
+    fn of(&self, wanted: Engine) -> Option<Option<&Found>> {
+        match &self.came {
+            Came::Of(all) => {
+                let asked = all.iter().find(|(engine, _)| *engine == wanted);
+                asked.map(|(_, found)| found.as_ref())
+            }
+            Came::NoRoom(_) => None,
+        }
+    }
+}
+
+/// The middle of the numbers of seeds that were needed.
+fn median(fates: &[Fate]) -> Option<u64> {
+    let found = fates.iter().filter_map(|fate| fate.of(Engine::Simulation)?);
+    let mut seeds: Vec<u64> = found.filter_map(|found| found.seeds).collect();
+    seeds.sort_unstable();
+    seeds.get(seeds.len() / 2).copied()
+}
+
+/// For people: a row for each bug and engine, and a line for each engine.
+pub fn table(fates: &[Fate]) -> String {
+    let mut table = Table::new();
+    table.load_style(UTF8_BORDERS_ONLY);
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
+    table.set_header(["bug", "what it does", "seen in", "engine", "what fell", "after", "s"]);
+    for fate in fates {
+        let mut row = |engine: &str, what: String, effort: String, seconds: String| {
+            let (id, title, source) = (fate.id.clone(), fate.title.clone(), fate.source.clone());
+            table.add_row([id, title, source, engine.into(), what, effort, seconds]);
+        };
+        match &fate.came {
+            Came::NoRoom(why) => row("-", format!("no room: {why}"), "-".into(), "-".into()),
+            Came::Of(all) => {
+                for (engine, found) in all {
+                    let Some(found) = found else {
+                        row(engine.name(), "NOT FOUND".into(), "-".into(), "-".into());
+                        continue;
+                    };
+                    let replay = found.replays_as.as_ref().map(|p| format!("; replays as {p}"));
+                    let what = found.what.clone() + &replay.unwrap_or_default();
+                    row(engine.name(), what, found.effort.clone(), format!("{:.1}", found.seconds));
+                }
+            }
+        }
+    }
+    let mut text = table.to_string();
+    for engine in Engine::EVERY {
+        text.push_str(&engine_line(fates, engine).unwrap_or_default());
+    }
+    text
+}
+
+fn engine_line(fates: &[Fate], engine: Engine) -> Option<String> {
+    let asked: Vec<Option<&Found>> = fates.iter().filter_map(|fate| fate.of(engine)).collect();
+    if asked.is_empty() {
+        return None;
+    }
+    let found = asked.iter().flatten().count();
+    let mut line = format!("\n{}: {found} of {} found", engine.name(), asked.len());
+    if let (Engine::Simulation, Some(median)) = (engine, median(fates)) {
+        line += &format!("; median of seeds {median}, none may need more than {MOST_SEEDS}");
+    }
+    Some(line)
+}
+
+/// For programs.
+pub fn json(fates: &[Fate]) -> Value {
+    let bugs: Vec<Value> = fates.iter().map(fate_json).collect();
+    json!({ "bugs": bugs, "median_seeds": median(fates), "most_seeds": MOST_SEEDS })
+}
+
+fn fate_json(fate: &Fate) -> Value {
+    let said = |(engine, found): &(Engine, Option<Found>)| match found {
+        None => json!({ "engine": engine.name(), "found": false }),
+        Some(found) => json!({
+            "engine": engine.name(),
+            "found": true,
+            "what": found.what,
+            "effort": found.effort,
+            "seeds": found.seeds,
+            "seconds": found.seconds,
+            "replays_as": found.replays_as,
+        }),
+    };
+    let (engines, why): (Vec<Value>, Option<&String>) = match &fate.came {
+        Came::Of(all) => (all.iter().map(said).collect(), None),
+        Came::NoRoom(why) => (Vec::new(), Some(why)),
+    };
+    json!({
+        "id": fate.id, "title": fate.title, "source": fate.source,
+        "engines": engines, "no_room": why,
+    })
+}
