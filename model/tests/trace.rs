@@ -15,7 +15,8 @@ const SEEDS: u64 = 200;
 
 /// A seed's scenario with three nodes of one shard, on one ring.
 fn scenario(seed: u64) -> Scenario {
-    let fixed = Fixed { nodes: Some(3), replication: Some(3), operations: Some(60) };
+    let fixed =
+        Fixed { nodes: Some(3), replication: Some(3), operations: Some(60), ..Fixed::default() };
     let mut scenario = swarm::scenario(seed, &fixed);
     scenario.cluster.config.shards = 1;
     scenario.rings = RingPlan::Static;

@@ -71,6 +71,7 @@ pub fn json(swept: &Swept, missing: &[String], verdict: &str) -> Value {
             json!({
                 "seed": fallen.seed,
                 "property": fallen.violation.property,
+                "also": fallen.violation.also,
                 "what": fallen.violation.what,
                 "key": fallen.violation.key,
             })

@@ -151,6 +151,15 @@ impl Action {
         }
     }
 
+    /// Asks at another level.
+    pub fn set_level(&mut self, to: Level) {
+        match self {
+            Action::Put(_, _, level) | Action::Delete(_, level) | Action::Get(_, level) => {
+                *level = to;
+            }
+        }
+    }
+
     /// Whether it writes.
     pub fn is_write(&self) -> bool {
         match self {

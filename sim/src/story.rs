@@ -65,6 +65,7 @@ pub fn json(scenario: &Scenario, verdict: &Verdict) -> Value {
     let violation = verdict.violation.as_ref().map(|violation| {
         json!({
             "property": violation.property,
+            "also": violation.also,
             "what": violation.what,
             "key": violation.key,
             "operations": violation.operations,

@@ -3,6 +3,8 @@
 //!
 //! Source: Groce et al., "Swarm Testing" (2012).
 
+use std::collections::BTreeSet;
+
 use kv::{config::NodeConfig, quorum::Level, types::Micros};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -21,11 +23,13 @@ pub struct Fixed {
     pub replication: Option<usize>,
     /// Operations.
     pub operations: Option<usize>,
+    /// The level of every operation of a client.
+    pub level: Option<Level>,
 }
 
 impl Fixed {
-    /// Whether the swarm is free to choose everything.
-    pub fn is_nothing(&self) -> bool {
+    /// Whether the swarm is free to choose all sizes, so that it meets every gate of its levels.
+    pub fn leaves_sizes(&self) -> bool {
         self.nodes.is_none() && self.replication.is_none() && self.operations.is_none()
     }
 }
@@ -60,7 +64,11 @@ pub fn scenario(seed: u64, fixed: &Fixed) -> Scenario {
     let needed_us = 4 * slowest_us + 2 * cluster.sync_us.1;
     cluster.config.request_timeout = cluster.config.request_timeout.max(Micros(needed_us));
     let mut workload = stream(seed, "workload");
-    let operations = operations(&cluster, load_ms, lagging, fixed, &mut workload);
+    let mut operations = operations(&cluster, load_ms, lagging, fixed, &mut workload);
+    match fixed.level {
+        Some(level) => operations.iter_mut().for_each(|op| op.action.set_level(level)),
+        None => make_linearizable(&mut operations, &mut stream(seed, "linearizable keys")),
+    }
     let members = cluster.nodes - u32::from(rings != RingPlan::Static);
     let faults = faults(&cluster, members, load_ms, &mut stream(seed, "faults"));
     let rings = match rings {
@@ -90,7 +98,8 @@ pub fn scenario(seed: u64, fixed: &Fixed) -> Scenario {
 
 /// The scenario that speeds are measured on: five nodes, R = 3, four clients, default faults.
 pub fn standard(seed: u64) -> Scenario {
-    let fixed = Fixed { nodes: Some(5), replication: Some(3), operations: Some(400) };
+    let fixed =
+        Fixed { nodes: Some(5), replication: Some(3), operations: Some(400), ..Fixed::default() };
     let mut sizes = stream(seed, "sizes");
     let mut cluster = cluster(seed, RingPlan::Static, &fixed, &mut sizes);
     cluster.config = NodeConfig { shards: 4, seed, ..NodeConfig::default() };
@@ -271,6 +280,22 @@ fn operations(
             Operation { client, after_us, node, action }
         })
         .collect()
+}
+
+/// In some seeds, gives some keys to LINEARIZABLE: written at that level only, and mostly read at it.
+fn make_linearizable(operations: &mut [Operation], random: &mut ChaCha8Rng) {
+    if !random.random_bool(0.3) {
+        return;
+    }
+    let used: BTreeSet<&str> = operations.iter().map(|op| op.action.key()).collect();
+    let used: Vec<String> = used.into_iter().map(str::to_string).collect();
+    let keys = subset(&used, random);
+    for operation in operations {
+        let is_chosen = keys.iter().any(|key| key == operation.action.key());
+        if is_chosen && (operation.action.is_write() || random.random_bool(0.8)) {
+            operation.action.set_level(Level::Linearizable);
+        }
+    }
 }
 
 fn action(

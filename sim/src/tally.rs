@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kv::env::Note;
+use kv::{env::Note, quorum::Level};
 use serde::Serialize;
 
 use crate::scenario::FaultKind;
@@ -27,18 +27,25 @@ pub enum Topic {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally(BTreeMap<(Topic, String), u64>);
 
-/// What else should happen now and then.
-pub const EVENTS: [&str; 10] = [
-    "crash lost entries",
-    "restarted from journal",
-    "waited for the journal",
-    "joint ring installed",
-    "final ring installed",
-    "stale read at one",
-    "lost update between coordinators",
-    "empty value read",
-    "unknown write read later",
-    "session overflowed",
+/// The levels at which a read repairs before it answers.
+const MAJORITY: &[Level] = &[Level::Quorum, Level::All, Level::Linearizable];
+/// The levels at which a write is newer than those before it only by its coordinator's clock.
+const BY_CLOCK: &[Level] = &[Level::One, Level::Session, Level::Quorum, Level::All];
+
+/// What else should happen now and then, and at which levels.
+pub const EVENTS: [(&str, &[Level]); 12] = [
+    ("crash lost entries", &Level::EVERY),
+    ("restarted from journal", &Level::EVERY),
+    ("waited for the journal", &Level::EVERY),
+    ("joint ring installed", &Level::EVERY),
+    ("final ring installed", &Level::EVERY),
+    ("stale read at one", &[Level::One]),
+    ("lost update between coordinators", BY_CLOCK),
+    ("empty value read", &Level::EVERY),
+    ("unknown write read later", &Level::EVERY),
+    ("session overflowed", &[Level::Session]),
+    ("linearizable key contended", &[Level::Linearizable]),
+    ("unknown linearizable write read later", &[Level::Linearizable]),
 ];
 
 impl Tally {
@@ -86,22 +93,25 @@ impl Tally {
         self.of(topic).map(|(_, count)| count).sum()
     }
 
-    /// The gates that were never passed.
-    pub fn missing_gates(&self) -> Vec<String> {
-        gates().into_iter().filter(|(t, name)| self.count(*t, name) == 0).map(|(_, n)| n).collect()
+    /// The gates that were never passed, of a sweep whose clients use this level only, if one is given.
+    pub fn missing_gates(&self, level: Option<Level>) -> Vec<String> {
+        let missing = gates(level).into_iter().filter(|(t, name)| self.count(*t, name) == 0);
+        missing.map(|(_, name)| name).collect()
     }
 }
 
 /// What a sweep must have seen: every fault, every fate, every outcome, every branch. A harness in
-/// which one of these never happens has stopped testing it.
-pub fn gates() -> Vec<(Topic, String)> {
+/// which one of these never happens has stopped testing it. Where clients use one level only, what
+/// happens at others only is left out.
+pub fn gates(only: Option<Level>) -> Vec<(Topic, String)> {
+    let is_used = |level: &Level| only.is_none_or(|only| only == *level);
     let mut gates = Vec::new();
     gates.extend(FaultKind::NAMES.map(|name| (Topic::Fault, name.to_string())));
     for fate in ["delivered", "doubled", "held back", "lost", "cut", "to a node that is down"] {
         gates.push((Topic::Message, fate.to_string()));
     }
     for kind in ["put", "delete", "get"] {
-        for level in kv::quorum::Level::EVERY {
+        for level in Level::EVERY.iter().filter(|level| is_used(level)) {
             gates.push((Topic::Operation, format!("{kind} {level} ok")));
             gates.push((Topic::Operation, format!("{kind} {level} timeout")));
         }
@@ -111,10 +121,37 @@ pub fn gates() -> Vec<(Topic, String)> {
     }
     // No peer with our ring asks a node for a slot that it does not own: only what bypasses the
     // fence (a late record of anti-entropy after a change) can. And no acknowledged record is lost as
-    // long as no disk is, so that some owner has what a session saw.
+    // long as no disk is, so that some owner has what a session saw; a coordinator that is behind the
+    // ring may not ask that one, but hardly ever.
     let never = [Note::NotOwner, Note::SessionStale];
     let notes = Note::EVERY.into_iter().filter(|note| !never.contains(note));
+    let notes = notes.filter(|note| levels_of_note(*note).iter().any(is_used));
     gates.extend(notes.map(|note| (Topic::Note, format!("{note:?}"))));
-    gates.extend(EVENTS.map(|name| (Topic::Event, name.to_string())));
+    let events = EVENTS.into_iter().filter(|(_, levels)| levels.iter().any(is_used));
+    gates.extend(events.map(|(name, _)| (Topic::Event, name.to_string())));
     gates
+}
+
+/// At which levels a branch is taken.
+fn levels_of_note(note: Note) -> &'static [Level] {
+    match note {
+        Note::VersionsTimedOut | Note::VersionsHedged => &[Level::Linearizable],
+        Note::ReadRepaired | Note::RepairHedged | Note::RepairTimedOut => MAJORITY,
+        Note::SessionBehind | Note::SessionStale => &[Level::Session],
+        Note::Busy
+        | Note::ClockRefused
+        | Note::ClockJumped
+        | Note::WriteTimedOut
+        | Note::ReadTimedOut
+        | Note::WriteHedged
+        | Note::ReadHedged
+        | Note::Fenced
+        | Note::Behind
+        | Note::Restarted
+        | Note::LateAnswer
+        | Note::SlotDiffered
+        | Note::RecordSynced
+        | Note::RingLearned
+        | Note::NotOwner => &Level::EVERY,
+    }
 }

@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
+use kv::quorum::Level;
 use sim::{
     bench, bugs, report,
     scenario::Scenario,
@@ -62,6 +63,10 @@ struct FixedArgs {
     /// Operations of every run. By default each seed chooses.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     ops: Option<u32>,
+    /// The level of every operation of the clients: one, session, quorum, all or linearizable. By
+    /// default each seed mixes some.
+    #[arg(long)]
+    level: Option<Level>,
 }
 
 impl FixedArgs {
@@ -70,16 +75,19 @@ impl FixedArgs {
             nodes: self.nodes,
             replication: self.replication.map(usize::from),
             operations: self.ops.map(|ops| ops as usize),
+            level: self.level,
         }
     }
 
     /// The flags that make the same choice again.
     fn flags(&self) -> String {
-        let flag = |name: &str, value: Option<u32>| {
+        let flag = |name: &str, value: Option<String>| {
             value.map(|value| format!(" --{name} {value}")).unwrap_or_default()
         };
-        let replication = flag("replication", self.replication.map(u32::from));
-        flag("nodes", self.nodes) + &replication + &flag("ops", self.ops)
+        let number = |name: &str, value: Option<u32>| flag(name, value.map(|n| n.to_string()));
+        let replication = number("replication", self.replication.map(u32::from));
+        let level = flag("level", self.level.map(|level| level.to_string()));
+        number("nodes", self.nodes) + &replication + &number("ops", self.ops) + &level
     }
 }
 
@@ -162,9 +170,9 @@ fn sweep_seeds(args: &SweepArgs) -> Result<bool> {
         .with_context(|| format!("the logs cannot be written to {:?}", what.logs))?;
     bar.finish_and_clear();
 
-    let missing = swept.tally.missing_gates();
+    let missing = swept.tally.missing_gates(what.fixed.level);
     let asks_for_gates =
-        args.seeds >= SEEDS_FOR_GATES && what.fixed.is_nothing() && !args.stop_at_first;
+        args.seeds >= SEEDS_FOR_GATES && what.fixed.leaves_sizes() && !args.stop_at_first;
     let gates_hold = missing.is_empty() || !asks_for_gates;
     let green = swept.fallen.is_empty() && gates_hold;
     let verdict = match (swept.fallen.is_empty(), gates_hold) {

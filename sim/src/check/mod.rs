@@ -3,6 +3,7 @@
 
 pub mod p0;
 pub mod p1;
+pub mod p13;
 pub mod p14;
 pub mod p3;
 pub mod p4;
@@ -32,12 +33,14 @@ pub struct Violation {
     pub key: Option<String>,
     /// The operations that show it, as places in the history.
     pub operations: Vec<usize>,
+    /// Further promises that the run broke.
+    pub also: Vec<&'static str>,
 }
 
 impl Violation {
     /// A broken promise.
     pub fn new(property: &'static str, what: impl Into<String>) -> Self {
-        Self { property, what: what.into(), key: None, operations: Vec::new() }
+        Self { property, what: what.into(), key: None, operations: Vec::new(), also: Vec::new() }
     }
 
     /// The same, about a key.
@@ -57,9 +60,12 @@ impl Violation {
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.property, self.what)?;
-        match &self.key {
-            Some(key) => write!(f, " (key {key:?})"),
-            None => Ok(()),
+        if let Some(key) = &self.key {
+            write!(f, " (key {key:?})")?;
+        }
+        match self.also.is_empty() {
+            true => Ok(()),
+            false => write!(f, "; also broken: {}", self.also.join(", ")),
         }
     }
 }
@@ -98,9 +104,15 @@ pub fn judge(evidence: &Evidence<'_>) -> Judged {
         p7::check(history),
         p8::check(history, evidence.rings),
         p9::check(history, &mut tally),
+        p13::check(history, &mut tally),
         p14::check(history),
     ];
-    Judged { violation: checks.into_iter().find_map(Result::err), tally }
+    let mut broken = checks.into_iter().filter_map(Result::err);
+    let violation = broken.next().map(|first| {
+        let also = broken.map(|other| other.property).collect();
+        Violation { also, ..first }
+    });
+    Judged { violation, tally }
 }
 
 /// The keys of a history.
@@ -120,27 +132,50 @@ fn by_key(history: &[Done]) -> BTreeMap<&str, Vec<usize>> {
 /// Something that must be seen by whatever begins later: since when, which version, which operation.
 type Seen = (u64, Version, usize);
 
-/// Finds a read that began after something was seen and found an older version of the key: sorts both
-/// by time, and walks along with the newest version seen so far.
-fn stale_read(history: &[Done], mut seen: Vec<Seen>, reads: &[usize]) -> Option<(usize, Seen)> {
+/// Something that began.
+struct Begun {
+    /// When.
+    at: u64,
+    /// With which version. None: it found nothing.
+    version: Option<Version>,
+    /// Which operation.
+    place: usize,
+    /// Whether it must be newer than all seen before; if not, it may be the same.
+    is_write: bool,
+}
+
+/// Finds an operation that began after something was seen and is older: sorts both by time, and walks
+/// along with the newest version seen so far.
+fn overtaken(mut seen: Vec<Seen>, mut begun: Vec<Begun>) -> Option<(Begun, Seen)> {
     seen.sort_unstable();
-    let mut reads: Vec<(u64, usize)> =
-        reads.iter().map(|place| (history[*place].invoked, *place)).collect();
-    reads.sort_unstable();
+    begun.sort_unstable_by_key(|begun| (begun.at, begun.place));
     let mut seen = seen.into_iter().peekable();
     let mut newest: Option<Seen> = None;
-    for (invoked, place) in reads {
-        while let Some(next) = seen.next_if(|(at, _, _)| *at < invoked) {
+    for begun in begun {
+        while let Some(next) = seen.next_if(|(at, _, _)| *at < begun.at) {
             if newest.is_none_or(|(_, version, _)| next.1 > version) {
                 newest = Some(next);
             }
         }
-        let found = history[place].version();
-        if let Some(newest) = newest.filter(|(_, version, _)| found < Some(*version)) {
-            return Some((place, newest));
+        let is_older = |version| match begun.is_write {
+            true => begun.version <= Some(version),
+            false => begun.version < Some(version),
+        };
+        if let Some(newest) = newest.filter(|(_, version, _)| is_older(*version)) {
+            return Some((begun, newest));
         }
     }
     None
+}
+
+/// Finds a read that began after something was seen and found an older version of the key.
+fn stale_read(history: &[Done], seen: Vec<Seen>, reads: &[usize]) -> Option<(usize, Seen)> {
+    let begun = |place: &usize| {
+        let done = &history[*place];
+        Begun { at: done.invoked, version: done.version(), place: *place, is_write: false }
+    };
+    let (read, seen) = overtaken(seen, reads.iter().map(begun).collect())?;
+    Some((read.place, seen))
 }
 
 /// Ok writes of some operations at some levels, as things seen.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use kv::types::NodeId;
 
-use super::{Seen, Violation, by_key};
+use super::{Begun, Seen, Violation, by_key, overtaken};
 use crate::history::Done;
 
 /// Looks at each write, and at what its coordinator had answered about the key before.
@@ -29,28 +29,18 @@ pub fn check(history: &[Done]) -> Result<(), Violation> {
 }
 
 fn older_write(history: &[Done], places: &[usize]) -> Option<(usize, Seen)> {
-    let mut seen: Vec<Seen> = places
+    let seen: Vec<Seen> = places
         .iter()
         .filter_map(|place| {
             let done = &history[*place];
             done.returned.zip(done.version()).map(|(at, version)| (at, version, *place))
         })
         .collect();
-    seen.sort_unstable();
-    let mut writes: Vec<usize> =
-        places.iter().copied().filter(|place| history[*place].written_at().is_some()).collect();
-    writes.sort_unstable_by_key(|place| history[*place].invoked);
-    let mut seen = seen.into_iter().peekable();
-    let mut newest: Option<Seen> = None;
-    for write in writes {
-        while let Some(next) = seen.next_if(|(at, _, _)| *at < history[write].invoked) {
-            if newest.is_none_or(|(_, version, _)| next.1 > version) {
-                newest = Some(next);
-            }
-        }
-        if let Some(newest) = newest.filter(|(_, v, _)| history[write].version() <= Some(*v)) {
-            return Some((write, newest));
-        }
-    }
-    None
+    let writes = places.iter().filter(|place| history[**place].written_at().is_some());
+    let begun = writes.map(|place| {
+        let done = &history[*place];
+        Begun { at: done.invoked, version: done.version(), place: *place, is_write: true }
+    });
+    let (write, seen) = overtaken(seen, begun.collect())?;
+    Some((write.place, seen))
 }
