@@ -284,7 +284,7 @@ fn operations(
 
 /// In some seeds, gives some keys to LINEARIZABLE: written at that level only, and mostly read at it.
 fn make_linearizable(operations: &mut [Operation], random: &mut ChaCha8Rng) {
-    if !random.random_bool(0.3) {
+    if !random.random_bool(0.5) {
         return;
     }
     let used: BTreeSet<&str> = operations.iter().map(|op| op.action.key()).collect();
