@@ -202,8 +202,11 @@ fn signed(micros: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::env::{Clients, Clock, Journal, Network, Note, Reply, Timer, Trace};
-    use crate::{message::Message, types::RequestId};
+    use crate::env::{Clients, Clock, Journal, Network, Note, Progress, Reply, Timer, Trace};
+    use crate::{
+        message::Message,
+        types::{Epoch, RequestId},
+    };
 
     /// Two clocks, and what was persisted.
     #[derive(Default)]
@@ -250,6 +253,10 @@ mod tests {
 
     impl Trace for Watch {
         fn note(&mut self, _note: Note) {}
+    }
+
+    impl Progress for Watch {
+        fn synced(&mut self, _epoch: Epoch) {}
     }
 
     #[test]

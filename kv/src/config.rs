@@ -4,11 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     shard::ShardConfig,
+    topology::TopologyConfig,
     types::{Limits, Micros, NodeId},
 };
 
 /// The settings of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct NodeConfig {
     /// Shards: requests on different shards run in parallel.
     pub shards: u16,
@@ -24,6 +26,12 @@ pub struct NodeConfig {
     pub probe_every: Micros,
     /// Between two requests for a newer ring.
     pub fetch_every: Micros,
+    /// Between two rounds of pulls from a slot's old owners, and of offers to its new ones.
+    pub pull_every: Micros,
+    /// The shortest time between two proposals of a next ring.
+    pub propose_every: Micros,
+    /// Between two reports that a node has done its part of a change.
+    pub report_every: Micros,
     /// How far a version may be ahead of true time. Zero: clocks are not judged.
     pub max_clock_drift: Micros,
     /// Requests under way per shard; further ones fail with BUSY.
@@ -42,6 +50,9 @@ impl Default for NodeConfig {
             sync_every: Micros::from_millis(1_000),
             probe_every: Micros::from_millis(1_000),
             fetch_every: Micros::from_millis(200),
+            pull_every: Micros::from_millis(5),
+            propose_every: Micros::from_millis(50),
+            report_every: Micros::from_millis(500),
             max_clock_drift: Micros::from_millis(1_000),
             max_in_flight: 16_384,
             limits: Limits::default(),
@@ -50,6 +61,18 @@ impl Default for NodeConfig {
 }
 
 impl NodeConfig {
+    /// What the topology of a node with this configuration is told.
+    pub fn topology(&self, node: NodeId) -> TopologyConfig {
+        TopologyConfig {
+            node,
+            shards: self.shards.max(1),
+            seed: self.seed,
+            fetch_every: self.fetch_every,
+            propose_every: self.propose_every,
+            report_every: self.report_every,
+        }
+    }
+
     /// What one of the shards of a node with this configuration is told.
     pub fn shard(&self, node: NodeId, shard: u16) -> ShardConfig {
         ShardConfig {
@@ -61,6 +84,7 @@ impl NodeConfig {
             hedge_after: self.hedge_after,
             sync_every: self.sync_every,
             probe_every: self.probe_every,
+            pull_every: self.pull_every,
             max_clock_drift: self.max_clock_drift,
             max_in_flight: self.max_in_flight,
         }

@@ -10,8 +10,8 @@ use crate::{
     message::Message,
     quorum::Level,
     record::{Record, Version},
-    ring::Ring,
-    types::{Incarnation, Key, Micros, NodeId, RequestId, Value},
+    ring::{Acceptor, Ring},
+    types::{Epoch, Incarnation, Key, Micros, NodeId, RequestId, Slot, Value},
 };
 
 /// A timer of a machine. A machine has at most one of each kind armed.
@@ -25,8 +25,14 @@ pub enum Timer {
     Sync,
     /// Ask peers for the time.
     Probe,
+    /// Pull from the old owners, and offer to the new ones.
+    Pull,
     /// Ask for the ring again (topology).
     Fetch,
+    /// Propose the next ring, or see to it that what was accepted is decided (topology).
+    Propose,
+    /// Report again that this node has done its part of a change (topology).
+    Report,
 }
 
 /// Time.
@@ -57,8 +63,12 @@ pub enum Entry {
     ClockFloor(Timestamp),
     /// A record was merged.
     Record(Key, Record),
+    /// The records of these keys of a slot are other members' now.
+    Dropped(Slot, Vec<Key>),
     /// A ring was learned. A shard answers at its epoch only after this is durable.
     Ring(Arc<Ring>),
+    /// What was promised and accepted about the ring after the one of this epoch.
+    Acceptor(Epoch, Acceptor),
 }
 
 /// The way to stable storage.
@@ -222,11 +232,27 @@ pub enum Note {
     RingLearned,
     /// A record was refused because its slot is owned by others.
     NotOwner,
+    /// A next ring was proposed.
+    Proposed,
+    /// A proposal was refused, for a higher ballot was promised.
+    BallotRefused,
+    /// A proposer found the proposal of another, and went on with it.
+    ProposalTakenOver,
+    /// This node counted a majority for the next ring.
+    RingDecided,
+    /// A slot was pulled from enough of its old owners.
+    SlotPulled,
+    /// An old owner was silent, and another one is asked.
+    PullHedged,
+    /// An owner lacked a record of who is to give it up.
+    RecordHandedOver,
+    /// All owners have the records of a slot that this node no longer owns: they are dropped.
+    SlotDropped,
 }
 
 impl Note {
     /// All notes.
-    pub const EVERY: [Note; 22] = [
+    pub const EVERY: [Note; 30] = [
         Note::Busy,
         Note::ClockRefused,
         Note::ClockJumped,
@@ -249,6 +275,14 @@ impl Note {
         Note::RecordSynced,
         Note::RingLearned,
         Note::NotOwner,
+        Note::Proposed,
+        Note::BallotRefused,
+        Note::ProposalTakenOver,
+        Note::RingDecided,
+        Note::SlotPulled,
+        Note::PullHedged,
+        Note::RecordHandedOver,
+        Note::SlotDropped,
     ];
 }
 
@@ -258,10 +292,17 @@ pub trait Trace {
     fn note(&mut self, note: Note);
 }
 
-/// All that a shard needs of its world.
-pub trait Env: Clock + Network + Journal + Clients + Trace {}
+/// The way from a shard to the node's topology.
+pub trait Progress {
+    /// All that the ring of this epoch asks of the shard is done. Reaches the topology once it is
+    /// durable.
+    fn synced(&mut self, epoch: Epoch);
+}
 
-impl<T: Clock + Network + Journal + Clients + Trace> Env for T {}
+/// All that a shard needs of its world.
+pub trait Env: Clock + Network + Journal + Clients + Trace + Progress {}
+
+impl<T: Clock + Network + Journal + Clients + Trace + Progress> Env for T {}
 
 /// What the topology needs beside [`Env`]: the way to the node's shards.
 pub trait Publish {

@@ -10,7 +10,7 @@ use crate::{
     clock::Timestamp,
     record::{Record, Version},
     ring::Ring,
-    types::{Epoch, Key, Micros, OpId, Slot},
+    types::{Ballot, Epoch, Key, Micros, OpId, Slot},
 };
 
 /// A message with its sender's epoch.
@@ -104,10 +104,90 @@ pub enum Body {
         /// The wall clock of the one who answers.
         now: Timestamp,
     },
+    /// New owner to old owner: send me what you hold of these slots.
+    Pull {
+        /// The asking shard.
+        shard: u16,
+        /// Slots, with the last key that the asker has of each, and the digest of what it holds.
+        wants: Vec<(Slot, Option<Key>, u64)>,
+    },
+    /// Old owner to new owner: what I hold.
+    Pulled {
+        /// The asking shard.
+        shard: u16,
+        /// The parts.
+        parts: Vec<Part>,
+    },
+    /// Who no longer owns a slot to who owns it: these are the versions that I hold. Have you all?
+    Offer {
+        /// The asking shard.
+        shard: u16,
+        /// The offers.
+        offers: Vec<Offer>,
+    },
+    /// The answer to offers: which of the keys I hold only older versions of.
+    Wanted {
+        /// The asking shard.
+        shard: u16,
+        /// The same, with the keys. None: I have all.
+        wants: Vec<Want>,
+    },
+    /// Promise to take no proposal for the ring after ours below this ballot.
+    Prepare {
+        /// The proposal.
+        ballot: Ballot,
+    },
+    /// I promise.
+    Promise {
+        /// The proposal.
+        ballot: Ballot,
+        /// What I took before.
+        accepted: Option<(Ballot, Arc<Ring>)>,
+    },
+    /// Take this ring as the one after ours.
+    Accept {
+        /// The proposal.
+        ballot: Ballot,
+        /// The ring.
+        ring: Arc<Ring>,
+    },
+    /// I took it.
+    Accepted {
+        /// The proposal.
+        ballot: Ballot,
+    },
+    /// I promised a higher ballot.
+    Refused {
+        /// The proposal that is refused.
+        ballot: Ballot,
+        /// What I promised.
+        promised: Ballot,
+    },
+    /// This node has done what the joint ring asks of it.
+    Synced,
     /// Send me your ring: it is newer than mine.
     RingRequest,
     /// My ring.
     Ring(Arc<Ring>),
+}
+
+/// Versions of a slot: behind which key, up to which (none: to the last), and what there is.
+pub type Offer = (Slot, Option<Key>, Option<Key>, Vec<(Key, Version)>);
+
+/// The answer: which of them the owner lacks, or holds only older versions of.
+pub type Want = (Slot, Option<Key>, Option<Key>, Vec<Key>);
+
+/// Records of a slot, as far as they fit into a message.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Part {
+    /// The slot.
+    pub slot: Slot,
+    /// The key before the first one.
+    pub after: Option<Key>,
+    /// Records, ascending by key.
+    pub records: Vec<(Key, Record)>,
+    /// Nothing follows.
+    pub is_last: bool,
 }
 
 /// Who in a node a message is for.
@@ -133,12 +213,20 @@ impl Body {
             Body::Written { op } | Body::Found { op, .. } | Body::Fenced { op } => {
                 Recipient::Shard(op.shard)
             }
-            Body::Digests { .. } => Recipient::EveryShard,
+            Body::Digests { .. } | Body::Pull { .. } | Body::Offer { .. } => Recipient::EveryShard,
+            Body::Pulled { shard, .. } | Body::Wanted { shard, .. } => Recipient::Shard(*shard),
             Body::Versions { slot, .. } | Body::Delta { slot, .. } => Recipient::Slot(*slot),
             // Any shard can tell the time: slots are numbers, and this one spreads the work.
             Body::Probe { shard, .. } => Recipient::Slot(Slot(*shard)),
             Body::ProbeReply { shard, .. } => Recipient::Shard(*shard),
-            Body::RingRequest | Body::Ring(_) => Recipient::Topology,
+            Body::Prepare { .. }
+            | Body::Promise { .. }
+            | Body::Accept { .. }
+            | Body::Accepted { .. }
+            | Body::Refused { .. }
+            | Body::Synced
+            | Body::RingRequest
+            | Body::Ring(_) => Recipient::Topology,
         }
     }
 
@@ -155,6 +243,16 @@ impl Body {
             Body::Delta { .. } => "delta",
             Body::Probe { .. } => "probe",
             Body::ProbeReply { .. } => "probe-reply",
+            Body::Pull { .. } => "pull",
+            Body::Pulled { .. } => "pulled",
+            Body::Offer { .. } => "offer",
+            Body::Wanted { .. } => "wanted",
+            Body::Prepare { .. } => "prepare",
+            Body::Promise { .. } => "promise",
+            Body::Accept { .. } => "accept",
+            Body::Accepted { .. } => "accepted",
+            Body::Refused { .. } => "refused",
+            Body::Synced => "synced",
             Body::RingRequest => "ring-request",
             Body::Ring(_) => "ring",
         }

@@ -10,17 +10,20 @@ use std::{mem, sync::Arc};
 use crate::{
     clock::Timestamp,
     config::NodeConfig,
-    env::{Clients, Clock, Entry, Journal, Network, Note, Publish, Reply, Request, Timer, Trace},
+    env::{
+        Clients, Clock, Entry, Journal, Network, Note, Progress, Publish, Reply, Request, Timer,
+        Trace,
+    },
     locks::{
         Mutex,
         atomic::{AtomicU64, Ordering},
     },
     message::{Body, Message, Recipient},
     recover::Recovered,
-    ring::Ring,
+    ring::{Change, Ring},
     shard::{Input, Shard},
     topology::{Topology, TopologyInput},
-    types::{Epoch, Key, Micros, NodeId, RequestId},
+    types::{Epoch, Key, Micros, NodeId, RequestId, Slot},
 };
 
 /// A place in the journal: after that many entries.
@@ -63,12 +66,31 @@ pub struct Outbox {
     pub replies: Vec<(RequestId, Reply)>,
     /// Rings for the shards.
     rings: Vec<Arc<Ring>>,
+    /// Shards that have done what a ring asks of them, for the topology.
+    synced: Vec<(u16, Epoch)>,
 }
 
 impl Outbox {
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.replies.is_empty() && self.rings.is_empty()
+        let nothing_leaves = self.messages.is_empty() && self.replies.is_empty();
+        nothing_leaves && self.rings.is_empty() && self.synced.is_empty()
+    }
+}
+
+impl Outbox {
+    fn marks(&self) -> [usize; 4] {
+        [self.messages.len(), self.replies.len(), self.rings.len(), self.synced.len()]
+    }
+
+    /// What was added since.
+    fn split_off(&mut self, [messages, replies, rings, synced]: [usize; 4]) -> Self {
+        Self {
+            messages: self.messages.split_off(messages),
+            replies: self.replies.split_off(replies),
+            rings: self.rings.split_off(rings),
+            synced: self.synced.split_off(synced),
+        }
     }
 }
 
@@ -129,7 +151,7 @@ impl<P: Ports> Node<P> {
         // taken a second time.
         let highest = ports.append(Entry::Opened(incarnation));
         let guard = |machine| Mutex::new(Guarded { machine, highest });
-        let topology = Topology::new(ring.clone(), config.fetch_every);
+        let topology = recovered.topology(config.topology(id), ring.clone());
         let node = Self {
             id,
             ring_size: ring.size(),
@@ -140,6 +162,9 @@ impl<P: Ports> Node<P> {
             ports,
         };
         let times = (node.ports.now(), node.ports.uptime());
+        let mut outbox = Outbox::default();
+        node.step(Machine::Topology, times, &node.topology, &mut outbox, |t, env| t.start(env));
+        node.flush(&mut outbox);
         for (shard, machine) in (0..).zip(&node.shards) {
             let mut outbox = Outbox::default();
             node.step(Machine::Shard(shard), times, machine, &mut outbox, |s, env| s.start(env));
@@ -191,11 +216,68 @@ impl<P: Ports> Node<P> {
         }
     }
 
-    /// Digests come from one shard of a peer, which may have another number of shards than we: each
-    /// of our shards gets those of its own slots.
+    /// What is about many slots comes from one shard of a peer, which may have another number of
+    /// shards than we: each of our shards gets what is about its own slots.
     fn split(&self, batch: &mut Batch, from: NodeId, message: Message) {
         let Message { epoch, body } = message;
-        let Body::Digests { shard, shards, digests } = body else { return };
+        match body {
+            Body::Digests { shard, shards, digests } => {
+                self.split_digests(batch, from, epoch, (shard, shards), &digests);
+            }
+            Body::Pull { shard, wants } => {
+                self.split_list(
+                    batch,
+                    from,
+                    epoch,
+                    wants,
+                    |want| want.0,
+                    |wants| Body::Pull { shard, wants },
+                );
+            }
+            Body::Offer { shard, offers } => {
+                self.split_list(
+                    batch,
+                    from,
+                    epoch,
+                    offers,
+                    |offer| offer.0,
+                    |offers| Body::Offer { shard, offers },
+                );
+            }
+            _ => {}
+        }
+    }
+
+    /// Each shard gets what is about its own slots.
+    fn split_list<T>(
+        &self,
+        batch: &mut Batch,
+        from: NodeId,
+        epoch: Epoch,
+        list: Vec<T>,
+        slot_of: impl Fn(&T) -> Slot,
+        body: impl Fn(Vec<T>) -> Body,
+    ) {
+        let shards = self.shards.len();
+        let mut lists: Vec<Vec<T>> = (0..shards).map(|_| Vec::new()).collect();
+        for item in list {
+            lists[usize::from(slot_of(&item).0) % shards].push(item);
+        }
+        for (inputs, list) in batch.shards.iter_mut().zip(lists) {
+            if !list.is_empty() {
+                inputs.push(Input::Message(from, Message { epoch, body: body(list) }));
+            }
+        }
+    }
+
+    fn split_digests(
+        &self,
+        batch: &mut Batch,
+        from: NodeId,
+        epoch: Epoch,
+        (shard, shards): (u16, u16),
+        digests: &[(Slot, u64)],
+    ) {
         let ours = self.shards.len();
         let common = gcd(usize::from(shards), ours);
         for (index, inputs) in batch.shards.iter_mut().enumerate() {
@@ -240,6 +322,13 @@ impl<P: Ports> Node<P> {
         self.run_and_flush(&mut batch);
     }
 
+    /// Somebody asks for a change of the ring. Whether it is made shows in [`Node::ring`].
+    pub fn change(&self, change: Change) {
+        let mut batch = self.batch();
+        batch.topology.push(TopologyInput::Change(change));
+        self.run_and_flush(&mut batch);
+    }
+
     /// An operator decided on a ring.
     pub fn install(&self, ring: Arc<Ring>) {
         let mut batch = self.batch();
@@ -275,6 +364,14 @@ impl<P: Ports> Node<P> {
         for ring in mem::take(&mut outbox.rings) {
             self.publish(&ring);
         }
+        let synced = mem::take(&mut outbox.synced);
+        if !synced.is_empty() {
+            let mut batch = self.batch();
+            let inputs =
+                synced.into_iter().map(|(shard, epoch)| TopologyInput::Synced(shard, epoch));
+            batch.topology.extend(inputs);
+            self.run_and_flush(&mut batch);
+        }
         if !outbox.is_empty() {
             self.ports.send(outbox);
         }
@@ -307,13 +404,11 @@ impl<P: Ports> Node<P> {
         let effects = if is_open { &mut *outbox } else { &mut own };
         let ports = &self.ports;
         let before = *highest;
-        let marks = (effects.messages.len(), effects.replies.len(), effects.rings.len());
+        let marks = effects.marks();
         act(machine, &mut Step { ports, name, now, uptime, outbox: effects, highest });
         let highest = *highest;
         if is_open && highest > before {
-            own.messages = outbox.messages.split_off(marks.0);
-            own.replies = outbox.replies.split_off(marks.1);
-            own.rings = outbox.rings.split_off(marks.2);
+            own = outbox.split_off(marks);
         }
         drop(guarded);
         if !own.is_empty() {
@@ -332,6 +427,7 @@ impl<P: Ports> Node<P> {
         outbox.messages.append(&mut effects.messages);
         outbox.replies.append(&mut effects.replies);
         outbox.rings.append(&mut effects.rings);
+        outbox.synced.append(&mut effects.synced);
     }
 
     /// The ring that the topology knows.
@@ -407,6 +503,14 @@ impl<P> Clients for Step<'_, P> {
 impl<P: Ports> Trace for Step<'_, P> {
     fn note(&mut self, note: Note) {
         self.ports.note(note);
+    }
+}
+
+impl<P> Progress for Step<'_, P> {
+    fn synced(&mut self, epoch: Epoch) {
+        if let Machine::Shard(shard) = self.name {
+            self.outbox.synced.push((shard, epoch));
+        }
     }
 }
 

@@ -6,9 +6,10 @@ use crate::{
     clock::Timestamp,
     env::Entry,
     record::Record,
-    ring::Ring,
+    ring::{Acceptor, Ring},
     shard::{Shard, ShardConfig},
-    types::{Incarnation, Key},
+    topology::{Topology, TopologyConfig},
+    types::{Epoch, Incarnation, Key},
 };
 
 /// What a journal holds of a node.
@@ -17,6 +18,8 @@ pub struct Recovered {
     incarnation: Incarnation,
     floor: Timestamp,
     ring: Option<Arc<Ring>>,
+    /// What was promised and accepted about the next ring, and after which one.
+    acceptor: (Epoch, Acceptor),
     records: BTreeMap<Key, Record>,
 }
 
@@ -34,6 +37,8 @@ impl Recovered {
             Entry::Opened(incarnation) => self.incarnation = incarnation,
             Entry::ClockFloor(floor) => self.floor = self.floor.max(floor),
             Entry::Ring(ring) => self.ring = Some(ring),
+            Entry::Acceptor(epoch, acceptor) => self.acceptor = (epoch, acceptor),
+            Entry::Dropped(_, keys) => keys.iter().for_each(|key| drop(self.records.remove(key))),
             Entry::Record(key, record) => {
                 let merged = match self.records.remove(&key) {
                     Some(before) => before.merge(record),
@@ -52,6 +57,19 @@ impl Recovered {
     /// The newest ring in the journal.
     pub fn ring(&self) -> Option<&Arc<Ring>> {
         self.ring.as_ref()
+    }
+
+    /// A topology that goes on where the journal ended, on this ring.
+    pub fn topology(&self, config: TopologyConfig, ring: Arc<Ring>) -> Topology {
+        let (epoch, acceptor) = &self.acceptor;
+        let is_of_ring = *epoch == ring.epoch();
+        let acceptor = acceptor.clone();
+        Topology::new(config, ring, if is_of_ring { acceptor } else { Acceptor::default() })
+    }
+
+    /// The newest version of each key.
+    pub fn records(&self) -> &BTreeMap<Key, Record> {
+        &self.records
     }
 
     /// A shard that goes on where the journal ended, on this ring.

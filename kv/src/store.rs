@@ -84,6 +84,8 @@ pub struct Store {
     items: Vec<Item>,
     by_key: HashTable<u32>,
     slots: HashTable<SlotState>,
+    /// Items that hold nothing, to be used again.
+    free: Vec<u32>,
     live: usize,
 }
 
@@ -91,17 +93,17 @@ impl Store {
     /// An empty store. The seed is the world's: it decides where keys lie, and nothing else.
     pub fn new(seed: u64) -> Self {
         let (by_key, slots) = (HashTable::new(), HashTable::new());
-        Self { seed, items: Vec::new(), by_key, slots, live: 0 }
+        Self { seed, items: Vec::new(), by_key, slots, free: Vec::new(), live: 0 }
     }
 
     /// Records, tombstones included.
     pub fn len(&self) -> usize {
-        self.items.len()
+        self.items.len() - self.free.len()
     }
 
     /// Whether there is no record.
     pub fn is_empty(&self) -> bool {
-        self.items.is_empty()
+        self.len() == 0
     }
 
     /// Records that are not tombstones.
@@ -160,10 +162,50 @@ impl Store {
         all
     }
 
+    /// The next few records of a slot behind a key, ascending by key; and whether they are the last.
+    pub fn page(&self, slot: Slot, after: Option<&Key>, most: usize) -> (Vec<(Key, Record)>, bool) {
+        let is_behind = |item: &&Item| after.is_none_or(|after| item.key() > after.as_str());
+        let mut items: Vec<&Item> = self.chain(slot).filter(is_behind).collect();
+        items.sort_unstable_by(|a, b| a.key().cmp(b.key()));
+        let is_last = items.len() <= most;
+        items.truncate(most);
+        let page = items.iter().map(|item| (Key::trusted(item.key()), item.record()));
+        (page.collect(), is_last)
+    }
+
+    /// Forgets all records of a slot: their keys, ascending.
+    pub fn drop_slot(&mut self, slot: Slot) -> Vec<Key> {
+        let Ok(entry) = self.slots.find_entry(slot_hash(slot), |state| state.slot == slot) else {
+            return Vec::new();
+        };
+        let mut at = entry.remove().0.head;
+        let mut keys = Vec::new();
+        while at != NONE {
+            let item = &self.items[at as usize];
+            let hash = xxh3_64_with_seed(item.key().as_bytes(), self.seed);
+            if let Ok(entry) = self.by_key.find_entry(hash, |other| *other == at) {
+                entry.remove();
+            }
+            keys.push(Key::trusted(item.key()));
+            self.live -= usize::from(item.key_len & TOMBSTONE == 0);
+            self.free.push(at);
+            let item = &mut self.items[at as usize];
+            item.text = CompactString::const_new("");
+            item.key_len = 0;
+            at = std::mem::replace(&mut item.next, NONE);
+        }
+        keys.sort_unstable();
+        keys
+    }
+
+    fn items(&self) -> impl Iterator<Item = &Item> {
+        self.by_key.iter().map(|at| &self.items[*at as usize])
+    }
+
     /// All records, ascending by key.
     pub fn records(&self) -> Vec<(Key, Record)> {
         let mut all: Vec<(Key, Record)> =
-            self.items.iter().map(|item| (Key::trusted(item.key()), item.record())).collect();
+            self.items().map(|item| (Key::trusted(item.key()), item.record())).collect();
         all.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         all
     }
@@ -186,8 +228,8 @@ impl Store {
     pub fn check(&self) {
         self.slots.iter().for_each(|state| self.check_slot(state.slot));
         let linked: usize = self.slots.iter().map(|state| state.records as usize).sum();
-        assert_eq!(linked, self.items.len(), "records that are in no slot");
-        let live = self.items.iter().filter(|item| item.key_len & TOMBSTONE == 0).count();
+        assert_eq!(linked, self.len(), "records that are in no slot");
+        let live = self.items().filter(|item| item.key_len & TOMBSTONE == 0).count();
         assert_eq!(live, self.live, "live records");
     }
 
@@ -199,7 +241,8 @@ impl Store {
 
     /// Adds an item that is still to be filled.
     fn insert(&mut self, slot: Slot, key: &str) -> usize {
-        let at = u32::try_from(self.items.len()).expect("fewer than 2^32 records in a shard");
+        let next = u32::try_from(self.items.len()).expect("fewer than 2^32 records in a shard");
+        let at = self.free.pop().unwrap_or(next);
         assert!(at != NONE, "fewer than 2^32 - 1 records in a shard");
         let hash = slot_hash(slot);
         let found = self.slots.find_entry(hash, |state| state.slot == slot);
@@ -216,7 +259,11 @@ impl Store {
         };
         let text = CompactString::const_new("");
         let (timestamp, node) = (Timestamp(0), NodeId(0));
-        self.items.push(Item { timestamp, node, next, slot, key_len: 0, text });
+        let item = Item { timestamp, node, next, slot, key_len: 0, text };
+        match self.items.get_mut(at as usize) {
+            Some(free) => *free = item,
+            None => self.items.push(item),
+        }
         let (seed, items) = (self.seed, &self.items);
         let hash = xxh3_64_with_seed(key.as_bytes(), seed);
         self.by_key.insert_unique(hash, at, |other| {
@@ -258,7 +305,7 @@ impl PartialEq for Store {
     fn eq(&self, other: &Self) -> bool {
         let same =
             |item: &Item| other.get(item.key()).is_some_and(|record| record == item.record());
-        self.len() == other.len() && self.items.iter().all(same)
+        self.len() == other.len() && self.items().all(same)
     }
 }
 

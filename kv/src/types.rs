@@ -34,6 +34,22 @@ impl fmt::Display for Epoch {
     }
 }
 
+/// The number of a proposal for the next ring. Of two proposals the one with the larger ballot wins, and
+/// no two proposers share one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Ballot {
+    /// Counts up.
+    pub round: u64,
+    /// Who proposes.
+    pub node: NodeId,
+}
+
+impl fmt::Display for Ballot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.round, self.node)
+    }
+}
+
 /// One of the ring's positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -8,16 +8,18 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use kv::{
     clock::Timestamp,
+    config::NodeConfig,
     env::{
-        Clients, Clock, Entry, Env, Journal, Network, Note, Publish, Reply, Request, Timer, Trace,
+        Clients, Clock, Entry, Env, Journal, Network, Note, Progress, Publish, Reply, Request,
+        Timer, Trace,
     },
     message::{Message, Recipient},
     node::Machine,
     recover::Recovered,
-    ring::Ring,
-    shard::{Input, Shard, ShardConfig},
+    ring::{Change, Ring},
+    shard::{Input, Shard},
     topology::{Topology, TopologyInput},
-    types::{Micros, NodeId, RequestId},
+    types::{Epoch, Micros, NodeId, RequestId},
 };
 use stateright::actor::{Actor, Id, Out};
 
@@ -28,8 +30,19 @@ pub enum Said {
     Peer(Message),
     /// A client to a node.
     Ask(RequestId, Request),
+    /// An operator, or the outcome of a decision, to a node.
+    Change(RingInput),
     /// A node to a client.
     Answer(RequestId, Reply),
+}
+
+/// What a node is told of rings.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RingInput {
+    /// This change is wanted.
+    Change(Change),
+    /// This ring is decided.
+    Install(Arc<Ring>),
 }
 
 /// Answers go to this actor, which there is not.
@@ -66,27 +79,38 @@ pub enum Event {
     Message(NodeId, Message),
     /// A timer of a machine fires.
     Timer(Machine, Timer),
+    /// Something about rings.
+    Ring(RingInput),
 }
 
 impl State {
     /// Starts a node on what its journal holds.
     pub fn start(
-        config: ShardConfig,
+        node: NodeId,
+        config: &NodeConfig,
         first: &Arc<Ring>,
         kept: Recovered,
         env: &mut impl Env,
     ) -> Self {
         let ring = kept.ring().unwrap_or(first).clone();
-        let mut shard = kept.shard(config, ring.clone());
+        let mut shard = kept.shard(config.shard(node, 0), ring.clone());
+        let mut topology = kept.topology(config.topology(node), ring);
         env.persist(Entry::Opened(kept.next_incarnation()));
+        topology.start(env);
         shard.start(env);
-        Self { shard, topology: Topology::new(ring, Micros(1_000)), kept }
+        Self { shard, topology, kept }
     }
 
     /// One step, as the node's message handlers make it.
     pub fn handle(&mut self, event: Event, env: &mut (impl Env + Publish)) {
         match event {
             Event::Request(id, request) => self.shard.handle(Input::Request(id, request), env),
+            Event::Ring(RingInput::Change(change)) => {
+                self.topology.handle(TopologyInput::Change(change), env);
+            }
+            Event::Ring(RingInput::Install(ring)) => {
+                self.topology.handle(TopologyInput::Install(ring), env);
+            }
             Event::Timer(Machine::Shard(_), timer) => self.shard.handle(Input::Timer(timer), env),
             Event::Timer(Machine::Topology, timer) => {
                 self.topology.handle(TopologyInput::Timer(timer), env);
@@ -122,19 +146,8 @@ pub fn actor_of(node: NodeId) -> Id {
 }
 
 /// The settings of a model's shard: periods do not matter, for timers fire at any time.
-pub fn shard_config(node: NodeId) -> ShardConfig {
-    ShardConfig {
-        node,
-        shard: 0,
-        shards: 1,
-        seed: 0,
-        request_timeout: Micros(1_000),
-        hedge_after: Micros(1_000),
-        sync_every: Micros(1_000),
-        probe_every: Micros(1_000),
-        max_clock_drift: Micros(0),
-        max_in_flight: 8,
-    }
+pub fn config() -> NodeConfig {
+    NodeConfig { shards: 1, max_clock_drift: Micros(0), max_in_flight: 8, ..NodeConfig::default() }
 }
 
 /// The environment of a step.
@@ -143,13 +156,15 @@ struct Step<'a> {
     now: Timestamp,
     entries: Vec<Entry>,
     rings: Rings,
+    synced: Vec<Epoch>,
 }
 
 type Rings = Vec<Arc<Ring>>;
 
 impl<'a> Step<'a> {
     fn new(node: &Node, out: &'a mut Out<Node>) -> Self {
-        Self { out, now: node.now, entries: Vec::new(), rings: Vec::new() }
+        let (entries, rings, synced) = (Vec::new(), Vec::new(), Vec::new());
+        Self { out, now: node.now, entries, rings, synced }
     }
 }
 
@@ -189,6 +204,12 @@ impl Trace for Step<'_> {
     fn note(&mut self, _note: Note) {}
 }
 
+impl Progress for Step<'_> {
+    fn synced(&mut self, epoch: Epoch) {
+        self.synced.push(epoch);
+    }
+}
+
 impl Publish for Step<'_> {
     fn publish(&mut self, ring: Arc<Ring>) {
         self.rings.push(ring);
@@ -196,25 +217,35 @@ impl Publish for Step<'_> {
 }
 
 impl Node {
-    /// Ends a step: the journal is durable, and a new ring reaches the shard.
-    fn finish(&self, state: &mut State, out: &mut Out<Self>, entries: Vec<Entry>, rings: Rings) {
+    /// Acts; then the journal is durable, a new ring reaches the shard, and what the shard has done for
+    /// it the topology.
+    fn run(
+        &self,
+        state: &mut State,
+        out: &mut Out<Self>,
+        act: &mut dyn FnMut(&mut State, &mut Step),
+    ) {
+        let mut step = Step::new(self, out);
+        act(state, &mut step);
+        let Step { entries, rings, synced, .. } = step;
         if self.keeps_journal {
             entries.into_iter().for_each(|entry| state.kept.take(entry));
         }
         for ring in rings {
-            let mut step = Step::new(self, out);
-            state.shard.handle(Input::Ring(ring), &mut step);
-            let Step { entries, .. } = step;
-            self.finish(state, out, entries, Vec::new());
+            self.run(state, out, &mut |state, step| {
+                state.shard.handle(Input::Ring(ring.clone()), step);
+            });
+        }
+        for epoch in synced {
+            self.run(state, out, &mut |state, step| {
+                state.topology.handle(TopologyInput::Synced(0, epoch), step);
+            });
         }
         state.shard.check_invariants(None);
     }
 
     fn step(&self, state: &mut State, event: Event, out: &mut Out<Self>) {
-        let mut step = Step::new(self, out);
-        state.handle(event, &mut step);
-        let Step { entries, rings, .. } = step;
-        self.finish(state, out, entries, rings);
+        self.run(state, out, &mut |state, step| state.handle(event.clone(), step));
     }
 }
 
@@ -228,9 +259,14 @@ impl Actor for Node {
     fn on_start(&self, id: Id, storage: &Option<Recovered>, out: &mut Out<Self>) -> State {
         let mut step = Step::new(self, out);
         let kept = storage.clone().unwrap_or_default();
-        let mut state = State::start(shard_config(node_of(id)), &self.ring, kept, &mut step);
-        let Step { entries, .. } = step;
-        self.finish(&mut state, out, entries, Vec::new());
+        let mut state = State::start(node_of(id), &config(), &self.ring, kept, &mut step);
+        let Step { mut entries, mut synced, .. } = step;
+        self.run(&mut state, out, &mut |state, step| {
+            step.entries.append(&mut entries);
+            synced.drain(..).for_each(|epoch| {
+                state.topology.handle(TopologyInput::Synced(0, epoch), step);
+            });
+        });
         state
     }
 
@@ -245,6 +281,7 @@ impl Actor for Node {
         let event = match said {
             Said::Peer(message) => Event::Message(node_of(from), message),
             Said::Ask(request, what) => Event::Request(request, what),
+            Said::Change(input) => Event::Ring(input),
             Said::Answer(..) => unreachable!("{id:?} asked nothing"),
         };
         self.step(state.to_mut(), event, out);
@@ -252,8 +289,10 @@ impl Actor for Node {
 
     fn on_timeout(&self, _id: Id, state: &mut Cow<'_, State>, timer: &Timer, out: &mut Out<Self>) {
         let machine = match timer {
-            Timer::Fetch => Machine::Topology,
-            Timer::Hedge | Timer::Timeout | Timer::Sync | Timer::Probe => Machine::Shard(0),
+            Timer::Fetch | Timer::Propose | Timer::Report => Machine::Topology,
+            Timer::Hedge | Timer::Timeout | Timer::Sync | Timer::Probe | Timer::Pull => {
+                Machine::Shard(0)
+            }
         };
         self.step(state.to_mut(), Event::Timer(machine, *timer), out);
     }

@@ -21,7 +21,7 @@ pub fn model() -> Cluster {
         plans,
         budget: Budget { losses: 1, crashes: 1, ..Budget::default() },
         converges: true,
-        is_register: false,
+        ..Setup::default()
     };
     Cluster::new(setup)
         .quorum()

@@ -6,12 +6,14 @@
 
 pub mod actor;
 pub mod convergence;
+pub mod paxos;
 pub mod put_get;
 pub mod quorum;
 pub mod register;
 pub mod replay;
 pub mod report;
 pub mod restart;
+pub mod ring_change;
 pub mod session;
 pub mod trace;
 pub mod world;
@@ -28,5 +30,10 @@ pub fn all() -> Vec<world::Cluster> {
         convergence::model(),
         register::model(),
         register::lossy(),
+        paxos::model(),
+        paxos::joint(),
+        ring_change::replaced(),
+        ring_change::shrunk(),
+        ring_change::dead(),
     ]
 }

@@ -24,8 +24,7 @@ pub fn model(level: Level) -> Cluster {
         clocks: vec![1, 1, 1],
         plans: vec![vec![put(1, "v", level), get(2, level)], vec![get(3, level)]],
         budget: Budget::default(),
-        converges: false,
-        is_register: false,
+        ..Setup::default()
     };
     Cluster::new(setup)
         .quorum()

@@ -20,8 +20,8 @@ pub fn model() -> Cluster {
         clocks: vec![2, 1, 1],
         plans,
         budget: Budget { hedges: 1, ..Budget::default() },
-        converges: false,
         is_register: true,
+        ..Setup::default()
     };
     Cluster::new(setup)
         .quorum()

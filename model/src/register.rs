@@ -43,8 +43,8 @@ pub fn model() -> Cluster {
         clocks: vec![2, 1, 1],
         plans,
         budget: Budget::default(),
-        converges: false,
         is_register: true,
+        ..Setup::default()
     };
     base(setup).sometimes("a read finds the other value", |_, world| reads(world, "b"))
 }
@@ -60,8 +60,8 @@ pub fn lossy() -> Cluster {
         clocks: vec![2, 1, 1],
         plans,
         budget,
-        converges: false,
         is_register: true,
+        ..Setup::default()
     };
     base(setup)
         .sometimes("a write times out", |_, world| world.has_failure(Failure::Timeout))

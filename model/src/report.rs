@@ -1,10 +1,16 @@
 //! Explores models, and says what came of it.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use stateright::{Checker, Expectation, HasDiscoveries, Model};
 
 use crate::world::{Action, Cluster, Setup, World};
+
+/// How often the progress is told.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// A way through a model.
 pub struct Way {
@@ -45,14 +51,25 @@ impl Explored {
     }
 }
 
-/// Explores a model: to its end, or until a promise falls.
-pub fn explore(model: Cluster, threads: usize, stop_at_first: bool) -> Explored {
+/// Explores a model: to its end, or until a promise falls. Meanwhile tells how many distinct states there
+/// are so far, and how deep they lie.
+pub fn explore(
+    model: Cluster,
+    threads: usize,
+    stop_at_first: bool,
+    progress: impl Fn(usize, usize),
+) -> Explored {
     let started = Instant::now();
     let (setup, properties) = (model.setup.clone(), model.properties());
     // By default a search would end when each property has a discovery: here none ends it.
     let never = HasDiscoveries::AllOf(BTreeSet::from(["no property is called so"]));
     let until = if stop_at_first { HasDiscoveries::AnyFailures } else { never };
-    let checker = model.checker().threads(threads).finish_when(until).spawn_bfs().join();
+    let checker = model.checker().threads(threads).finish_when(until).spawn_bfs();
+    while !checker.is_done() {
+        progress(checker.unique_state_count(), checker.max_depth());
+        std::thread::sleep(LOOK_EVERY.min(started.elapsed() / 8));
+    }
+    let checker = checker.join();
     let of = |expectation: Expectation| {
         let of_kind = properties.iter().filter(move |p| p.expectation == expectation);
         of_kind.map(|property| property.name)

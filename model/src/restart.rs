@@ -16,7 +16,7 @@ pub fn model() -> Cluster {
         plans: vec![vec![put(1, "a", level), put(1, "b", level)], vec![get(2, level)]],
         budget: Budget { crashes: 2, timeouts: 1, ..Budget::default() },
         converges: true,
-        is_register: false,
+        ..Setup::default()
     };
     Cluster::new(setup)
         .quorum()

@@ -26,8 +26,7 @@ pub fn model() -> Cluster {
             vec![put(3, "b", Level::One)],
         ],
         budget: Budget { hedges: 1, doubles: 1, ..Budget::default() },
-        converges: false,
-        is_register: false,
+        ..Setup::default()
     };
     Cluster::new(setup)
         .sometimes("it reads its own write twice", |_, world| {

@@ -14,12 +14,15 @@ use std::{
 use kv::{
     clock::Timestamp,
     config::NodeConfig,
-    env::{Clients, Clock, Entry, Journal, Network, Note, Publish, Reply, Request, Timer, Trace},
+    env::{
+        Clients, Clock, Entry, Journal, Network, Note, Progress, Publish, Reply, Request, Timer,
+        Trace,
+    },
     message::{Body, Message},
     node::Machine,
     recover::Recovered,
     ring::Ring,
-    types::{Micros, NodeId, RequestId},
+    types::{Epoch, Micros, NodeId, RequestId},
 };
 use sim::trace::{Effects, Given, Moved};
 
@@ -100,6 +103,12 @@ impl Trace for Step {
     }
 }
 
+impl Progress for Step {
+    fn synced(&mut self, _epoch: Epoch) {
+        unreachable!("the traces that are checked have no joint ring");
+    }
+}
+
 impl Publish for Step {
     fn publish(&mut self, _ring: Arc<Ring>) {
         unreachable!("the traces that are checked have one ring");
@@ -150,8 +159,8 @@ impl Follower {
             }
             Given::Start => {
                 let kept = Recovered::replay(node.journal.clone());
-                let config = self.config.shard(moved.node, 0);
-                node.state = Some(State::start(config, &self.ring, kept, &mut step));
+                let state = State::start(moved.node, &self.config, &self.ring, kept, &mut step);
+                node.state = Some(state);
                 None
             }
             Given::Durable(upto) => {

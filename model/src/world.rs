@@ -6,6 +6,7 @@
 
 use std::{
     borrow::Cow,
+    cell::Cell,
     collections::BTreeSet,
     fmt,
     hash::{Hash, Hasher},
@@ -19,7 +20,8 @@ use kv::{
     message::{Body, Message},
     quorum::Level,
     record::{Record, Version},
-    ring::{RING_SIZE, Ring},
+    ring::{Change, RING_SIZE, Ring},
+    shard::SILENT_ROUNDS,
     types::{Key, NodeId, RequestId, Value},
 };
 use stateright::{
@@ -32,7 +34,7 @@ use stateright::{
 };
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::actor::{CLIENTS, Node, Said, State, actor_of, node_of};
+use crate::actor::{CLIENTS, Node, RingInput, Said, State, actor_of, node_of};
 
 /// The key of all models.
 pub const KEY: &str = "k";
@@ -153,6 +155,10 @@ pub struct Budget {
     pub timeouts: u8,
     /// Comparisons of digests that begin while requests are under way.
     pub syncs: u8,
+    /// Proposers that try again.
+    pub proposals: u8,
+    /// Further rounds of pulls and offers.
+    pub pulls: u8,
 }
 
 /// What decides a model.
@@ -174,6 +180,34 @@ pub struct Setup {
     pub converges: bool,
     /// Whether histories are tested for linearizability.
     pub is_register: bool,
+    /// The rings that are decided, one after the other; the nodes start with the first. Empty: one ring of
+    /// all nodes, for ever.
+    pub rings: Vec<Arc<Ring>>,
+    /// Changes of the ring that somebody asks a node for.
+    pub changes: Vec<(NodeId, Change)>,
+    /// Whether such a message is sent at all. All others are lost.
+    pub speaks: fn(&Body) -> bool,
+    /// Nodes that are dead from the beginning.
+    pub dead: Vec<NodeId>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            name: "",
+            about: "",
+            states: 0,
+            clocks: Vec::new(),
+            plans: Vec::new(),
+            budget: Budget::default(),
+            converges: false,
+            is_register: false,
+            rings: Vec::new(),
+            changes: Vec::new(),
+            speaks: |_| true,
+            dead: Vec::new(),
+        }
+    }
 }
 
 impl Setup {
@@ -181,6 +215,12 @@ impl Setup {
     pub fn replication(&self) -> usize {
         self.clocks.len().min(3)
     }
+}
+
+/// The first ring of so many members, the same as in the simulation; each key is on three of them.
+pub fn ring_of(members: usize, size: u16) -> Ring {
+    let addresses: Vec<String> = (1..=members).map(|node| format!("node{node}:1")).collect();
+    Ring::form(&addresses, members.min(3), size).expect("few members fit")
 }
 
 type Tester = LinearizabilityTester<(usize, usize), Register<Option<Value>>>;
@@ -202,6 +242,10 @@ pub struct World {
     pub rounds: usize,
     /// What stateright's tester was told, and whether it agrees.
     pub history: Option<(Hashed<Tester>, bool)>,
+    /// How many rings of the setup's list are decided.
+    pub decided: usize,
+    /// Which changes of the setup's list were asked for.
+    pub changes: Vec<bool>,
     /// A promise that a step broke.
     pub broken: Option<&'static str>,
 }
@@ -221,13 +265,41 @@ pub enum Action {
     Fire(NodeId, Timer),
     /// A node crashes, and starts again from its journal.
     Crash(NodeId),
+    /// The next ring of the setup's list is decided.
+    Decide,
+    /// A node learns of this ring of the setup's list.
+    Learn(NodeId, usize),
+    /// Somebody asks for this change of the setup's list.
+    Change(usize),
+}
+
+thread_local! {
+    /// A panic is a promise that fell, and is told as such.
+    static IS_STEP: Cell<bool> = const { Cell::new(false) };
+}
+
+fn quietly(act: impl FnOnce()) -> std::thread::Result<()> {
+    IS_STEP.set(true);
+    let acted = catch_unwind(AssertUnwindSafe(act));
+    IS_STEP.set(false);
+    acted
+}
+
+/// Lets panics of the core within a step print nothing: a broken invariant is a promise that fell.
+pub fn quiet_panics() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !IS_STEP.get() {
+            usual(panic);
+        }
+    }));
 }
 
 /// A model: its setup, and what must hold.
 pub struct Cluster {
     /// What decides it.
     pub setup: Setup,
-    ring: Arc<Ring>,
+    rings: Vec<Arc<Ring>>,
     properties: Vec<Property<Cluster>>,
 }
 
@@ -252,11 +324,10 @@ pub mod broken {
 impl Cluster {
     /// A model in which only the promises that every step keeps are looked at.
     pub fn new(setup: Setup) -> Self {
-        let count = setup.clocks.len();
-        let addresses: Vec<String> = (1..=count).map(|node| format!("node{node}:1")).collect();
-        let ring = Arc::new(
-            Ring::form(&addresses, setup.replication(), RING_SIZE).expect("few members fit"),
-        );
+        let rings = match setup.rings.is_empty() {
+            true => vec![Arc::new(ring_of(setup.clocks.len(), RING_SIZE))],
+            false => setup.rings.clone(),
+        };
         let always = |name, holds| Property::always(name, holds);
         let properties = vec![
             always(broken::INVARIANT, |_, world: &World| world.broken != Some(broken::INVARIANT)),
@@ -265,7 +336,12 @@ impl Cluster {
             always(broken::P7, |_, world| world.broken != Some(broken::P7)),
             always(broken::P9, |_, world| world.broken != Some(broken::P9)),
         ];
-        Self { setup, ring, properties }
+        Self { setup, rings, properties }
+    }
+
+    /// The rings of the model, in their order.
+    pub fn rings(&self) -> &[Arc<Ring>] {
+        &self.rings
     }
 
     /// Something else that must hold.
@@ -303,7 +379,7 @@ impl Cluster {
 
     fn node(&self, at: usize) -> Node {
         Node {
-            ring: self.ring.clone(),
+            ring: self.rings[0].clone(),
             now: Timestamp::from_micros(self.setup.clocks[at]),
             keeps_journal: self.setup.budget.crashes > 0,
         }
@@ -312,9 +388,10 @@ impl Cluster {
     /// What a client asks next.
     fn next_ask(&self, world: &World, client: usize) -> Option<&Ask> {
         let Client { outcomes, waiting } = &world.clients[client];
+        let is_next = |ask: &&Ask| !self.setup.dead.contains(&ask.node);
         match waiting {
             Some(_) => None,
-            None => self.setup.plans[client].get(outcomes.len()),
+            None => self.setup.plans[client].get(outcomes.len()).filter(is_next),
         }
     }
 
@@ -346,9 +423,7 @@ impl Cluster {
         let mut out = Out::new();
         let before = world.nodes[at].shard.version(KEY);
         let mut state = Cow::Owned((*world.nodes[at]).clone());
-        let acted = catch_unwind(AssertUnwindSafe(|| {
-            act(&self.node(at), actor_of(node), &mut state, &mut out);
-        }));
+        let acted = quietly(|| act(&self.node(at), actor_of(node), &mut state, &mut out));
         if acted.is_err() {
             world.broken = Some(broken::INVARIANT);
             return;
@@ -360,6 +435,7 @@ impl Cluster {
         world.nodes[at] = Hashed::new(state);
         self.take(world, at, out);
         world.forget_dead_messages();
+        world.forget_fenced_messages();
         if world.has_two_values_of_one_version() {
             world.broken = Some(broken::P9);
         }
@@ -369,6 +445,10 @@ impl Cluster {
         for command in out {
             match command {
                 Command::Send(to, Said::Peer(message)) => {
+                    let is_dead = self.setup.dead.contains(&node_of(to));
+                    if is_dead || !(self.setup.speaks)(&message.body) {
+                        continue;
+                    }
                     let (from, to) = (node_of(Id::from(at)), node_of(to));
                     world.insert(Hashed::new(Envelope { from, to, message }));
                 }
@@ -378,7 +458,7 @@ impl Cluster {
                 Command::SetTimer(timer, _) => {
                     world.timers[at].insert(timer);
                 }
-                Command::Send(_, Said::Ask(..))
+                Command::Send(_, Said::Ask(..) | Said::Change(_))
                 | Command::CancelTimer(_)
                 | Command::ChooseRandom(..)
                 | Command::Save(_) => {
@@ -483,8 +563,12 @@ impl Cluster {
     }
 
     fn fire(&self, world: &mut World, node: NodeId, timer: Timer) {
-        world.timers[node.0 as usize - 1].remove(&timer);
-        self.step(world, node, |node, id, state, out| node.on_timeout(id, state, &timer, out));
+        // One firing stands for as many as it takes until an owner counts as silent.
+        let times = if timer == Timer::Pull { SILENT_ROUNDS } else { 1 };
+        for _ in 0..times {
+            world.timers[node.0 as usize - 1].remove(&timer);
+            self.step(world, node, |node, id, state, out| node.on_timeout(id, state, &timer, out));
+        }
     }
 
     /// The timers that may fire: at any time while the budget lasts, and whenever nothing else happens.
@@ -498,10 +582,12 @@ impl Cluster {
                     Timer::Hedge => world.budget.hedges > 0,
                     Timer::Timeout => world.budget.timeouts > 0 || is_still,
                     Timer::Sync => world.budget.syncs > 0 && !is_served,
-                    Timer::Probe | Timer::Fetch => false,
+                    Timer::Propose => world.budget.proposals > 0,
+                    Timer::Pull => world.budget.pulls > 0,
+                    Timer::Probe | Timer::Fetch | Timer::Report => false,
                 };
-                let is_idle =
-                    !matches!(timer, Timer::Sync) && world.nodes[at].shard.in_flight() == 0;
+                let is_of_request = matches!(timer, Timer::Hedge | Timer::Timeout);
+                let is_idle = is_of_request && world.nodes[at].shard.in_flight() == 0;
                 if may && !is_idle {
                     actions.push(Action::Fire(node, *timer));
                 }
@@ -518,7 +604,11 @@ impl Cluster {
         let is_served = self.is_served(world);
         let budget = &mut world.budget;
         match action {
-            Action::Ask(_) | Action::Deliver(_) => {}
+            Action::Ask(_)
+            | Action::Deliver(_)
+            | Action::Decide
+            | Action::Learn(..)
+            | Action::Change(_) => {}
             Action::Lose(_) => budget.losses -= 1,
             Action::Double(_) => budget.doubles -= 1,
             Action::Crash(_) => budget.crashes -= 1,
@@ -526,6 +616,8 @@ impl Cluster {
             Action::Fire(_, Timer::Timeout) if !is_still => budget.timeouts -= 1,
             Action::Fire(_, Timer::Sync) if is_served => world.rounds += 1,
             Action::Fire(_, Timer::Sync) => budget.syncs -= 1,
+            Action::Fire(_, Timer::Propose) => budget.proposals -= 1,
+            Action::Fire(_, Timer::Pull) => budget.pulls -= 1,
             Action::Fire(..) => {}
         }
     }
@@ -554,6 +646,22 @@ impl World {
                     shard.awaits(*op) || !record.as_ref().is_none_or(has_seen)
                 }
                 _ => true,
+            }
+        });
+    }
+
+    /// Drops messages of older epochs than that of their receiver: the fence lets none of them do
+    /// anything, and what it answers makes its receiver look for a newer ring, which it may do here at any
+    /// time.
+    fn forget_fenced_messages(&mut self) {
+        let Self { network, nodes, .. } = self;
+        network.retain(|envelope| {
+            let node = &nodes[envelope.to.0 as usize - 1];
+            let is_old = envelope.message.epoch < node.shard.epoch();
+            match &envelope.message.body {
+                Body::Fenced { .. } => false,
+                Body::Delta { .. } | Body::Ring(_) | Body::RingRequest => true,
+                _ => !is_old,
             }
         });
     }
@@ -619,6 +727,8 @@ impl Model for Cluster {
                 .setup
                 .is_register
                 .then(|| (Hashed::new(Tester::new(Register(None))), true)),
+            decided: 1,
+            changes: vec![false; self.setup.changes.len()],
             broken: None,
         };
         for at in 0..self.setup.clocks.len() {
@@ -639,7 +749,7 @@ impl Model for Cluster {
         let clients = 0..world.clients.len();
         actions.extend(clients.filter(|c| self.next_ask(world, *c).is_some()).map(Action::Ask));
         for (at, envelope) in world.network.iter().enumerate() {
-            if at > 0 && world.network[at - 1] == *envelope {
+            if at > 0 && world.network[at - 1] == *envelope || !self.can_arrive(world, envelope) {
                 continue;
             }
             actions.push(Action::Deliver(envelope.clone()));
@@ -654,6 +764,7 @@ impl Model for Cluster {
             actions.extend((0..world.nodes.len()).map(|at| Action::Crash(node_of(Id::from(at)))));
         }
         self.timer_actions(world, actions);
+        self.ring_actions(world, actions);
     }
 
     fn next_state(&self, world: &World, action: Action) -> Option<World> {
@@ -669,6 +780,16 @@ impl Model for Cluster {
                 self.deliver(&mut next, &envelope);
             }
             Action::Double(envelope) => self.deliver(&mut next, &envelope),
+            Action::Decide => next.decided += 1,
+            Action::Learn(node, ring) => {
+                let input = RingInput::Install(self.rings[ring].clone());
+                self.tell(&mut next, node, input);
+            }
+            Action::Change(at) => {
+                next.changes[at] = true;
+                let (node, change) = self.setup.changes[at].clone();
+                self.tell(&mut next, node, RingInput::Change(change));
+            }
         }
         Some(next)
     }
@@ -679,6 +800,48 @@ impl Model for Cluster {
 }
 
 impl Cluster {
+    /// A message of a later epoch than its receiver's waits until that one has learned of the ring: in
+    /// truth it is dropped, and sent again.
+    fn can_arrive(&self, world: &World, envelope: &Envelope) -> bool {
+        let node = &world.nodes[envelope.to.0 as usize - 1];
+        self.rings.len() == 1 || envelope.message.epoch <= node.shard.epoch()
+    }
+
+    fn ring_actions(&self, world: &World, actions: &mut Vec<Action>) {
+        let changes = (0..world.changes.len()).filter(|at| !world.changes[*at]);
+        actions.extend(changes.map(Action::Change));
+        if let Some(next) = self.rings.get(world.decided)
+            && self.may_decide(world, next)
+        {
+            actions.push(Action::Decide);
+        }
+        for (at, node) in world.nodes.iter().enumerate() {
+            let id = node_of(Id::from(at));
+            if !self.setup.dead.contains(&id) {
+                let epoch = node.topology.ring().epoch();
+                let newer = (0..world.decided).filter(|at| self.rings[*at].epoch() > epoch);
+                actions.extend(newer.map(|ring| Action::Learn(id, ring)));
+            }
+        }
+    }
+
+    /// A joint ring becomes final once all have reported who must.
+    fn may_decide(&self, world: &World, next: &Ring) -> bool {
+        let last = &self.rings[world.decided - 1];
+        let has_synced = |node: &NodeId| {
+            let topology = &world.nodes[node.0 as usize - 1].topology;
+            topology.ring().epoch() == last.epoch() && topology.synced().contains(node)
+        };
+        let is_final = last.after(&BTreeSet::new(), true).is_some_and(|ring| ring == *next);
+        !is_final || last.reporters().iter().all(has_synced)
+    }
+
+    fn tell(&self, world: &mut World, node: NodeId, input: RingInput) {
+        self.step(world, node, |node, id, state, out| {
+            node.on_msg(id, state, Id::from(CLIENTS), Said::Change(input), out);
+        });
+    }
+
     fn deliver(&self, world: &mut World, envelope: &Envelope) {
         let from = actor_of(envelope.from);
         let said = Said::Peer(envelope.message.clone());

@@ -15,7 +15,7 @@ use sim::{
 
 fn all() -> Vec<Explored> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let explored = |model: Cluster| explore(model, threads, false);
+    let explored = |model: Cluster| explore(model, threads, false, |_, _| {});
     model::all().into_iter().map(explored).collect()
 }
 

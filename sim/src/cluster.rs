@@ -326,10 +326,21 @@ impl Cluster {
         let host = &mut self.hosts[id.0 as usize - 1];
         let Some((node, _)) = &host.node else { return };
         let shared = host.shared.borrow();
-        let changed = shared.journal.since(entries_before).iter().filter_map(|entry| match entry {
+        let entries = shared.journal.since(entries_before);
+        let changed = entries.iter().filter_map(|entry| match entry {
             Entry::Record(key, _) => Some(key),
-            Entry::Opened(_) | Entry::ClockFloor(_) | Entry::Ring(_) => None,
+            Entry::Opened(_)
+            | Entry::ClockFloor(_)
+            | Entry::Ring(_)
+            | Entry::Dropped(..)
+            | Entry::Acceptor(..) => None,
         });
+        // A replica that is one no more may forget.
+        for entry in entries {
+            if let Entry::Dropped(_, keys) = entry {
+                host.seen.retain(|key, _| !keys.contains(key));
+            }
+        }
         for key in changed.chain(touched) {
             let version = node.inspect_key(key, |shard| shard.version(key.as_str()));
             let seen = host.seen.get(key).copied();

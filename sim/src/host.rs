@@ -108,6 +108,9 @@ pub(crate) fn records(node: &Node<SimPorts>) -> BTreeMap<Key, Record> {
 pub(crate) fn newest(entries: &[Entry]) -> BTreeMap<Key, Record> {
     let mut newest: BTreeMap<Key, Record> = BTreeMap::new();
     for entry in entries {
+        if let Entry::Dropped(_, keys) = entry {
+            keys.iter().for_each(|key| drop(newest.remove(key)));
+        }
         if let Entry::Record(key, record) = entry {
             let is_newer = newest.get(key).is_none_or(|held| held.version < record.version);
             if is_newer {

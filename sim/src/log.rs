@@ -124,7 +124,30 @@ impl fmt::Display for Said<'_> {
             }
             Body::Probe { sent, .. } => write!(f, "{name} {}", sent.0),
             Body::ProbeReply { sent, now, .. } => write!(f, "{name} {} {now}", sent.0),
-            Body::RingRequest => f.write_str(name),
+            Body::Pull { wants, .. } => write!(f, "{name} {} slots", wants.len()),
+            Body::Pulled { parts, .. } => {
+                let records: usize = parts.iter().map(|part| part.records.len()).sum();
+                write!(f, "{name} {} slots, {records} records", parts.len())
+            }
+            Body::Offer { offers, .. } => {
+                let versions: usize = offers.iter().map(|offer| offer.3.len()).sum();
+                write!(f, "{name} {} slots, {versions} versions", offers.len())
+            }
+            Body::Wanted { wants, .. } => {
+                let keys: usize = wants.iter().map(|want| want.3.len()).sum();
+                write!(f, "{name} {keys} keys of {} slots", wants.len())
+            }
+            Body::Prepare { ballot } | Body::Accepted { ballot } => write!(f, "{name} {ballot}"),
+            Body::Promise { ballot, accepted } => {
+                write!(f, "{name} {ballot}")?;
+                match accepted {
+                    Some((accepted, _)) => write!(f, ", accepted {accepted}"),
+                    None => Ok(()),
+                }
+            }
+            Body::Accept { ballot, ring } => write!(f, "{name} {ballot} {}", ring.epoch()),
+            Body::Refused { ballot, promised } => write!(f, "{name} {ballot}, promised {promised}"),
+            Body::RingRequest | Body::Synced => f.write_str(name),
             Body::Ring(ring) => write!(f, "{name} {}", ring.epoch()),
         }
     }

@@ -86,10 +86,20 @@ fn says(body: &Body) -> String {
         Body::Digests { .. }
         | Body::Versions { .. }
         | Body::Delta { .. }
+        | Body::Pull { .. }
+        | Body::Pulled { .. }
+        | Body::Offer { .. }
+        | Body::Wanted { .. }
+        | Body::Synced
         | Body::Probe { .. }
         | Body::ProbeReply { .. }
         | Body::RingRequest
         | Body::Ring(_) => name.to_string(),
+        Body::Prepare { ballot }
+        | Body::Promise { ballot, .. }
+        | Body::Accept { ballot, .. }
+        | Body::Accepted { ballot }
+        | Body::Refused { ballot, .. } => format!("{name} {ballot}"),
     }
 }
 

@@ -152,6 +152,14 @@ fn levels_of_note(note: Note) -> &'static [Level] {
         | Note::SlotDiffered
         | Note::RecordSynced
         | Note::RingLearned
-        | Note::NotOwner => &Level::EVERY,
+        | Note::NotOwner
+        | Note::Proposed
+        | Note::BallotRefused
+        | Note::ProposalTakenOver
+        | Note::RingDecided
+        | Note::SlotPulled
+        | Note::PullHedged
+        | Note::RecordHandedOver
+        | Note::SlotDropped => &Level::EVERY,
     }
 }

@@ -4,6 +4,7 @@
 //! and the new owner set of a joint ring follow Ongaro and Ousterhout, "Raft" (2014), section 6.
 
 mod allocate;
+mod change;
 mod slot;
 
 use std::{
@@ -17,6 +18,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
+pub use change::{Acceptor, Change, ChangeError};
 pub use slot::{RING_SIZE, slot_of};
 
 use crate::{
@@ -36,6 +38,20 @@ pub enum MemberState {
     Active,
     /// In the old owner sets only: it hands over what it holds.
     Leaving,
+    /// In the old owner sets only: it is gone for good, and nobody waits for it.
+    Evicted,
+}
+
+impl MemberState {
+    /// Whether such a member is in the old owner sets.
+    pub fn is_old(self) -> bool {
+        self != Self::Joining
+    }
+
+    /// Whether such a member is in the new owner sets.
+    pub fn is_new(self) -> bool {
+        matches!(self, Self::Joining | Self::Active)
+    }
 }
 
 /// A member of a ring.
@@ -43,6 +59,8 @@ pub enum MemberState {
 pub struct Member {
     /// Where its peers reach it.
     pub address: String,
+    /// Tells this process from any other that joined from the same address.
+    pub instance: u64,
     /// What it is doing.
     pub state: MemberState,
     /// The slots at which it sits: its virtual nodes, in ascending order.
@@ -87,6 +105,15 @@ pub enum RingError {
     /// A member without tokens, with a token twice, or beyond the ring.
     #[error("the tokens of member {0} are missing, out of range or another's")]
     Tokens(NodeId),
+    /// A member whose id the ring has not handed out yet.
+    #[error("the ring has not handed out the id {0} yet")]
+    Id(NodeId),
+    /// No slot is free for the tokens of another member.
+    #[error("no slot is left for another member: the ring has {size} slots")]
+    NoSlot {
+        /// The ring's slots.
+        size: u16,
+    },
     /// Two members have one address.
     #[error("the address {0:?} is given twice")]
     Address(String),
@@ -149,6 +176,8 @@ struct RingValue {
     epoch: Epoch,
     size: u16,
     replication: usize,
+    /// The id of the next member that joins. Ids are never used again.
+    next_id: NodeId,
     members: BTreeMap<NodeId, Member>,
 }
 
@@ -217,18 +246,22 @@ impl Ring {
             addresses.iter().zip(allocate::initial(count, size)).enumerate()
         {
             let id = NodeId(u32::try_from(index + 1).expect("at most MAX_MEMBERS"));
-            let member = Member { address: address.clone(), state: MemberState::Active, tokens };
+            let (address, state) = (address.clone(), MemberState::Active);
+            let member = Member { address, instance: 0, state, tokens };
             members.insert(id, member);
         }
         let identity = format!("{size}/{replication}/{}", addresses.join(","));
         let cluster = ClusterId(xxh3_64(identity.as_bytes()));
-        RingValue { cluster, epoch: Epoch(1), size, replication, members }.try_into()
+        let next_id = NodeId(u32::try_from(count + 1).expect("at most MAX_MEMBERS"));
+        RingValue { cluster, epoch: Epoch(1), size, replication, next_id, members }.try_into()
     }
 
     /// A later ring of the same cluster with other members.
     pub fn next(&self, members: BTreeMap<NodeId, Member>) -> Result<Self, RingError> {
         let epoch = Epoch(self.value.epoch.0 + 1);
-        RingValue { epoch, members, ..self.value.clone() }.try_into()
+        let above = members.keys().max().map_or(NodeId(1), |id| NodeId(id.0.saturating_add(1)));
+        let next_id = self.value.next_id.max(above);
+        RingValue { epoch, next_id, members, ..self.value.clone() }.try_into()
     }
 
     /// Which cluster's ring this is.
@@ -292,9 +325,12 @@ impl RingValue {
             let given = self.members.len();
             return Err(RingError::TooManyMembers { given, limit, size: self.size });
         }
-        let stays = |gone: MemberState| self.members.values().any(|member| member.state != gone);
-        if !stays(MemberState::Joining) || !stays(MemberState::Leaving) {
+        let has = |is: fn(MemberState) -> bool| self.members.values().any(|m| is(m.state));
+        if !has(MemberState::is_old) || !has(MemberState::is_new) {
             return Err(RingError::NoMembers);
+        }
+        if let Some(id) = self.members.keys().find(|id| **id >= self.next_id) {
+            return Err(RingError::Id(*id));
         }
         if self.replication == 0 || self.replication > MAX_MEMBERS {
             let (replication, members) = (self.replication, self.members.len());
@@ -346,20 +382,20 @@ impl RingValue {
     /// The first R distinct members clockwise from a token, for the old and for the new set.
     fn owners_from(&self, tokens: &[(Slot, NodeId)], first: usize) -> Owners {
         let clockwise = || tokens[first..].iter().chain(&tokens[..first]).map(|(_, id)| *id);
-        let walk = |gone: MemberState| {
+        let walk = |is: fn(MemberState) -> bool| {
             let mut owners: Vec<NodeId> = Vec::with_capacity(self.replication);
             for id in clockwise() {
                 if owners.len() == self.replication {
                     break;
                 }
-                if self.members[&id].state != gone && !owners.contains(&id) {
+                if is(self.members[&id].state) && !owners.contains(&id) {
                     owners.push(id);
                 }
             }
             owners
         };
-        let old = walk(MemberState::Joining);
-        let new = walk(MemberState::Leaving);
+        let old = walk(MemberState::is_old);
+        let new = walk(MemberState::is_new);
         let mut all = old.clone();
         all.extend(new.iter().filter(|id| !old.contains(id)));
         let positions = |set: &[NodeId]| {

@@ -2,6 +2,8 @@
 //! holds replicas, and repairs them.
 
 mod get;
+mod give;
+mod pull;
 mod put;
 mod replica;
 mod sync;
@@ -9,15 +11,17 @@ mod sync;
 #[cfg(test)]
 mod tests;
 
+pub use self::pull::SILENT_ROUNDS;
+
 use std::{collections::BTreeMap, sync::Arc};
 
-use self::{get::Get, put::Put};
+use self::{get::Get, give::Gives, pull::Pulls, put::Put};
 use crate::{
     clock::{ClockGuard, HybridClock, Timestamp},
     env::{Env, Failure, Note, Reply, Request, Timer},
     message::{Body, Message},
     record::{Record, Version},
-    ring::Ring,
+    ring::{MemberState, Ring},
     store::Store,
     types::{Epoch, Incarnation, Key, Micros, NodeId, OpId, RequestId, Slot},
 };
@@ -41,6 +45,8 @@ pub struct ShardConfig {
     pub sync_every: Micros,
     /// Between two looks at peers' clocks.
     pub probe_every: Micros,
+    /// Between two rounds of pulls and of offers.
+    pub pull_every: Micros,
     /// How far a wall clock may be off; zero turns the guard off.
     pub max_clock_drift: Micros,
     /// Requests under way; further ones fail with BUSY.
@@ -124,6 +130,13 @@ pub struct Shard {
     /// Counts ticks, so that each is about another peer.
     sync_round: usize,
     probe_round: usize,
+    /// What this ring asks of the shard: slots to pull, and slots to hand over.
+    pulls: Pulls,
+    gives: Gives,
+    /// The timer for both is armed.
+    moves: bool,
+    /// The topology was told that all of it is done.
+    told: bool,
 }
 
 impl Shard {
@@ -147,6 +160,10 @@ impl Shard {
             timeout: Generation::new(Timer::Timeout),
             sync_round: 0,
             probe_round: 0,
+            pulls: Pulls::default(),
+            gives: Gives::default(),
+            moves: false,
+            told: false,
             config,
             ring,
         }
@@ -168,6 +185,7 @@ impl Shard {
             self.probe(env);
             env.set_timer(Timer::Probe, self.probe_after());
         }
+        self.begin_moves(env);
     }
 
     /// One step.
@@ -223,11 +241,21 @@ impl Shard {
             Body::Versions { slot, after, upto, versions } => {
                 self.compare_versions(from, slot, after, upto, &versions, env);
             }
+            Body::Pull { shard, wants } => self.pulled_from(from, shard, wants, env),
+            Body::Pulled { shard: _, parts } => self.pulled(from, parts, env),
+            Body::Offer { shard, offers } => self.offered(from, shard, offers, env),
+            Body::Wanted { shard: _, wants } => self.wanted(from, wants, env),
             // At our epoch nobody fences us; the others are for the topology or handled before.
             Body::Fenced { .. }
             | Body::Probe { .. }
             | Body::ProbeReply { .. }
             | Body::Delta { .. }
+            | Body::Prepare { .. }
+            | Body::Promise { .. }
+            | Body::Accept { .. }
+            | Body::Accepted { .. }
+            | Body::Refused { .. }
+            | Body::Synced
             | Body::RingRequest
             | Body::Ring(_) => {}
         }
@@ -262,8 +290,40 @@ impl Shard {
                 self.probe(env);
                 env.set_timer(Timer::Probe, self.probe_after());
             }
+            Timer::Pull => self.move_on(env),
             // The topology's.
-            Timer::Fetch => {}
+            Timer::Fetch | Timer::Propose | Timer::Report => {}
+        }
+    }
+
+    /// On a ring that is new here: what it asks of this shard. Whatever an older ring asked is void.
+    fn begin_moves(&mut self, env: &mut impl Env) {
+        self.pulls = Pulls::of(&self.ring, &self.config);
+        self.gives = Gives::of(&self.ring, &self.config, &self.store);
+        self.told = false;
+        if !self.moves {
+            self.move_on(env);
+        }
+        self.tell_if_synced(env);
+    }
+
+    /// The next round of pulls and offers.
+    fn move_on(&mut self, env: &mut impl Env) {
+        self.pull_round(env);
+        self.give_round(env);
+        self.moves = !self.pulls.is_empty() || !self.gives.is_empty();
+        if self.moves {
+            env.set_timer(Timer::Pull, self.config.pull_every);
+        }
+    }
+
+    /// Tells the topology once all that a joint ring asks for is done.
+    fn tell_if_synced(&mut self, env: &mut impl Env) {
+        let state = self.ring.members().get(&self.config.node).map(|member| member.state);
+        let has_handed_over = state != Some(MemberState::Leaving) || self.gives.is_empty();
+        if self.ring.is_joint() && !self.told && self.pulls.is_empty() && has_handed_over {
+            self.told = true;
+            env.synced(self.ring.epoch());
         }
     }
 
@@ -282,6 +342,7 @@ impl Shard {
                 Pending::Get(get) => self.begin_get(op, get, env),
             }
         }
+        self.begin_moves(env);
     }
 
     /// Keeps an operation until it is answered, hedged or given up.
@@ -420,6 +481,11 @@ impl Shard {
     /// Whether this replica's clock is past a timestamp.
     pub fn has_seen(&self, timestamp: Timestamp) -> bool {
         self.clock.has_seen(timestamp)
+    }
+
+    /// Slots that this shard has still to pull, and slots that it has still to hand over.
+    pub fn moving(&self) -> (usize, usize) {
+        (self.pulls.len(), self.gives.len())
     }
 
     /// Requests under way.

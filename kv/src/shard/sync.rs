@@ -145,7 +145,7 @@ impl Shard {
         self.send_records(from, slot, &want, env);
     }
 
-    fn send_records(&self, to: NodeId, slot: Slot, keys: &[Key], env: &mut impl Env) {
+    pub(super) fn send_records(&self, to: NodeId, slot: Slot, keys: &[Key], env: &mut impl Env) {
         for keys in keys.chunks(RECORDS_PER_MESSAGE) {
             let record = |key: &Key| self.store.get(key.as_str()).map(|r| (key.clone(), r));
             let records: Vec<(Key, Record)> = keys.iter().filter_map(record).collect();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::{
-    env::{Clients, Clock, Entry, Journal, Network, Trace},
+    env::{Clients, Clock, Entry, Journal, Network, Progress, Trace},
     quorum::Level,
     ring::{Member, MemberState, RING_SIZE},
     types::Value,
@@ -17,6 +17,7 @@ struct Effects {
     sent: Vec<(NodeId, Message)>,
     replies: Vec<(RequestId, Reply)>,
     entries: Vec<Entry>,
+    synced: Vec<Epoch>,
     timers: Vec<(Timer, Micros)>,
     notes: Vec<Note>,
 }
@@ -53,6 +54,12 @@ impl Clients for Effects {
     }
 }
 
+impl Progress for Effects {
+    fn synced(&mut self, epoch: Epoch) {
+        self.synced.push(epoch);
+    }
+}
+
 impl Trace for Effects {
     fn note(&mut self, note: Note) {
         self.notes.push(note);
@@ -76,6 +83,7 @@ fn shard_of(node: u32, shards: u16, ring: &Arc<Ring>) -> Shard {
         hedge_after: Micros(100),
         sync_every: Micros(100),
         probe_every: Micros(100),
+        pull_every: Micros(100),
         max_clock_drift: Micros(0),
         max_in_flight: 2,
     };

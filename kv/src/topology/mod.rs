@@ -1,24 +1,48 @@
 //! The state machine of the ring in one process: knows the newest ring, learns newer ones from
-//! peers, and publishes them to the shards.
+//! peers, publishes them to the shards, and has a part in deciding on the next one.
 
-use std::sync::Arc;
+mod paxos;
 
+use std::{collections::BTreeSet, sync::Arc};
+
+use self::paxos::Proposer;
 use crate::{
     env::{Entry, Env, Note, Publish, Timer},
     message::{Body, Message},
-    ring::Ring,
+    ring::{Acceptor, Change, Ring},
     types::{Epoch, Micros, NodeId},
 };
+
+/// What a topology is told when it is made, and never changes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TopologyConfig {
+    /// This node.
+    pub node: NodeId,
+    /// How many shards the node has.
+    pub shards: u16,
+    /// Decides how long a proposer waits for its next turn.
+    pub seed: u64,
+    /// Between two requests for a newer ring.
+    pub fetch_every: Micros,
+    /// The shortest time between two proposals.
+    pub propose_every: Micros,
+    /// Between two reports that this node has what a joint ring asks of it.
+    pub report_every: Micros,
+}
 
 /// What the topology reacts to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum TopologyInput {
     /// A peer sent something at a later epoch than ours.
     Seen(NodeId, Epoch),
-    /// A peer asks for our ring, or sends its own.
+    /// A peer says something about rings.
     Message(NodeId, Message),
     /// A timer fired.
     Timer(Timer),
+    /// A shard of this node has done, and made durable, what the ring of this epoch asks of it.
+    Synced(u16, Epoch),
+    /// Somebody asks for a change.
+    Change(Change),
     /// An operator decided on a ring.
     Install(Arc<Ring>),
 }
@@ -26,16 +50,41 @@ pub enum TopologyInput {
 /// The state machine of the ring.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Topology {
+    config: TopologyConfig,
     ring: Arc<Ring>,
-    fetch_every: Micros,
     /// The latest epoch that we know of without having its ring, and who has it.
     behind: Option<(Epoch, NodeId)>,
+    /// Changes that were asked for here, and are still to be made.
+    wanted: BTreeSet<Change>,
+    acceptor: Acceptor,
+    proposer: Proposer,
+    /// The shards of this node that are done, on a joint ring.
+    shards_done: BTreeSet<u16>,
+    /// The members that reported, on a joint ring.
+    synced: BTreeSet<NodeId>,
+    /// How often this node reported, on a joint ring. None: it has nothing to report yet.
+    reports: Option<usize>,
 }
 
+/// Members that are told at a time that this one has done its part.
+const REPORTED_TO: usize = 3;
+/// Changes that one node keeps for others; further ones are dropped, and asked for again.
+const MOST_WANTED: usize = 64;
+
 impl Topology {
-    /// A topology that has this ring. It asks for newer ones every `fetch_every` until it has them.
-    pub fn new(ring: Arc<Ring>, fetch_every: Micros) -> Self {
-        Self { ring, fetch_every, behind: None }
+    /// A topology with this ring, and with what its journal holds of the next one.
+    pub fn new(config: TopologyConfig, ring: Arc<Ring>, acceptor: Acceptor) -> Self {
+        Self {
+            config,
+            ring,
+            behind: None,
+            wanted: BTreeSet::new(),
+            acceptor,
+            proposer: Proposer::default(),
+            shards_done: BTreeSet::new(),
+            synced: BTreeSet::new(),
+            reports: None,
+        }
     }
 
     /// The newest ring that this node knows.
@@ -43,17 +92,56 @@ impl Topology {
         &self.ring
     }
 
+    /// What this member promised and accepted about the next ring.
+    pub fn acceptor(&self) -> &Acceptor {
+        &self.acceptor
+    }
+
+    /// Who reported, on a joint ring, as far as this member knows.
+    pub fn synced(&self) -> &BTreeSet<NodeId> {
+        &self.synced
+    }
+
+    /// Whether this node is a member.
+    pub fn is_member(&self) -> bool {
+        self.ring.members().contains_key(&self.config.node)
+    }
+
+    /// The first step.
+    pub fn start(&mut self, env: &mut impl Env) {
+        if self.acceptor.accepted.is_some() {
+            self.back_off(env);
+        }
+    }
+
     /// One step.
     pub fn handle(&mut self, input: TopologyInput, env: &mut (impl Env + Publish)) {
         match input {
             TopologyInput::Seen(from, epoch) => self.seen(from, epoch, env),
             TopologyInput::Message(from, message) => self.message(from, message, env),
-            TopologyInput::Timer(_) => {
+            TopologyInput::Timer(timer) => self.timer(timer, env),
+            TopologyInput::Synced(shard, epoch) => self.shard_synced(shard, epoch, env),
+            TopologyInput::Change(change) => {
+                if self.wanted.len() < MOST_WANTED && !self.ring.reflects(&change) {
+                    self.wanted.insert(change);
+                }
+            }
+            TopologyInput::Install(ring) => self.adopt(ring, env),
+        }
+        self.propose(env);
+    }
+
+    fn timer(&mut self, timer: Timer, env: &mut (impl Env + Publish)) {
+        match timer {
+            Timer::Fetch => {
                 if let Some((_, from)) = self.behind {
                     self.fetch(from, env);
                 }
             }
-            TopologyInput::Install(ring) => self.adopt(ring, env),
+            Timer::Propose => self.retry(env),
+            Timer::Report => self.report(env),
+            // The shards'.
+            Timer::Hedge | Timer::Timeout | Timer::Sync | Timer::Probe | Timer::Pull => {}
         }
     }
 
@@ -69,24 +157,49 @@ impl Topology {
     }
 
     fn fetch(&self, from: NodeId, env: &mut impl Env) {
-        let epoch = self.ring.epoch();
-        env.send(from, Message { epoch, body: Body::RingRequest });
-        env.set_timer(Timer::Fetch, self.fetch_every);
+        self.send(from, Body::RingRequest, env);
+        env.set_timer(Timer::Fetch, self.config.fetch_every);
+    }
+
+    fn send(&self, to: NodeId, body: Body, env: &mut impl Env) {
+        env.send(to, Message { epoch: self.ring.epoch(), body });
     }
 
     fn message(&mut self, from: NodeId, message: Message, env: &mut (impl Env + Publish)) {
-        match message.body {
-            Body::RingRequest => {
-                let body = Body::Ring(self.ring.clone());
-                env.send(from, Message { epoch: self.ring.epoch(), body });
-            }
+        let Message { epoch, body } = message;
+        match body {
+            Body::RingRequest => self.send(from, Body::Ring(self.ring.clone()), env),
             Body::Ring(ring) => {
                 if ring.epoch() > self.ring.epoch() {
                     env.note(Note::RingLearned);
                 }
                 self.adopt(ring, env);
             }
-            // The shards'.
+            // The rest is about the ring after ours. Who is behind is told ours; one who is ahead makes
+            // us fetch its own.
+            body if epoch < self.ring.epoch() => {
+                if !matches!(body, Body::Refused { .. }) {
+                    self.send(from, Body::Ring(self.ring.clone()), env);
+                }
+            }
+            body if epoch > self.ring.epoch() => drop(body),
+            body => self.about_next_ring(from, body, env),
+        }
+    }
+
+    fn about_next_ring(&mut self, from: NodeId, body: Body, env: &mut (impl Env + Publish)) {
+        match body {
+            Body::Prepare { ballot } => self.asked_to_promise(from, ballot, env),
+            Body::Promise { ballot, accepted } => self.promised(from, ballot, accepted, env),
+            Body::Accept { ballot, ring } => self.asked_to_accept(from, ballot, ring, env),
+            Body::Accepted { ballot } => self.accepted(from, ballot, env),
+            Body::Refused { ballot, promised } => self.refused(ballot, promised, env),
+            Body::Synced => {
+                if self.ring.is_joint() {
+                    self.synced.insert(from);
+                }
+            }
+            // The shards', or handled before.
             Body::Write { .. }
             | Body::Written { .. }
             | Body::Read { .. }
@@ -95,9 +208,50 @@ impl Topology {
             | Body::Digests { .. }
             | Body::Versions { .. }
             | Body::Delta { .. }
+            | Body::Pull { .. }
+            | Body::Pulled { .. }
+            | Body::Offer { .. }
+            | Body::Wanted { .. }
             | Body::Probe { .. }
-            | Body::ProbeReply { .. } => {}
+            | Body::ProbeReply { .. }
+            | Body::RingRequest
+            | Body::Ring(_) => {}
         }
+    }
+
+    /// Whether all who have to report did.
+    fn is_synced(&self) -> bool {
+        self.ring.is_joint() && self.ring.reporters().is_subset(&self.synced)
+    }
+
+    fn shard_synced(&mut self, shard: u16, epoch: Epoch, env: &mut impl Env) {
+        if epoch != self.ring.epoch() || !self.ring.is_joint() {
+            return;
+        }
+        self.shards_done.insert(shard);
+        let is_reporter = self.ring.reporters().contains(&self.config.node);
+        let all = self.shards_done.len() == usize::from(self.config.shards);
+        if all && is_reporter && self.reports.is_none() {
+            self.reports = Some(0);
+            self.synced.insert(self.config.node);
+            self.report(env);
+        }
+    }
+
+    /// Tells the next few members that this one has done its part: one of them proposes the final ring.
+    fn report(&mut self, env: &mut impl Env) {
+        let Some(reports) = &mut self.reports else { return };
+        let first = *reports * REPORTED_TO;
+        *reports = reports.wrapping_add(1);
+        let me = self.config.node;
+        let all: Vec<NodeId> = self.ring.members().keys().copied().collect();
+        for turn in 0..REPORTED_TO.min(all.len()) {
+            let to = all[(first + turn) % all.len()];
+            if to != me {
+                self.send(to, Body::Synced, env);
+            }
+        }
+        env.set_timer(Timer::Report, self.config.report_every);
     }
 
     /// Takes a newer ring of this cluster: into the journal first, then to the shards.
@@ -109,6 +263,12 @@ impl Topology {
             self.behind = None;
         }
         self.ring = ring.clone();
+        self.wanted.retain(|change| !ring.reflects(change));
+        self.acceptor = Acceptor::default();
+        self.proposer.over();
+        self.shards_done.clear();
+        self.synced.clear();
+        self.reports = None;
         env.persist(Entry::Ring(ring.clone()));
         env.publish(ring);
     }

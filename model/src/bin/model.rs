@@ -9,10 +9,11 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, Subcommand};
 use comfy_table::{Table, presets::UTF8_BORDERS_ONLY};
+use indicatif::{ProgressBar, ProgressStyle};
 use model::{
     replay,
     report::{Explored, Way, explore},
-    world::Cluster,
+    world::{self, Cluster},
 };
 use serde_json::{Value, json};
 use stateright::Model as _;
@@ -53,8 +54,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    // A broken invariant of the core is a promise that fell, and is told as such.
-    std::panic::set_hook(Box::new(|_| {}));
+    world::quiet_panics();
     match run(Cli::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
@@ -79,7 +79,15 @@ fn run(cli: Cli) -> Result<bool> {
         if !cli.json {
             eprintln!("{}: {} …", model.setup.name, model.setup.about);
         }
-        let explored = explore(model, threads, cli.stop_at_first);
+        let known = model.setup.states as u64;
+        let bar = if cli.json { ProgressBar::hidden() } else { ProgressBar::new(known) };
+        let style = "{elapsed_precise} {wide_bar} {human_pos}/{human_len} states, {per_sec} {msg}";
+        bar.set_style(ProgressStyle::with_template(style).context("the bar's template")?);
+        let explored = explore(model, threads, cli.stop_at_first, |states, depth| {
+            bar.set_position(states as u64);
+            bar.set_message(format!("depth {depth}"));
+        });
+        bar.finish_and_clear();
         if let Some(folder) = &cli.write {
             write(&explored, folder, cli.json)?;
         }

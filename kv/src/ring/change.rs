@@ -1,0 +1,278 @@
+//! How a ring may follow another, and what of it is to be agreed on and reported.
+//!
+//! A final ring is followed by a joint one, whose old owner sets are the final ring's. A joint ring is
+//! followed by its final ring, by the old ring (cancelled), or by a joint ring with the same old sets, so
+//! that a member that dies in the midst of a change blocks nothing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Member, MemberState, Owners, Ring, RingError, allocate};
+use crate::types::{Ballot, NodeId};
+
+/// A change of the ring that somebody asks for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Change {
+    /// A process wants to be a member.
+    Join {
+        /// Where its peers reach it.
+        address: String,
+        /// Tells it from any other process that joined from the same address. Not zero.
+        instance: u64,
+    },
+    /// A member hands over what it holds, and is one no more.
+    Leave(NodeId),
+    /// A member is gone for good: the others make do without it.
+    Evict(NodeId),
+    /// The change that is under way is given up.
+    Cancel,
+}
+
+/// Why a change is refused. Nothing happened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    /// No such member.
+    #[error("{0} is no member of the ring")]
+    NoMember(NodeId),
+    /// Fewer members than replicas would stay.
+    #[error(
+        "only {stay} members would stay, and each key is on {replication}: add a member first, or \
+         evict the one that is gone for good"
+    )]
+    TooFew {
+        /// The members that would stay.
+        stay: usize,
+        /// R.
+        replication: usize,
+    },
+    /// The last member cannot go.
+    #[error("{0} is the last member: to end the cluster, stop its process")]
+    Last(NodeId),
+    /// There is no change to give up.
+    #[error("no change is under way")]
+    NothingToCancel,
+    /// The ring is full.
+    #[error(transparent)]
+    Ring(#[from] RingError),
+}
+
+/// What a member promised and accepted about the ring after its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Acceptor {
+    /// No proposal below this is taken.
+    pub promised: Option<Ballot>,
+    /// The proposal that was taken last.
+    pub accepted: Option<(Ballot, Arc<Ring>)>,
+}
+
+type Members = BTreeMap<NodeId, Member>;
+
+impl Ring {
+    /// Whether a change is done, or on its way in a joint ring: nobody has to ask for it again.
+    pub fn reflects(&self, change: &Change) -> bool {
+        let state = |node: &NodeId| self.members().get(node).map(|member| member.state);
+        match change {
+            Change::Join { instance, .. } => {
+                self.members().values().any(|member| member.instance == *instance)
+            }
+            Change::Leave(node) => state(node).is_none_or(|s| !s.is_new()),
+            Change::Evict(node) => state(node).is_none_or(|s| s == MemberState::Evicted),
+            Change::Cancel => !self.is_joint(),
+        }
+    }
+
+    /// Whether a change can be asked for on this ring, and why not.
+    pub fn allows(&self, change: &Change) -> Result<(), ChangeError> {
+        let stay = self.members().values().filter(|member| member.state.is_new()).count();
+        match change {
+            Change::Join { .. } if self.reflects(change) => Ok(()),
+            Change::Join { .. } => {
+                allocate::join(self.members(), 1, self.replication(), self.size())?;
+                let limit = super::MAX_MEMBERS.min(usize::from(self.size()));
+                let given = self.members().len() + 1;
+                match given <= limit {
+                    true => Ok(()),
+                    false => {
+                        let size = self.size();
+                        Err(RingError::TooManyMembers { given, limit, size }.into())
+                    }
+                }
+            }
+            Change::Leave(node) | Change::Evict(node) => match self.members().get(node) {
+                None => Err(ChangeError::NoMember(*node)),
+                Some(member) if !member.state.is_new() => Ok(()),
+                Some(_) if stay == 1 => Err(ChangeError::Last(*node)),
+                Some(_) => {
+                    let (stay, replication) = (stay - 1, self.replication());
+                    let is_leave = matches!(change, Change::Leave(_));
+                    match is_leave && stay < replication {
+                        true => Err(ChangeError::TooFew { stay, replication }),
+                        false => Ok(()),
+                    }
+                }
+            },
+            Change::Cancel if self.is_joint() => Ok(()),
+            Change::Cancel => Err(ChangeError::NothingToCancel),
+        }
+    }
+
+    /// The next ring, if one is due: with as many of the changes as can be made now, or with the change
+    /// that is under way brought to its end, because all who had to report did.
+    pub fn after(&self, changes: &BTreeSet<Change>, is_synced: bool) -> Option<Ring> {
+        let members = match self.is_joint() {
+            false => self.begin(changes),
+            true => self.go_on(changes, is_synced),
+        };
+        // A change that the ring has no room for is refused when it is asked for, not here.
+        members.and_then(|members| self.next(members).ok())
+    }
+
+    /// From a final ring to a joint one.
+    fn begin(&self, changes: &BTreeSet<Change>) -> Option<Members> {
+        let mut ring = self.clone();
+        for change in changes {
+            if ring.reflects(change) || ring.allows(change).is_err() {
+                continue;
+            }
+            let mut members = ring.members().clone();
+            match change {
+                Change::Join { address, instance } => {
+                    // Another process of this address is no more.
+                    members
+                        .values_mut()
+                        .filter(|member| member.address == *address)
+                        .for_each(|member| member.state = MemberState::Evicted);
+                    let (replication, size) = (ring.replication(), ring.size());
+                    let tokens = allocate::join(&members, 1, replication, size).ok()?.pop()?;
+                    let (address, state) = (address.clone(), MemberState::Joining);
+                    let member = Member { address, instance: *instance, state, tokens };
+                    members.insert(ring.value.next_id, member);
+                }
+                Change::Leave(node) => set(&mut members, *node, MemberState::Leaving),
+                Change::Evict(node) => set(&mut members, *node, MemberState::Evicted),
+                Change::Cancel => {}
+            }
+            // Only the members are taken from this ring: the epoch counts once.
+            if let Ok(next) = ring.next(members) {
+                ring = next;
+            }
+        }
+        ring.is_joint().then(|| ring.members().clone())
+    }
+
+    /// From a joint ring to the next.
+    fn go_on(&self, changes: &BTreeSet<Change>, is_synced: bool) -> Option<Members> {
+        if changes.contains(&Change::Cancel) {
+            return Some(self.settled(MemberState::is_old));
+        }
+        let evicted = changes.iter().filter_map(|change| match change {
+            Change::Evict(node) if !self.reflects(change) => Some(*node),
+            Change::Evict(_) | Change::Join { .. } | Change::Leave(_) | Change::Cancel => None,
+        });
+        let evicted: Vec<NodeId> =
+            evicted.filter(|n| self.allows(&Change::Evict(*n)).is_ok()).collect();
+        if !evicted.is_empty() {
+            let mut members = self.members().clone();
+            for node in evicted {
+                match members[&node].state {
+                    MemberState::Joining => drop(members.remove(&node)),
+                    MemberState::Active | MemberState::Leaving | MemberState::Evicted => {
+                        set(&mut members, node, MemberState::Evicted);
+                    }
+                }
+            }
+            return Some(members);
+        }
+        is_synced.then(|| self.settled(MemberState::is_new))
+    }
+
+    /// Only these members, and all of them Active.
+    fn settled(&self, stays: fn(MemberState) -> bool) -> Members {
+        let members = self.members().iter().filter(|(_, member)| stays(member.state));
+        let active = |(id, member): (&NodeId, &Member)| {
+            (*id, Member { state: MemberState::Active, ..member.clone() })
+        };
+        members.map(active).collect()
+    }
+
+    /// Whether `next` is one of the rings that may follow this one.
+    pub fn may_be_followed_by(&self, next: &Ring) -> bool {
+        let (ours, theirs) = (&self.value, &next.value);
+        let same_cluster = (ours.cluster, ours.size, ours.replication)
+            == (theirs.cluster, theirs.size, theirs.replication);
+        let is_fresh = |id: &NodeId| !ours.members.contains_key(id) && *id < ours.next_id;
+        if !same_cluster
+            || theirs.epoch.0 != ours.epoch.0 + 1
+            || theirs.next_id < ours.next_id
+            || theirs.members.keys().any(is_fresh)
+        {
+            return false;
+        }
+        let same_old = next.settled(MemberState::is_old) == self.settled(MemberState::is_old);
+        match (self.is_joint(), next.is_joint()) {
+            (false, false) => false,
+            (_, true) => same_old,
+            (true, false) => same_old || *next.members() == self.settled(MemberState::is_new),
+        }
+    }
+
+    /// Whether these members can decide on the next ring: a majority of the old members, and one of
+    /// the new.
+    pub fn is_majority(&self, nodes: &BTreeSet<NodeId>) -> bool {
+        let majority = |is: fn(MemberState) -> bool| {
+            let all = self.members().iter().filter(|(_, member)| is(member.state));
+            let (count, has) = all.fold((0, 0), |(count, has), (id, _)| {
+                (count + 1, has + usize::from(nodes.contains(id)))
+            });
+            has > count / 2
+        };
+        majority(MemberState::is_old) && majority(MemberState::is_new)
+    }
+
+    /// The members that must report before a joint ring may become final: those that have to pull, and
+    /// those that leave and have something to hand over.
+    pub fn reporters(&self) -> BTreeSet<NodeId> {
+        let mut reporters = BTreeSet::new();
+        for owners in self.owner_sets() {
+            reporters.extend(owners.pullers());
+            let lost = owners.members(owners.old()).filter(|node| !owners.is_new(*node));
+            let leaves = |node: &NodeId| self.members()[node].state == MemberState::Leaving;
+            reporters.extend(lost.filter(leaves));
+        }
+        reporters
+    }
+}
+
+impl Owners {
+    /// Whether a node is among the old owners.
+    pub fn is_old(&self, node: NodeId) -> bool {
+        self.position(node).is_some_and(|at| self.old.contains(at))
+    }
+
+    /// Whether a node is among the new owners.
+    pub fn is_new(&self, node: NodeId) -> bool {
+        self.position(node).is_some_and(|at| self.new.contains(at))
+    }
+
+    /// Who has to get what the old owners hold: those that gain the slot, and, where the set shrinks,
+    /// those that stay, for a write may have been acknowledged only by those who go.
+    pub fn pullers(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let shrinks = self.new.len() < self.old.len();
+        self.members(self.new).filter(move |node| shrinks || !self.is_old(*node))
+    }
+
+    /// From how many of the old owners one has to pull, so that each of their majorities is met.
+    pub fn needed(&self) -> usize {
+        self.old.len() - self.old.len() / 2
+    }
+}
+
+fn set(members: &mut Members, node: NodeId, state: MemberState) {
+    if let Some(member) = members.get_mut(&node) {
+        member.state = state;
+    }
+}

@@ -1,0 +1,182 @@
+//! Pulls: on a joint ring, who gains a slot reads it from so many of its old owners that each of their
+//! majorities is met, all of them at this epoch, and so past every write of an earlier one.
+//!
+//! A round asks each old owner for the next few slots, page by page. What is lost is asked for again; an
+//! owner that stays silent is replaced by the next one. What was pulled is void on a newer ring, but the
+//! records stay: a slot whose digests agree has nothing to send.
+
+use std::collections::BTreeMap;
+
+use super::{Shard, ShardConfig};
+use crate::{
+    env::{Env, Note},
+    message::{Body, Part},
+    quorum::NodeSet,
+    ring::{Owners, Ring, slot_of},
+    types::{Key, NodeId, Slot},
+};
+
+/// Slots that a round is about.
+const SLOTS_PER_ROUND: usize = 256;
+/// Records in an answer.
+const RECORDS_PER_ANSWER: usize = 512;
+/// Rounds without an answer after which an owner is asked again, and others are asked too.
+pub const SILENT_ROUNDS: u32 = 8;
+
+/// What is still to be pulled.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Pulls {
+    slots: BTreeMap<Slot, Pull>,
+    /// Whom we asked and have not heard of: how many rounds ago.
+    asked: BTreeMap<NodeId, u32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Pull {
+    /// The old owners that sent all they have, as positions among the owners.
+    done: NodeSet,
+    /// Up to where the others are.
+    after: BTreeMap<NodeId, Key>,
+}
+
+impl Pulls {
+    /// What a ring asks of a shard.
+    pub(super) fn of(ring: &Ring, config: &ShardConfig) -> Self {
+        let mut slots = BTreeMap::new();
+        if ring.is_joint() {
+            for slot in (config.shard..ring.size()).step_by(usize::from(config.shards)).map(Slot) {
+                let owners = ring.owners(slot);
+                if owners.pullers().any(|node| node == config.node) {
+                    // Who was an owner before has what it has.
+                    let own = owners.position(config.node).filter(|at| owners.old().contains(*at));
+                    let pull = Pull { done: own.into_iter().collect(), after: BTreeMap::new() };
+                    if !pull.is_done(owners) {
+                        slots.insert(slot, pull);
+                    }
+                }
+            }
+        }
+        Self { slots, asked: BTreeMap::new() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+}
+
+impl Pull {
+    fn is_done(&self, owners: &Owners) -> bool {
+        self.done.and(owners.old()).len() >= owners.needed()
+    }
+
+    /// The old owners to ask next: as many as are missing, those that answer first.
+    fn sources(
+        &self,
+        slot: Slot,
+        owners: &Owners,
+        is_silent: impl Fn(NodeId) -> bool,
+    ) -> Vec<NodeId> {
+        let missing = owners.needed() - self.done.and(owners.old()).len();
+        let mut old: Vec<NodeId> = owners.members(owners.old()).collect();
+        let turn = usize::from(slot.0) % old.len();
+        old.rotate_left(turn);
+        old.retain(|node| owners.position(*node).is_some_and(|at| !self.done.contains(at)));
+        old.sort_by_key(|node| is_silent(*node));
+        // Whoever is silent may still answer: it is asked beside those that replace it.
+        let answering = old.iter().filter(|node| !is_silent(**node)).count();
+        old.truncate(if answering < missing { old.len() } else { missing });
+        old
+    }
+}
+
+impl Shard {
+    /// Asks the old owners for the next few slots.
+    pub(super) fn pull_round(&mut self, env: &mut impl Env) {
+        self.pulls.asked.values_mut().for_each(|rounds| *rounds += 1);
+        let mut wants: BTreeMap<NodeId, Vec<(Slot, Option<Key>, u64)>> = BTreeMap::new();
+        for (slot, pull) in self.pulls.slots.iter().take(SLOTS_PER_ROUND) {
+            let rounds = |node| self.pulls.asked.get(&node).copied().unwrap_or(0);
+            let is_silent = |node| rounds(node) >= SILENT_ROUNDS;
+            for node in pull.sources(*slot, self.ring.owners(*slot), is_silent) {
+                let want = (*slot, pull.after.get(&node).cloned(), self.store.digest(*slot));
+                wants.entry(node).or_default().push(want);
+            }
+        }
+        for (node, wants) in wants {
+            match self.pulls.asked.get(&node) {
+                Some(rounds) if rounds % SILENT_ROUNDS != 0 => continue,
+                Some(_) => env.note(Note::PullHedged),
+                None => drop(self.pulls.asked.insert(node, 0)),
+            }
+            self.send(node, Body::Pull { shard: self.config.shard, wants }, env);
+        }
+    }
+
+    /// A new owner pulls.
+    pub(super) fn pulled_from(
+        &mut self,
+        from: NodeId,
+        shard: u16,
+        wants: Vec<(Slot, Option<Key>, u64)>,
+        env: &mut impl Env,
+    ) {
+        let (mut parts, mut room) = (Vec::new(), RECORDS_PER_ANSWER);
+        for (slot, after, digest) in wants {
+            let is_ours = slot.0 < self.ring.size() && {
+                let owners = self.ring.owners(slot);
+                owners.is_old(self.config.node) && owners.is_new(from)
+            };
+            if !is_ours {
+                continue;
+            }
+            let is_same = after.is_none() && digest == self.store.digest(slot);
+            let (records, is_last) = match is_same {
+                true => (Vec::new(), true),
+                false => self.store.page(slot, after.as_ref(), room),
+            };
+            room -= records.len();
+            parts.push(Part { slot, after, records, is_last });
+            if room == 0 {
+                break;
+            }
+        }
+        if !parts.is_empty() {
+            self.send(from, Body::Pulled { shard, parts }, env);
+        }
+    }
+
+    /// An old owner sent what it has.
+    pub(super) fn pulled(&mut self, from: NodeId, parts: Vec<Part>, env: &mut impl Env) {
+        self.pulls.asked.remove(&from);
+        for Part { slot, after, records, is_last } in parts {
+            let mut slots = std::mem::take(&mut self.pulls.slots);
+            if let Some(pull) = slots.get_mut(&slot)
+                && pull.after.get(&from) == after.as_ref()
+            {
+                if let Some((key, _)) = records.last() {
+                    pull.after.insert(from, key.clone());
+                }
+                for (key, record) in &records {
+                    if slot_of(key.as_str(), self.ring.size()) == slot {
+                        self.merge(slot, key, record, env);
+                    }
+                }
+                let owners = self.ring.owners(slot);
+                if let (true, Some(at)) = (is_last, owners.position(from)) {
+                    pull.done.insert(at);
+                    pull.after.remove(&from);
+                }
+                if pull.is_done(owners) {
+                    env.note(Note::SlotPulled);
+                    slots.remove(&slot);
+                }
+            }
+            self.pulls.slots = slots;
+        }
+        self.tell_if_synced(env);
+    }
+}

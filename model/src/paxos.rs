@@ -1,0 +1,103 @@
+//! The next ring is decided once: whoever proposes what, whatever is lost, and whoever crashes and
+//! starts again.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use kv::{
+    message::Body,
+    ring::{Change, Member, MemberState, Ring},
+    types::NodeId,
+};
+
+use crate::world::{Budget, Cluster, Setup, World, ring_of};
+
+const SLOTS: u16 = 8;
+
+fn speaks(body: &Body) -> bool {
+    match body {
+        Body::Prepare { .. }
+        | Body::Promise { .. }
+        | Body::Accept { .. }
+        | Body::Accepted { .. }
+        | Body::Refused { .. }
+        | Body::Ring(_) => true,
+        Body::Write { .. }
+        | Body::Written { .. }
+        | Body::Read { .. }
+        | Body::Found { .. }
+        | Body::Fenced { .. }
+        | Body::Digests { .. }
+        | Body::Versions { .. }
+        | Body::Delta { .. }
+        | Body::Pull { .. }
+        | Body::Pulled { .. }
+        | Body::Offer { .. }
+        | Body::Wanted { .. }
+        | Body::Synced
+        | Body::Probe { .. }
+        | Body::ProbeReply { .. }
+        | Body::RingRequest => false,
+    }
+}
+
+fn base(setup: Setup) -> Cluster {
+    Cluster::new(Setup { speaks, ..setup })
+        .always("one ring of each epoch is decided", |_, world: &World| {
+            let rings = || world.nodes.iter().map(|node| node.topology.ring());
+            let epochs = rings().map(|ring| (ring.epoch(), ring));
+            let mut decided: BTreeMap<_, &Arc<Ring>> = BTreeMap::new();
+            epochs.into_iter().all(|(epoch, ring)| **decided.entry(epoch).or_insert(ring) == *ring)
+        })
+        .sometimes("the first proposal is decided", |_, world| has_decided(world, 0))
+        .sometimes("the second proposal is decided", |_, world| has_decided(world, 1))
+}
+
+/// Whether the first decided ring is what this proposer wanted.
+fn has_decided(world: &World, which: usize) -> bool {
+    let changes = ["x:1", "y:1"];
+    world.nodes.iter().any(|node| {
+        let ring = node.topology.ring();
+        ring.members().values().any(|member| member.address == changes[which])
+    })
+}
+
+fn join(address: &str, instance: u64) -> Change {
+    Change::Join { address: address.into(), instance }
+}
+
+/// Two members propose different rings at once.
+pub fn model() -> Cluster {
+    base(Setup {
+        name: "paxos",
+        about: "two members propose the next ring, one crashes",
+        states: 0,
+        clocks: vec![1, 1, 1],
+        rings: vec![Arc::new(ring_of(3, SLOTS))],
+        changes: vec![(NodeId(1), join("x:1", 7)), (NodeId(2), join("y:1", 8))],
+        budget: Budget { crashes: 1, proposals: 1, ..Budget::default() },
+        ..Setup::default()
+    })
+}
+
+/// On a joint ring: its change is given up by one, while another drops a member from it.
+pub fn joint() -> Cluster {
+    let first = ring_of(3, SLOTS);
+    let mut members = first.members().clone();
+    set(&mut members, 3, MemberState::Leaving);
+    let joint = first.next(members).expect("members of a ring");
+    Cluster::new(Setup {
+        speaks,
+        name: "paxos-joint",
+        about: "a joint ring is given up by one member, and another evicts one",
+        states: 0,
+        clocks: vec![1, 1, 1],
+        rings: vec![Arc::new(joint)],
+        changes: vec![(NodeId(1), Change::Cancel), (NodeId(2), Change::Evict(NodeId(3)))],
+        budget: Budget { proposals: 1, ..Budget::default() },
+        ..Setup::default()
+    })
+}
+
+fn set(members: &mut BTreeMap<NodeId, Member>, id: u32, state: MemberState) {
+    members.get_mut(&NodeId(id)).expect("a member").state = state;
+}

@@ -1,0 +1,128 @@
+//! P3 and P4 hold across a change of the ring (P12). The rings are decided one after the other, each node
+//! learns of them when it pleases, and coordinators are at any epoch: who is replaced still serves
+//! clients by its old ring.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use kv::{
+    message::Body,
+    quorum::Level,
+    ring::{Change, Ring},
+    types::NodeId,
+};
+
+use crate::world::{Ask, Budget, Cluster, Setup, World, get, put, ring_of};
+
+/// Few slots: the one of the key, and some that stay empty.
+const SLOTS: u16 = 4;
+
+/// A ring of three members; the joint ring that these changes make of it; and the final one.
+fn rings(changes: &[Change]) -> Vec<Arc<Ring>> {
+    let first = ring_of(3, SLOTS);
+    let changes = changes.iter().cloned().collect();
+    let joint = first.after(&changes, false).expect("there is something to change");
+    let last = joint.after(&BTreeSet::new(), true).expect("a joint ring has a final one");
+    assert!(first.may_be_followed_by(&joint) && joint.may_be_followed_by(&last));
+    [first, joint, last].map(Arc::new).to_vec()
+}
+
+fn join() -> Change {
+    Change::Join { address: "node4:1".into(), instance: 4 }
+}
+
+/// Of the messages, those that promises rest on. What is offered and handed over by who gives a slot up is
+/// another model's.
+fn speaks(body: &Body) -> bool {
+    match body {
+        Body::Write { .. }
+        | Body::Written { .. }
+        | Body::Read { .. }
+        | Body::Found { .. }
+        | Body::Pull { .. }
+        | Body::Pulled { .. } => true,
+        Body::Fenced { .. }
+        | Body::Digests { .. }
+        | Body::Versions { .. }
+        | Body::Delta { .. }
+        | Body::Offer { .. }
+        | Body::Wanted { .. }
+        | Body::Prepare { .. }
+        | Body::Promise { .. }
+        | Body::Accept { .. }
+        | Body::Accepted { .. }
+        | Body::Refused { .. }
+        | Body::Synced
+        | Body::Probe { .. }
+        | Body::ProbeReply { .. }
+        | Body::RingRequest
+        | Body::Ring(_) => false,
+    }
+}
+
+fn base(setup: Setup) -> Cluster {
+    Cluster::new(Setup { speaks, ..setup })
+        .quorum()
+        .sometimes("a write ends on the last ring", |cluster, world| {
+            let at_last =
+                |node: &_| epoch_of(world, node) == cluster.rings().last().expect("rings").epoch();
+            (1..=world.nodes.len()).any(|node| at_last(&node)) && ends(world, 0)
+        })
+        .sometimes("a read finds the value on the last ring", |_, world| {
+            world.decided == 3
+                && world.replies(1).any(|reply| matches!(reply, kv::env::Reply::Found(Some(_))))
+        })
+}
+
+fn epoch_of(world: &World, node: &usize) -> kv::types::Epoch {
+    world.nodes[node - 1].shard.epoch()
+}
+
+fn ends(world: &World, client: usize) -> bool {
+    world.replies(client).any(|reply| matches!(reply, kv::env::Reply::Written(_)))
+}
+
+fn plans(writer: u32, readers: [u32; 2]) -> Vec<Vec<Ask>> {
+    let level = Level::Quorum;
+    vec![vec![put(writer, "a", level)], readers.map(|node| get(node, level)).to_vec()]
+}
+
+/// ABC -> ABD: D is pulled for, C was taken for dead and is not.
+pub fn replaced() -> Cluster {
+    base(Setup {
+        name: "ring-replaced",
+        about: "a member is replaced by another, and goes on serving",
+        states: 0,
+        clocks: vec![1, 1, 1, 1],
+        plans: plans(1, [4, 3]),
+        rings: rings(&[join(), Change::Evict(NodeId(3))]),
+        ..Setup::default()
+    })
+}
+
+/// ABC -> A: who stays pulls from those who go.
+pub fn shrunk() -> Cluster {
+    base(Setup {
+        name: "ring-shrunk",
+        about: "two of three members go",
+        states: 0,
+        clocks: vec![1, 1, 1],
+        plans: plans(2, [1, 3]),
+        rings: rings(&[Change::Evict(NodeId(2)), Change::Evict(NodeId(3))]),
+        ..Setup::default()
+    })
+}
+
+/// ABC -> ABD, and C is dead.
+pub fn dead() -> Cluster {
+    base(Setup {
+        name: "ring-dead",
+        about: "a member that is dead is replaced by another",
+        states: 0,
+        clocks: vec![1, 1, 1, 1],
+        plans: plans(1, [4, 2]),
+        rings: rings(&[join(), Change::Evict(NodeId(3))]),
+        dead: vec![NodeId(3)],
+        budget: Budget { pulls: 1, ..Budget::default() },
+        ..Setup::default()
+    })
+}
