@@ -35,5 +35,8 @@ pub fn all() -> Vec<world::Cluster> {
         ring_change::replaced(),
         ring_change::shrunk(),
         ring_change::dead(),
+        ring_change::again(),
+        ring_change::register(),
+        ring_change::crash(),
     ]
 }

@@ -13,14 +13,14 @@ use crate::world::{Budget, Cluster, Setup, World, ring_of};
 
 const SLOTS: u16 = 8;
 
+/// Of the messages, those that decide. Who is told the outcome decides nothing, so nobody is: that leaves the
+/// others the most time to decide otherwise.
 fn speaks(body: &Body) -> bool {
     match body {
         Body::Prepare { .. }
         | Body::Promise { .. }
         | Body::Accept { .. }
-        | Body::Accepted { .. }
-        | Body::Refused { .. }
-        | Body::Ring(_) => true,
+        | Body::Accepted { .. } => true,
         Body::Write { .. }
         | Body::Written { .. }
         | Body::Read { .. }
@@ -34,6 +34,8 @@ fn speaks(body: &Body) -> bool {
         | Body::Offer { .. }
         | Body::Wanted { .. }
         | Body::Synced
+        | Body::Refused { .. }
+        | Body::Ring(_)
         | Body::Probe { .. }
         | Body::ProbeReply { .. }
         | Body::RingRequest => false,

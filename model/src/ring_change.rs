@@ -16,18 +16,27 @@ use crate::world::{Ask, Budget, Cluster, Setup, World, get, put, ring_of};
 /// Few slots: the one of the key, and some that stay empty.
 const SLOTS: u16 = 4;
 
-/// A ring of three members; the joint ring that these changes make of it; and the final one.
-fn rings(changes: &[Change]) -> Vec<Arc<Ring>> {
-    let first = ring_of(3, SLOTS);
-    let changes = changes.iter().cloned().collect();
-    let joint = first.after(&changes, false).expect("there is something to change");
-    let last = joint.after(&BTreeSet::new(), true).expect("a joint ring has a final one");
-    assert!(first.may_be_followed_by(&joint) && joint.may_be_followed_by(&last));
-    [first, joint, last].map(Arc::new).to_vec()
+/// A ring of three members; the joint rings that these changes make of it, one after the other; and the
+/// final one.
+fn rings(changes: &[&[Change]]) -> Vec<Arc<Ring>> {
+    let mut rings = vec![ring_of(3, SLOTS)];
+    let none: &[Change] = &[];
+    for changes in changes.iter().copied().chain([none]) {
+        let last = rings.last().expect("not empty");
+        let changes = changes.iter().cloned().collect();
+        let next = last.after(&changes, true).expect("there is something to change");
+        assert!(last.may_be_followed_by(&next), "{last:?} {next:?}");
+        rings.push(next);
+    }
+    rings.into_iter().map(Arc::new).collect()
 }
 
 fn join() -> Change {
     Change::Join { address: "node4:1".into(), instance: 4 }
+}
+
+fn evict(node: u32) -> Change {
+    Change::Evict(NodeId(node))
 }
 
 /// Of the messages, those that promises rest on. What is offered and handed over by who gives a slot up is
@@ -67,7 +76,7 @@ fn base(setup: Setup) -> Cluster {
                 |node: &_| epoch_of(world, node) == cluster.rings().last().expect("rings").epoch();
             (1..=world.nodes.len()).any(|node| at_last(&node)) && ends(world, 0)
         })
-        .sometimes("a read finds the value on the last ring", |_, world| {
+        .sometimes("a read finds the value on the last ring", |cluster, world| {
             world.decided == 3
                 && world.replies(1).any(|reply| matches!(reply, kv::env::Reply::Found(Some(_))))
         })
@@ -94,7 +103,7 @@ pub fn replaced() -> Cluster {
         states: 0,
         clocks: vec![1, 1, 1, 1],
         plans: plans(1, [4, 3]),
-        rings: rings(&[join(), Change::Evict(NodeId(3))]),
+        rings: rings(&[&[join(), evict(3)]]),
         ..Setup::default()
     })
 }
@@ -107,7 +116,7 @@ pub fn shrunk() -> Cluster {
         states: 0,
         clocks: vec![1, 1, 1],
         plans: plans(2, [1, 3]),
-        rings: rings(&[Change::Evict(NodeId(2)), Change::Evict(NodeId(3))]),
+        rings: rings(&[&[evict(2), evict(3)]]),
         ..Setup::default()
     })
 }
@@ -120,9 +129,54 @@ pub fn dead() -> Cluster {
         states: 0,
         clocks: vec![1, 1, 1, 1],
         plans: plans(1, [4, 2]),
-        rings: rings(&[join(), Change::Evict(NodeId(3))]),
+        rings: rings(&[&[join(), evict(3)]]),
         dead: vec![NodeId(3)],
         budget: Budget { pulls: 1, ..Budget::default() },
+        ..Setup::default()
+    })
+}
+
+/// ABC -> ABD -> D, the second change while the first is under way.
+pub fn again() -> Cluster {
+    base(Setup {
+        name: "ring-again",
+        about: "a joint ring is followed by another joint ring",
+        states: 0,
+        clocks: vec![1, 1, 1, 1],
+        plans: plans(2, [4, 1]),
+        rings: rings(&[&[join(), evict(3)], &[evict(1), evict(2)]]),
+        ..Setup::default()
+    })
+}
+
+/// As [`replaced`], at LINEARIZABLE: stateright's tester looks at the histories.
+pub fn register() -> Cluster {
+    let level = Level::Linearizable;
+    base(Setup {
+        name: "ring-register",
+        about: "LINEARIZABLE while a member is replaced by another",
+        states: 0,
+        clocks: vec![2, 1, 1, 1],
+        plans: vec![vec![put(1, "a", level)], vec![get(4, level), get(3, level)]],
+        rings: rings(&[&[join(), evict(3)]]),
+        is_register: true,
+        ..Setup::default()
+    })
+    .always("P13: histories are linearizable", |_, world: &World| {
+        world.history.as_ref().is_none_or(|(_, agrees)| *agrees)
+    })
+}
+
+/// As [`replaced`], and a node crashes and starts again from its journal.
+pub fn crash() -> Cluster {
+    base(Setup {
+        name: "ring-crash",
+        about: "a member is replaced by another, and a node crashes meanwhile",
+        states: 0,
+        clocks: vec![1, 1, 1, 1],
+        plans: plans(1, [4, 3]),
+        rings: rings(&[&[join(), evict(3)]]),
+        budget: Budget { crashes: 1, ..Budget::default() },
         ..Setup::default()
     })
 }

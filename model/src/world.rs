@@ -435,18 +435,46 @@ impl Cluster {
         world.nodes[at] = Hashed::new(state);
         self.take(world, at, out);
         world.forget_dead_messages();
-        world.forget_fenced_messages();
+        self.forget_fenced_messages(world);
         if world.has_two_values_of_one_version() {
             world.broken = Some(broken::P9);
         }
+    }
+
+    /// Drops messages of older epochs than that of their receiver, once it is seen that they do nothing:
+    /// epochs only grow, so they never will.
+    fn forget_fenced_messages(&self, world: &mut World) {
+        let network = std::mem::take(&mut world.network);
+        let does_something = |envelope: &Hashed<Envelope>| {
+            let at = envelope.to.0 as usize - 1;
+            let is_old = envelope.message.epoch < world.nodes[at].shard.epoch();
+            !is_old || !self.is_ignored(world, envelope)
+        };
+        world.network = network.into_iter().filter(does_something).collect();
+    }
+
+    /// Whether a message changes nothing at its receiver, and is not answered by anything that is sent here.
+    fn is_ignored(&self, world: &World, envelope: &Envelope) -> bool {
+        let at = envelope.to.0 as usize - 1;
+        let before = &*world.nodes[at];
+        let (mut out, mut state) = (Out::new(), Cow::Owned(before.clone()));
+        let (id, from) = (actor_of(envelope.to), actor_of(envelope.from));
+        let said = Said::Peer(envelope.message.clone());
+        let acted = quietly(|| self.node(at).on_msg(id, &mut state, from, said, &mut out));
+        let is_silent = out.into_iter().all(|command| match command {
+            Command::Send(_, Said::Peer(message)) => !(self.setup.speaks)(&message.body),
+            _ => false,
+        });
+        acted.is_ok() && is_silent && *state == *before
     }
 
     fn take(&self, world: &mut World, at: usize, out: Out<Node>) {
         for command in out {
             match command {
                 Command::Send(to, Said::Peer(message)) => {
-                    let is_dead = self.setup.dead.contains(&node_of(to));
-                    if is_dead || !(self.setup.speaks)(&message.body) {
+                    let to_nobody = usize::from(to) >= self.setup.clocks.len()
+                        || self.setup.dead.contains(&node_of(to));
+                    if to_nobody || !(self.setup.speaks)(&message.body) {
                         continue;
                     }
                     let (from, to) = (node_of(Id::from(at)), node_of(to));
@@ -634,34 +662,28 @@ impl World {
         self.network.remove(at.expect("only messages on their way arrive"));
     }
 
-    /// Drops answers that nobody awaits: their arrival changes nothing, now or later.
+    /// Drops answers that nobody awaits, and proposals that come too late: their arrival changes nothing,
+    /// now or later.
     fn forget_dead_messages(&mut self) {
-        let Self { network, nodes, .. } = self;
+        let Self { network, nodes, budget, .. } = self;
         network.retain(|envelope| {
-            let shard = &nodes[envelope.to.0 as usize - 1].shard;
+            let State { shard, topology, .. } = &*nodes[envelope.to.0 as usize - 1];
             match &envelope.message.body {
+                Body::Promise { ballot, .. } | Body::Accepted { ballot } => {
+                    topology.ballot() == Some(*ballot)
+                }
+                // Refused at once: who asked goes on as if it had heard nothing. A crash might make it
+                // forget what it promised, which is not to be taken for granted.
+                Body::Prepare { ballot } | Body::Accept { ballot, .. } => {
+                    let promised = topology.acceptor().promised;
+                    budget.crashes > 0 || promised.is_none_or(|promised| promised <= *ballot)
+                }
                 Body::Written { op } | Body::Fenced { op } => shard.awaits(*op),
                 Body::Found { op, record } => {
                     let has_seen = |r: &Record| shard.has_seen(r.version.timestamp);
                     shard.awaits(*op) || !record.as_ref().is_none_or(has_seen)
                 }
                 _ => true,
-            }
-        });
-    }
-
-    /// Drops messages of older epochs than that of their receiver: the fence lets none of them do
-    /// anything, and what it answers makes its receiver look for a newer ring, which it may do here at any
-    /// time.
-    fn forget_fenced_messages(&mut self) {
-        let Self { network, nodes, .. } = self;
-        network.retain(|envelope| {
-            let node = &nodes[envelope.to.0 as usize - 1];
-            let is_old = envelope.message.epoch < node.shard.epoch();
-            match &envelope.message.body {
-                Body::Fenced { .. } => false,
-                Body::Delta { .. } | Body::Ring(_) | Body::RingRequest => true,
-                _ => !is_old,
             }
         });
     }

@@ -10,7 +10,7 @@ use crate::{
     env::{Entry, Env, Note, Publish, Timer},
     message::{Body, Message},
     ring::{Acceptor, Change, Ring},
-    types::{Epoch, Micros, NodeId},
+    types::{Ballot, Epoch, Micros, NodeId},
 };
 
 /// What a topology is told when it is made, and never changes.
@@ -95,6 +95,11 @@ impl Topology {
     /// What this member promised and accepted about the next ring.
     pub fn acceptor(&self) -> &Acceptor {
         &self.acceptor
+    }
+
+    /// The proposal of this member that is under way.
+    pub fn ballot(&self) -> Option<Ballot> {
+        self.proposer.ballot()
     }
 
     /// Who reported, on a joint ring, as far as this member knows.

@@ -41,6 +41,14 @@ pub(super) struct Proposer {
 }
 
 impl Proposer {
+    /// The proposal that is under way.
+    pub(super) fn ballot(&self) -> Option<Ballot> {
+        match &self.phase {
+            Phase::Idle => None,
+            Phase::Preparing { ballot, .. } | Phase::Accepting { ballot, .. } => Some(*ballot),
+        }
+    }
+
     /// The ring was decided: the next one is another matter. A timer that is armed still fires.
     pub(super) fn over(&mut self) {
         *self = Self { waits: self.waits, ..Self::default() };
@@ -244,11 +252,7 @@ impl Topology {
     /// A member promised a higher ballot to another: we wait for our next turn.
     pub(super) fn refused(&mut self, of: Ballot, promised: Ballot, env: &mut impl Env) {
         self.proposer.round = self.proposer.round.max(promised.round);
-        let is_ours = match &self.proposer.phase {
-            Phase::Idle => false,
-            Phase::Preparing { ballot, .. } | Phase::Accepting { ballot, .. } => *ballot == of,
-        };
-        if is_ours {
+        if self.proposer.ballot() == Some(of) {
             self.back_off(env);
         }
     }
