@@ -102,7 +102,7 @@ pub fn replaced() -> Cluster {
         about: "a member is replaced by another, and goes on serving",
         states: 0,
         clocks: vec![1, 1, 1, 1],
-        plans: plans(1, [4, 3]),
+        plans: plans(3, [4, 1]),
         rings: rings(&[&[join(), evict(3)]]),
         ..Setup::default()
     })
@@ -128,7 +128,7 @@ pub fn dead() -> Cluster {
         about: "a member that is dead is replaced by another",
         states: 0,
         clocks: vec![1, 1, 1, 1],
-        plans: plans(1, [4, 2]),
+        plans: plans(2, [4, 1]),
         rings: rings(&[&[join(), evict(3)]]),
         dead: vec![NodeId(3)],
         budget: Budget { pulls: 1, ..Budget::default() },
