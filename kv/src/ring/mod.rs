@@ -3,7 +3,10 @@
 //! Source: DeCandia et al., "Dynamo" (2007), section 4.2 for the ring and its virtual nodes; the old
 //! and the new owner set of a joint ring follow Ongaro and Ousterhout, "Raft" (2014), section 6.
 
-mod allocate;
+pub mod allocate;
+mod layout;
+mod place;
+pub mod plan;
 mod slot;
 
 use std::{
@@ -87,6 +90,16 @@ pub enum RingError {
     /// A member without tokens, with a token twice, or beyond the ring.
     #[error("the tokens of member {0} are missing, out of range or another's")]
     Tokens(NodeId),
+    /// Fewer slots without a token than members that join.
+    #[error("{joining} members cannot join: of {size} slots {free} are without a token")]
+    Full {
+        /// The ring's slots.
+        size: u16,
+        /// Slots without a token.
+        free: usize,
+        /// The members that are to join.
+        joining: usize,
+    },
     /// Two members have one address.
     #[error("the address {0:?} is given twice")]
     Address(String),
