@@ -11,16 +11,54 @@ use tests::{
 
 #[test]
 fn help_says_what_there_is() {
-    let help: String =
-        [&["--help"][..], &["serve", "--help"], &["dev", "--help"], &["get", "--help"]]
-            .iter()
-            .map(|args| {
-                let (code, text, _) = orrery(args);
-                assert_eq!(code, Some(0));
-                format!("$ orrery {}\n{text}\n", args.join(" "))
-            })
-            .collect();
+    let help: String = [
+        &["--help"][..],
+        &["serve", "--help"],
+        &["dev", "--help"],
+        &["get", "--help"],
+        &["ring", "plan", "--help"],
+    ]
+    .iter()
+    .map(|args| {
+        let (code, text, _) = orrery(args);
+        assert_eq!(code, Some(0));
+        format!("$ orrery {}\n{text}\n", args.join(" "))
+    })
+    .collect();
     insta::assert_snapshot!(help);
+}
+
+#[test]
+fn a_plan_of_the_ring_says_how_even_the_slots_are_and_what_a_join_moves() {
+    let folder = tempfile::tempdir().unwrap();
+    let plot = folder.path().join("plan.svg");
+    let plot_name = plot.to_str().unwrap();
+    let plan = ["ring", "plan", "--nodes", "3..5", "--replication", "3"];
+    let (code, text, _) = orrery(&[&plan[..], &["--svg", plot_name]].concat());
+    assert_eq!(code, Some(0));
+    assert!(text.contains("R = 3") && text.contains("max/mean"), "{text}");
+    let curves = std::fs::read_to_string(&plot).unwrap().matches("<polyline").count();
+    assert_eq!(curves, 4);
+    let (code, json, _) = orrery(&[&plan[..], &["--json"]].concat());
+    let rows: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let rows = rows.as_array().unwrap();
+    assert_eq!((code, rows.len()), (Some(0), 3));
+    assert_eq!((&rows[0]["max"], &rows[0]["moved"]), (&16_384.into(), &serde_json::Value::Null));
+    for row in &rows[1..] {
+        assert!(row["max_over_mean"].as_f64().unwrap() <= 1.05, "{row}");
+        assert!(row["moved_over_fair"].as_f64().unwrap() <= 1.10, "{row}");
+        assert!(row["random_max_over_mean"]["16"].as_f64().unwrap() > 1.05, "{row}");
+    }
+    for bad in ["5..3", "0..3", "3..101", "3"] {
+        let (code, _, why) = orrery(&["ring", "plan", "--nodes", bad]);
+        assert_eq!(code, Some(2));
+        assert!(why.contains("from 1 to 100"), "{why}");
+    }
+    assert_eq!(orrery(&["ring", "plan", "--replication", "0"]).0, Some(2));
+    assert_eq!(
+        orrery(&["ring", "plan", "--svg", "/nowhere/plan.svg", "--nodes", "1..2"]).0,
+        Some(1)
+    );
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 mod client;
 mod dev;
+mod plot;
+mod ring;
 mod serve;
 
 use std::process::ExitCode;
@@ -52,6 +54,8 @@ enum Command {
         #[command(flatten)]
         client: ClientArgs,
     },
+    /// Look at rings.
+    Ring(ring::RingArgs),
 }
 
 /// How a command reaches a node.
@@ -78,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Put { key, value, client } => client::put(&client, &key, &value),
         Command::Del { key, client } => client::delete(&client, &key),
         Command::Status { client } => client::status(&client),
+        Command::Ring(args) => ring::run(&args),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

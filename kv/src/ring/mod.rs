@@ -3,8 +3,11 @@
 //! Source: DeCandia et al., "Dynamo" (2007), section 4.2 for the ring and its virtual nodes; the old
 //! and the new owner set of a joint ring follow Ongaro and Ousterhout, "Raft" (2014), section 6.
 
-mod allocate;
+pub mod allocate;
 mod change;
+mod layout;
+mod place;
+pub mod plan;
 mod slot;
 
 use std::{
@@ -108,11 +111,15 @@ pub enum RingError {
     /// A member whose id the ring has not handed out yet.
     #[error("the ring has not handed out the id {0} yet")]
     Id(NodeId),
-    /// No slot is free for the tokens of another member.
-    #[error("no slot is left for another member: the ring has {size} slots")]
-    NoSlot {
+    /// Fewer slots without a token than members that join.
+    #[error("{joining} members cannot join: of {size} slots {free} are without a token")]
+    Full {
         /// The ring's slots.
         size: u16,
+        /// Slots without a token.
+        free: usize,
+        /// The members that are to join.
+        joining: usize,
     },
     /// Two members have one address.
     #[error("the address {0:?} is given twice")]
@@ -336,11 +343,13 @@ impl RingValue {
             let (replication, members) = (self.replication, self.members.len());
             return Err(RingError::Replication { replication, members });
         }
-        let mut taken = BTreeSet::new();
+        let mut taken = vec![false; usize::from(self.size)];
+        let mut take = |token: &Slot| {
+            let slot = taken.get_mut(usize::from(token.0));
+            slot.is_some_and(|taken| !std::mem::replace(taken, true))
+        };
         for (id, member) in &self.members {
-            let fits = |token: &Slot| token.0 < self.size;
-            let mut tokens = member.tokens.iter();
-            let all_good = tokens.all(|token| fits(token) && taken.insert(*token));
+            let all_good = member.tokens.iter().all(&mut take);
             if member.tokens.is_empty() || !all_good {
                 return Err(RingError::Tokens(*id));
             }
@@ -351,28 +360,37 @@ impl RingValue {
     /// The owner sets of all slots. Owners change only at tokens: between two tokens the slots
     /// share one set.
     fn derive(&self) -> (Vec<Arc<Owners>>, Vec<u32>) {
-        let tokens: Vec<(Slot, NodeId)> = {
-            let by_slot: BTreeMap<Slot, NodeId> = (self.members.iter())
-                .flat_map(|(id, member)| member.tokens.iter().map(|token| (*token, *id)))
-                .collect();
-            by_slot.into_iter().collect()
-        };
+        let mut tokens: Vec<Sitting> = (self.members.iter())
+            .flat_map(|(id, member)| {
+                member.tokens.iter().map(|at| Sitting { at: *at, id: *id, state: member.state })
+            })
+            .collect();
+        tokens.sort_unstable_by_key(|token| token.at);
+        let is_joint = self.members.values().any(|member| member.state != MemberState::Active);
         let mut sets: Vec<Arc<Owners>> = Vec::new();
-        let mut known: BTreeMap<Vec<NodeId>, Vec<u32>> = BTreeMap::new();
+        // By a number that seldom is the same for two sets, the next free one where it is: cheaper
+        // to compare than the sets.
+        let mut known: BTreeMap<u64, u32> = BTreeMap::new();
         let mut table = vec![0; usize::from(self.size)];
         let mut from = 0;
         // The slots after the last token belong to the first: the ring wraps.
         for turn in 0..=tokens.len() {
-            let owners = self.owners_from(&tokens, turn % tokens.len());
-            let same = known.entry(owners.all.clone()).or_default();
-            let found = same.iter().copied().find(|set| *sets[*set as usize] == owners);
-            let set = found.unwrap_or_else(|| {
-                let set = u32::try_from(sets.len()).expect("fewer sets than slots");
-                sets.push(Arc::new(owners));
-                same.push(set);
-                set
-            });
-            let upto = tokens.get(turn).map_or(self.size, |(token, _)| token.0 + 1);
+            let owners = self.owners_from(&tokens, turn % tokens.len(), is_joint);
+            let mix = |number: u64, id: &NodeId| number.wrapping_mul(0x9e37_79b9) ^ u64::from(id.0);
+            let mut number = owners.all.iter().fold(0, mix);
+            let set = loop {
+                match known.get(&number) {
+                    Some(set) if *sets[*set as usize] == owners => break *set,
+                    Some(_) => number = number.wrapping_add(1),
+                    None => {
+                        let set = u32::try_from(sets.len()).expect("fewer sets than slots");
+                        sets.push(Arc::new(owners));
+                        known.insert(number, set);
+                        break set;
+                    }
+                }
+            };
+            let upto = tokens.get(turn).map_or(self.size, |token| token.at.0 + 1);
             table[usize::from(from)..usize::from(upto)].fill(set);
             from = upto;
         }
@@ -380,30 +398,37 @@ impl RingValue {
     }
 
     /// The first R distinct members clockwise from a token, for the old and for the new set.
-    fn owners_from(&self, tokens: &[(Slot, NodeId)], first: usize) -> Owners {
-        let clockwise = || tokens[first..].iter().chain(&tokens[..first]).map(|(_, id)| *id);
+    fn owners_from(&self, tokens: &[Sitting], first: usize, is_joint: bool) -> Owners {
         let walk = |is: fn(MemberState) -> bool| {
             let mut owners: Vec<NodeId> = Vec::with_capacity(self.replication);
-            for id in clockwise() {
+            for token in tokens[first..].iter().chain(&tokens[..first]) {
                 if owners.len() == self.replication {
                     break;
                 }
-                if is(self.members[&id].state) && !owners.contains(&id) {
-                    owners.push(id);
+                if is(token.state) && !owners.contains(&token.id) {
+                    owners.push(token.id);
                 }
             }
             owners
         };
-        let old = walk(MemberState::is_old);
+        let mut all = walk(MemberState::is_old);
+        let old: NodeSet = (0..all.len()).collect();
+        if !is_joint {
+            return Owners { all, old, new: old };
+        }
         let new = walk(MemberState::is_new);
-        let mut all = old.clone();
-        all.extend(new.iter().filter(|id| !old.contains(id)));
-        let positions = |set: &[NodeId]| {
-            all.iter().enumerate().filter(|(_, id)| set.contains(id)).map(|(at, _)| at).collect()
-        };
-        let (old, new) = (positions(&old), positions(&new));
+        all.extend(new.iter().filter(|id| !all.contains(id)).copied().collect::<Vec<_>>());
+        let is_new = |(at, id): (usize, &NodeId)| new.contains(id).then_some(at);
+        let new = all.iter().enumerate().filter_map(is_new).collect();
         Owners { all, old, new }
     }
+}
+
+/// A token, with the member that sits at it.
+struct Sitting {
+    at: Slot,
+    id: NodeId,
+    state: MemberState,
 }
 
 #[cfg(test)]
