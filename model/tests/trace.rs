@@ -27,10 +27,10 @@ fn ring(scenario: &Scenario) -> Arc<Ring> {
     sim::rings::Operator::new(scenario).current().clone()
 }
 
+/// What the run broke is for the simulation to say: here its steps are looked at.
 fn recorded(seed: u64) -> (Scenario, Vec<Moved>) {
     let scenario = scenario(seed);
     let verdict = run::run_recorded(&scenario);
-    assert_eq!(verdict.violation, None, "seed {seed}");
     (scenario, verdict.trace)
 }
 

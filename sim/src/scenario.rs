@@ -1,5 +1,7 @@
 //! Everything that decides a run, as a value and as a text that people read and edit (RON).
 
+use std::collections::BTreeSet;
+
 use kv::{config::NodeConfig, quorum::Level, types::Micros};
 use serde::{Deserialize, Serialize};
 
@@ -364,10 +366,15 @@ impl Scenario {
         for operation in &self.operations {
             known(operation.node, "an operation")?;
         }
+        let mut asked = BTreeSet::new();
         for step in &self.script {
             match step {
                 Step::Ask(place) if *place >= self.operations.len() => {
                     return Err(format!("the script asks operation {place}, which there is not"));
+                }
+                // A value names the write that wrote it: no write can be made twice.
+                Step::Ask(place) if !asked.insert(place) => {
+                    return Err(format!("the script asks operation {place} twice"));
                 }
                 Step::Ask(_) => {}
                 Step::Deliver(wire) | Step::Lose(wire) | Step::Double(wire) => {

@@ -2,9 +2,11 @@
 
 use std::process::Command;
 
+use kv::env::Timer;
 use sim::{
     run::run,
     scenario::Scenario,
+    script::{Step, Wire},
     swarm::{self, Fixed},
 };
 
@@ -38,6 +40,25 @@ fn a_bad_text_is_rejected_with_line_and_column() {
     assert!(cut.starts_with("line "), "{cut}");
     let nodes = wrong("nodes: 4", "nodes: 0");
     assert_eq!(nodes, "cluster.nodes is 0, and must be from 1 to 100");
+}
+
+#[test]
+fn a_script_that_cannot_fit_is_refused_or_told_as_such() {
+    let fixed = Fixed { nodes: Some(3), replication: Some(3), ..Fixed::default() };
+    let scripted = |script: Vec<Step>| Scenario { script, ..swarm::scenario(1, &fixed) };
+    let refused = |script| Scenario::parse(&scripted(script).text()).unwrap_err().to_string();
+    let wire = |to| Wire { from: 1, to, says: "write 9.9".into() };
+    assert!(refused(vec![Step::Ask(1_000_000)]).contains("asks operation 1000000"));
+    assert_eq!(refused(vec![Step::Ask(0), Step::Ask(0)]), "the script asks operation 0 twice");
+    assert!(refused(vec![Step::Crash(0)]).contains("node 0"));
+    assert!(refused(vec![Step::Deliver(wire(4))]).contains("node 4"));
+    for step in [Step::Deliver(wire(2)), Step::Lose(wire(2)), Step::Fire(1, Timer::Hedge)] {
+        let violation = run(&scripted(vec![step]), false).violation.expect("it does not fit");
+        assert_eq!(violation.property, "script");
+        assert!(violation.what.starts_with("step 0 does not fit"), "{violation}");
+    }
+    let crashes = scripted(vec![Step::Crash(1), Step::Crash(1), Step::Crash(2)]);
+    assert_eq!(run(&crashes, false).violation, None);
 }
 
 #[test]

@@ -175,7 +175,7 @@ fn loom(tree: &Path) -> Result<Option<Found>> {
 }
 
 fn trace(tree: &Path) -> Result<Option<Found>> {
-    test(tree, MADSIM, "target", &["-p", "model", "--test", "trace"])
+    test(tree, MADSIM, "target", &["-p", "model", "--test", "trace", "each_step"])
 }
 
 /// Runs tests until one fails.
