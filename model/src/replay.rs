@@ -6,7 +6,7 @@ use kv::{
     types::{Key, Micros},
 };
 use sim::{
-    scenario::{self, ClockSpec, Link, Network, Operation, RingPlan, Scenario},
+    scenario::{self, ClockSpec, Link, Network, Operation, Scenario},
     script::{Step, Wire},
 };
 
@@ -47,7 +47,8 @@ pub fn scenario<'a>(setup: &Setup, way: impl IntoIterator<Item = &'a Action>) ->
             usual: Link { latency_us: (500, 500), loss: 0, duplicate: 0, reorder: 0 },
             links: Vec::new(),
         },
-        rings: RingPlan::Static,
+        changes: Vec::new(),
+        stale: None,
         operations,
         faults: Vec::new(),
         script,

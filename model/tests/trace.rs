@@ -6,7 +6,7 @@ use kv::ring::{RING_SIZE, Ring};
 use model::trace::{follow, tamper_with_clock, tamper_with_message};
 use sim::{
     run,
-    scenario::{RingPlan, Scenario},
+    scenario::Scenario,
     swarm::{self, Fixed},
     trace::{Given, Moved},
 };
@@ -19,12 +19,12 @@ fn scenario(seed: u64) -> Scenario {
         Fixed { nodes: Some(3), replication: Some(3), operations: Some(60), ..Fixed::default() };
     let mut scenario = swarm::scenario(seed, &fixed);
     scenario.cluster.config.shards = 1;
-    scenario.rings = RingPlan::Static;
+    (scenario.changes, scenario.stale) = (Vec::new(), None);
     scenario
 }
 
 fn ring(scenario: &Scenario) -> Arc<Ring> {
-    sim::rings::Operator::new(scenario).current().clone()
+    sim::rings::Operator::new(scenario).first().clone()
 }
 
 /// What the run broke is for the simulation to say: here its steps are looked at.

@@ -14,7 +14,7 @@ use kv::{
     node::{Batch, Node, Outbox},
     record::Record,
     recover::Recovered,
-    ring::Ring,
+    ring::{Change, Ring},
     types::{Key, Micros, NodeId, RequestId},
 };
 use rand::RngExt;
@@ -25,7 +25,7 @@ use crate::{
     host::{Host, SimPorts, check_all, newest, records},
     log::{Event, Log},
     queue::{Due, Queued, Wake},
-    scenario::{Network, Scenario},
+    scenario::{ClockSpec, Network, Scenario},
     script::Waiting,
     sweep::panic_text,
     tally::{Tally, Topic},
@@ -63,7 +63,7 @@ pub struct Cluster {
     queue: BinaryHeap<Reverse<Queued>>,
     hosts: Vec<Host>,
     config: kv::config::NodeConfig,
-    first_ring: Arc<Ring>,
+    clocks: Vec<ClockSpec>,
     /// The network between nodes.
     pub network: SimNetwork,
     sync_us: (u64, u64),
@@ -93,7 +93,9 @@ impl Cluster {
         let spec = &scenario.cluster;
         let host = |number: u32| {
             let clock = spec.clocks.get(number as usize - 1).copied().unwrap_or_default();
-            Host::new(NodeClock::new(clock))
+            let mut host = Host::new(NodeClock::new(clock));
+            host.first_ring = Some(first_ring.clone());
+            host
         };
         let network: &Network = &scenario.network;
         Self {
@@ -102,7 +104,7 @@ impl Cluster {
             queue: BinaryHeap::new(),
             hosts: (1..=spec.nodes).map(host).collect(),
             config: spec.config.clone(),
-            first_ring,
+            clocks: spec.clocks.clone(),
             network: SimNetwork::new(network, crate::swarm::stream(scenario.seed, "network")),
             sync_us: spec.sync_us,
             disks: crate::swarm::stream(scenario.seed, "disks"),
@@ -152,9 +154,26 @@ impl Cluster {
         self.push(at, Due::Wake(wake));
     }
 
-    /// Tells a node of a ring, later.
-    pub fn install(&mut self, at: u64, node: NodeId, ring: &Arc<Ring>) {
-        self.push(at, Due::Install { node, ring: ring.clone() });
+    /// Somebody asks a node for a change of the ring. In vain, if it does not run.
+    pub fn change(&mut self, node: NodeId, change: Change) {
+        self.later(Due::Change { node, change });
+    }
+
+    /// A process that the ring made a member starts, with that ring. Ids that were handed out and never
+    /// shown are those of processes that never started.
+    pub fn join(&mut self, id: NodeId, ring: &Arc<Ring>) {
+        while self.hosts.len() < id.0 as usize {
+            let turn = self.hosts.len() % self.clocks.len().max(1);
+            let clock = self.clocks.get(turn).copied().unwrap_or_default();
+            self.hosts.push(Host::new(NodeClock::new(clock)));
+        }
+        self.host(id).first_ring = Some(ring.clone());
+        self.start(id);
+    }
+
+    /// A node stops, and is never started again.
+    pub fn retire(&mut self, id: NodeId) {
+        self.crash(id);
     }
 
     /// Lets something happen at once, but not now.
@@ -174,11 +193,15 @@ impl Cluster {
 
     /// A client asks a node. False when the node does not run.
     pub fn ask(&mut self, to: NodeId, request: RequestId, what: Request) -> bool {
-        let runs = self.host(to).node.is_some();
+        let runs = self.has_host(to) && self.host(to).node.is_some();
         if runs {
             self.act(Due::Ask { to, request, what });
         }
         runs
+    }
+
+    fn has_host(&self, id: NodeId) -> bool {
+        (1..=self.hosts.len()).contains(&(id.0 as usize))
     }
 
     fn host(&mut self, id: NodeId) -> &mut Host {
@@ -192,9 +215,14 @@ impl Cluster {
     pub(crate) fn act(&mut self, due: Due) {
         let node = match &due {
             Due::Arrive { to, .. } | Due::Ask { to, .. } => *to,
-            Due::Timer { node, .. } | Due::Synced { node, .. } | Due::Install { node, .. } => *node,
+            Due::Timer { node, .. } | Due::Synced { node, .. } | Due::Change { node, .. } => *node,
             Due::Wake(_) => unreachable!("taken by turn"),
         };
+        if !self.has_host(node) {
+            // A member whose process did not start yet.
+            self.fates.nowhere += u64::from(matches!(due, Due::Arrive { .. }));
+            return;
+        }
         let host = self.host(node);
         let (starts, runs) = (host.starts, host.node.is_some());
         if runs && host.paused > 0 {
@@ -249,10 +277,10 @@ impl Cluster {
                     self.step(node, None, |node, _| node.durable());
                 }
             }
-            Due::Install { node, ring } => {
+            Due::Change { node, change } => {
                 if runs {
-                    self.record(&Event::Installed(node, ring.epoch()));
-                    self.step(node, None, |node, _| node.install(ring));
+                    self.record(&Event::Changed(node, &change));
+                    self.step(node, None, |node, _| node.change(change));
                 }
             }
             Due::Wake(_) => {}
@@ -303,7 +331,7 @@ impl Cluster {
             }
             Due::Timer { machine, timer, .. } => recorder.gives(Given::Timer(*machine, *timer)),
             // How far the journal is, is known when it is done.
-            Due::Synced { .. } | Due::Install { .. } | Due::Wake(_) => {}
+            Due::Synced { .. } | Due::Change { .. } | Due::Wake(_) => {}
         }
     }
 
@@ -436,8 +464,9 @@ impl Cluster {
 
     /// Starts a node: anew, or from what its journal kept.
     pub fn start(&mut self, id: NodeId) {
-        let (at, config, first_ring) = (self.at, self.config.clone(), self.first_ring.clone());
+        let (at, config) = (self.at, self.config.clone());
         let host = self.host(id);
+        let Some(first_ring) = host.first_ring.clone() else { return };
         if host.node.is_some() || host.down > 0 {
             return;
         }
@@ -525,7 +554,8 @@ impl Cluster {
 
     /// Looks at a node that runs.
     pub fn inspect<T>(&self, id: NodeId, look: impl FnOnce(&Node<SimPorts>) -> T) -> Option<T> {
-        self.hosts[id.0 as usize - 1].node.as_ref().map(|(node, _)| look(node))
+        let host = self.hosts.get((id.0 as usize).checked_sub(1)?)?;
+        host.node.as_ref().map(|(node, _)| look(node))
     }
 
     /// The records that a node's disk has for certain.

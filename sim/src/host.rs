@@ -1,12 +1,13 @@
 //! A machine of the simulation: a node that may run, its clocks, its journal, and its ports.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc};
 
 use kv::{
     clock::Timestamp,
     env::{Entry, Note, Timer},
     node::{Batch, Machine, Node, Outbox, Ports, Position},
     record::{Record, Version},
+    ring::Ring,
     types::{Key, Micros},
 };
 
@@ -66,6 +67,8 @@ pub(crate) struct Host {
     pub(crate) clock: NodeClock,
     pub(crate) shared: Rc<RefCell<Shared>>,
     pub(crate) node: Option<(Node<SimPorts>, Batch)>,
+    /// The ring that it starts with when its journal is empty. None: it is not to be started.
+    pub(crate) first_ring: Option<Arc<Ring>>,
     /// How often the node was started: timers and syncs of earlier runs are void.
     pub(crate) starts: u32,
     /// How many faults keep it down, and how many keep it paused.
@@ -84,6 +87,7 @@ impl Host {
             clock,
             shared: Rc::default(),
             node: None,
+            first_ring: None,
             starts: 0,
             down: 0,
             paused: 0,

@@ -12,7 +12,8 @@ use kv::{
     env::{Note, Reply, Timer},
     message::{Body, Message},
     node::Machine,
-    types::{Epoch, NodeId},
+    ring::Change,
+    types::NodeId,
 };
 use xxhash_rust::xxh3::Xxh3;
 
@@ -53,8 +54,8 @@ pub enum Event<'a> {
     Stopped(NodeId, usize),
     /// A node started.
     Started(NodeId),
-    /// A node was told of a ring.
-    Installed(NodeId, Epoch),
+    /// A node was asked for a change of the ring.
+    Changed(NodeId, &'a Change),
     /// A step of the script is taken.
     Script(usize, &'a Step),
     /// The run went on to another phase.
@@ -87,7 +88,7 @@ impl fmt::Display for Event<'_> {
             Event::FaultEnded(kind) => write!(f, "fault ends: {kind:?}"),
             Event::Stopped(node, lost) => write!(f, "{node} stops, {lost} entries lost"),
             Event::Started(node) => write!(f, "{node} starts"),
-            Event::Installed(node, epoch) => write!(f, "{node} is told of ring {epoch}"),
+            Event::Changed(node, change) => write!(f, "{node} is asked for {change:?}"),
             Event::Script(at, step) => write!(f, "step {at}: {step}"),
             Event::Phase(phase) => write!(f, "--- {phase}"),
         }

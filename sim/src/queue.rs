@@ -1,12 +1,10 @@
 //! What is to come in a simulation, in the order of time.
 
-use std::sync::Arc;
-
 use kv::{
     env::{Request, Timer},
     message::Message,
     node::Machine,
-    ring::Ring,
+    ring::Change,
     types::{NodeId, RequestId},
 };
 
@@ -37,7 +35,7 @@ pub(crate) enum Due {
     Ask { to: NodeId, request: RequestId, what: Request },
     Timer { node: NodeId, starts: u32, machine: Machine, timer: Timer },
     Synced { node: NodeId, starts: u32 },
-    Install { node: NodeId, ring: Arc<Ring> },
+    Change { node: NodeId, change: Change },
     Wake(Wake),
 }
 

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::script::Step;
 
+/// Changes of the ring in a run at most.
+const MOST_CHANGES: usize = 100;
+
 /// Everything that decides a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -18,7 +21,11 @@ pub struct Scenario {
     /// The network without faults.
     pub network: Network,
     /// How the ring changes.
-    pub rings: RingPlan,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<ChangeAsked>,
+    /// A node that hears of no ring until the faults are healed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stale: Option<u32>,
     /// What clients do. Those of one client run one after the other, in this order.
     pub operations: Vec<Operation>,
     /// What goes wrong.
@@ -91,26 +98,29 @@ pub struct Link {
     pub reorder: u32,
 }
 
-/// How the ring changes. Rings appear by decree here: the operator of the simulation sees all nodes.
+/// A change of the ring that somebody wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum RingPlan {
-    /// All nodes are members, for ever.
-    Static,
-    /// From the start the first node leaves and the last one joins, and it stays so.
-    Joint,
-    /// From the start, empty, the first node leaves and the last one joins; then it is done.
-    Retire {
-        /// When the final ring appears, in milliseconds.
-        final_at_ms: u64,
-    },
-    /// The last node is no member at first. Then it joins and the first leaves; and when the joiner has
-    /// all that it gains, it is done.
-    Replace {
-        /// When the joint ring appears, in milliseconds.
-        joint_at_ms: u64,
-        /// A node that hears of no ring until the faults are healed.
-        stale: Option<u32>,
-    },
+#[serde(deny_unknown_fields)]
+pub struct ChangeAsked {
+    /// When it is asked for first, in milliseconds.
+    pub at_ms: u64,
+    /// What.
+    pub kind: ChangeKind,
+}
+
+/// What somebody wants of the ring. Members are named by their ids: those that join get the next ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ChangeKind {
+    /// Another process joins.
+    Join,
+    /// A member leaves.
+    Leave(u32),
+    /// A member dies for good, and is evicted.
+    Kill(u32),
+    /// A member is evicted though it lives.
+    Accuse(u32),
+    /// The change that is under way is given up.
+    Cancel,
 }
 
 /// What a client does.
@@ -312,10 +322,7 @@ impl Scenario {
         if !(1..=100).contains(nodes) {
             return Err(format!("cluster.nodes is {nodes}, and must be from 1 to 100"));
         }
-        let members = match self.rings {
-            RingPlan::Static => *nodes,
-            RingPlan::Joint | RingPlan::Retire { .. } | RingPlan::Replace { .. } => nodes - 1,
-        } as usize;
+        let members = *nodes as usize;
         if *replication == 0 || *replication > members {
             return Err(format!(
                 "cluster.replication is {replication}, and must be from 1 to {members}"
@@ -399,8 +406,11 @@ impl Scenario {
             known(*from, "a link")?;
             known(*to, "a link")?;
         }
-        if let RingPlan::Replace { stale: Some(node), .. } = self.rings {
-            known(node, "rings")?;
+        if let Some(node) = self.stale {
+            known(node, "stale")?;
+        }
+        if self.changes.len() > MOST_CHANGES || self.changes.iter().any(|c| c.at_ms > MAX_MS) {
+            return Err(format!("at most {MOST_CHANGES} changes, within {MAX_MS} ms"));
         }
         Ok(())
     }

@@ -21,13 +21,13 @@ pub fn story(scenario: &Scenario, verdict: &Verdict) -> String {
     let cluster = &scenario.cluster;
     let _ = writeln!(
         text,
-        "seed {}: {} nodes, R = {}, {} operations, {} faults, ring {:?}",
+        "seed {}: {} nodes, R = {}, {} operations, {} faults, {} ring changes",
         scenario.seed,
         cluster.nodes,
         cluster.replication,
         scenario.operations.len(),
         scenario.faults.len(),
-        scenario.rings,
+        scenario.changes.len(),
     );
     let _ = writeln!(text, "log hash {:016x}, {} events", verdict.hash, verdict.events);
     for fault in &scenario.faults {
@@ -36,6 +36,9 @@ pub fn story(scenario: &Scenario, verdict: &Verdict) -> String {
     }
     if let (false, Some(log)) = (scenario.script.is_empty(), &verdict.text) {
         tell_script(&mut text, log);
+    }
+    for change in &scenario.changes {
+        let _ = writeln!(text, "  {:>7} ms  {:?}", change.at_ms, change.kind);
     }
     match &verdict.violation {
         None => {

@@ -11,7 +11,8 @@ use rand_chacha::ChaCha8Rng;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::scenario::{
-    Action, ClockSpec, Cluster, Fault, FaultKind, Link, Network, Operation, RingPlan, Scenario,
+    Action, ChangeAsked, ChangeKind, ClockSpec, Cluster, Fault, FaultKind, Link, Network,
+    Operation, Scenario,
 };
 
 /// What the swarm is told to keep fixed.
@@ -45,8 +46,7 @@ pub fn stream(seed: u64, purpose: &str) -> ChaCha8Rng {
 /// Makes the scenario of a seed.
 pub fn scenario(seed: u64, fixed: &Fixed) -> Scenario {
     let mut sizes = stream(seed, "sizes");
-    let rings = ring_plan(&mut sizes, fixed);
-    let mut cluster = cluster(seed, rings, fixed, &mut sizes);
+    let mut cluster = cluster(seed, fixed, &mut sizes);
     // Dense seeds, where operations overlap all the time, and sparse ones, where faults outlast them.
     let load_ms = pick(&[1_500, 3_000, 6_000, 10_000], &mut sizes);
     let mut network = network(cluster.nodes, &mut stream(seed, "links"));
@@ -69,25 +69,15 @@ pub fn scenario(seed: u64, fixed: &Fixed) -> Scenario {
         Some(level) => operations.iter_mut().for_each(|op| op.action.set_level(level)),
         None => make_linearizable(&mut operations, &mut stream(seed, "linearizable keys")),
     }
-    let members = cluster.nodes - u32::from(rings != RingPlan::Static);
-    let faults = faults(&cluster, members, load_ms, &mut stream(seed, "faults"));
-    let rings = match rings {
-        RingPlan::Static | RingPlan::Joint => rings,
-        RingPlan::Retire { .. } => RingPlan::Retire { final_at_ms: sizes.random_range(0..load_ms) },
-        RingPlan::Replace { .. } => {
-            let stale = sizes.random_bool(0.8);
-            // One that neither joins nor leaves: the others go on without it.
-            let stays = 2..cluster.nodes;
-            let stale = (stale && !stays.is_empty()).then(|| sizes.random_range(stays));
-            RingPlan::Replace { joint_at_ms: sizes.random_range(0..load_ms / 2), stale }
-        }
-    };
+    let faults = faults(&cluster, cluster.nodes, load_ms, &mut stream(seed, "faults"));
+    let (changes, stale) = ring_changes(&cluster, load_ms, &mut stream(seed, "ring changes"));
     let heal_at_ms = load_ms + 500;
     Scenario {
         seed,
         cluster,
         network,
-        rings,
+        changes,
+        stale,
         operations,
         faults,
         script: Vec::new(),
@@ -101,7 +91,7 @@ pub fn standard(seed: u64) -> Scenario {
     let fixed =
         Fixed { nodes: Some(5), replication: Some(3), operations: Some(400), ..Fixed::default() };
     let mut sizes = stream(seed, "sizes");
-    let mut cluster = cluster(seed, RingPlan::Static, &fixed, &mut sizes);
+    let mut cluster = cluster(seed, &fixed, &mut sizes);
     cluster.config = NodeConfig { shards: 4, seed, ..NodeConfig::default() };
     cluster.clocks = Vec::new();
     let load_ms = 10_000;
@@ -126,7 +116,8 @@ pub fn standard(seed: u64) -> Scenario {
         seed,
         cluster,
         network: Network { usual, links: Vec::new() },
-        rings: RingPlan::Static,
+        changes: Vec::new(),
+        stale: None,
         operations,
         faults,
         script: Vec::new(),
@@ -145,28 +136,54 @@ fn subset<T: Clone>(of: &[T], random: &mut ChaCha8Rng) -> Vec<T> {
     if chosen.is_empty() { vec![pick(of, random)] } else { chosen }
 }
 
-fn ring_plan(random: &mut ChaCha8Rng, fixed: &Fixed) -> RingPlan {
-    let plan = match random.random_range(0..10) {
-        0 => RingPlan::Joint,
-        1 | 2 => RingPlan::Retire { final_at_ms: 0 },
-        3..=5 => RingPlan::Replace { joint_at_ms: 0, stale: None },
-        _ => RingPlan::Static,
-    };
-    // A ring that changes needs a node more than it has members.
-    let fits = fixed.nodes.is_none_or(|nodes| nodes as usize > fixed.replication.unwrap_or(1));
-    if fits && fixed.nodes != Some(1) { plan } else { RingPlan::Static }
+/// Who joins, leaves, dies and is accused in a seed, if any; and a node that hears of none of it.
+fn ring_changes(
+    cluster: &Cluster,
+    load_ms: u64,
+    random: &mut ChaCha8Rng,
+) -> (Vec<ChangeAsked>, Option<u32>) {
+    if random.random_bool(0.5) {
+        return (Vec::new(), None);
+    }
+    // All at once, or one after the other.
+    let spread_ms = pick(&[1, load_ms / 4, load_ms * 3 / 4], random);
+    let first_ms = random.random_range(0..load_ms / 4);
+    let kinds = ["join", "join", "leave", "kill", "accuse", "cancel"];
+    let kinds = subset(&kinds, random);
+    // A majority of each owner set outlives the deaths: who has only one copy of it loses it.
+    let mut mortal = cluster.replication.saturating_sub(1) / 2;
+    let mut changes: Vec<ChangeAsked> = (0..random.random_range(1..=4))
+        .filter_map(|_| {
+            let node = random.random_range(1..=cluster.nodes + 1);
+            let at_ms = first_ms + random.random_range(0..=spread_ms);
+            let kind = match pick(&kinds, random) {
+                "join" => ChangeKind::Join,
+                "leave" => ChangeKind::Leave(node),
+                "kill" if mortal == 0 => return None,
+                "kill" => {
+                    mortal -= 1;
+                    ChangeKind::Kill(node.min(cluster.nodes))
+                }
+                "accuse" => ChangeKind::Accuse(node),
+                _ => ChangeKind::Cancel,
+            };
+            Some(ChangeAsked { at_ms, kind })
+        })
+        .collect();
+    changes.sort_by_key(|change| change.at_ms);
+    let stale = random.random_bool(0.3).then(|| random.random_range(1..=cluster.nodes));
+    (changes, stale)
 }
 
-fn cluster(seed: u64, rings: RingPlan, fixed: &Fixed, random: &mut ChaCha8Rng) -> Cluster {
-    let spare = u32::from(rings != RingPlan::Static);
+fn cluster(seed: u64, fixed: &Fixed, random: &mut ChaCha8Rng) -> Cluster {
     let nodes = match random.random_range(0..10) {
         0 => random.random_range(1..=2),
         1 => random.random_range(6..=8),
         2..=5 => 3,
         _ => random.random_range(4..=5),
-    } + spare;
+    };
     let nodes = fixed.nodes.unwrap_or(nodes);
-    let members = (nodes - spare) as usize;
+    let members = nodes as usize;
     let replication = match random.random_range(0..10) {
         0 => 1,
         1 => members,

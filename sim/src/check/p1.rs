@@ -14,8 +14,8 @@ use crate::cluster::Cluster;
 
 /// What the owners of some slot disagree about, if anything.
 pub fn difference(cluster: &Cluster, ring: &Arc<Ring>) -> Option<String> {
-    let digests: BTreeMap<NodeId, BTreeMap<Slot, u64>> = cluster
-        .nodes()
+    let members = ring.members().keys().copied();
+    let digests: BTreeMap<NodeId, BTreeMap<Slot, u64>> = members
         .map(|node| {
             let of = |shard| cluster.inspect(node, |n| n.inspect(shard, |shard| shard.digests()));
             let shards = cluster.inspect(node, |node| node.shards()).unwrap_or(0);

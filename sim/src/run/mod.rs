@@ -21,7 +21,7 @@ use crate::{
     log::{Event, Log},
     queue::Wake,
     rings::Operator,
-    scenario::{Action, RingPlan, Scenario},
+    scenario::{Action, Scenario},
     tally::{Tally, Topic},
     trace::{Moved, Recorder},
 };
@@ -107,7 +107,7 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn new(scenario: &'a Scenario, keep_text: bool) -> Self {
         let operator = Operator::new(scenario);
-        let cluster = Cluster::new(scenario, operator.current().clone(), Log::new(keep_text));
+        let cluster = Cluster::new(scenario, operator.first().clone(), Log::new(keep_text));
         let count = scenario.operations.iter().map(|op| op.client as usize + 1).max().unwrap_or(0);
         let mut clients = vec![VecDeque::new(); count];
         for (place, operation) in scenario.operations.iter().enumerate() {
@@ -162,9 +162,7 @@ impl<'a> Run<'a> {
         for node in self.cluster.nodes() {
             self.cluster.start(node);
         }
-        if let RingPlan::Replace { stale, .. } = self.scenario.rings {
-            self.cluster.withheld = stale.map(NodeId);
-        }
+        self.cluster.withheld = self.scenario.stale.map(NodeId);
         for client in 0..self.clients.len() {
             self.schedule(client);
         }
@@ -185,7 +183,11 @@ impl<'a> Run<'a> {
             Wake::FaultEnds(place) => self.fault_ends(place),
             Wake::Flap(place, on) => self.flap(place, on),
             Wake::Script(at) => self.script(at),
-            Wake::Operator => self.operator.look(&mut self.cluster),
+            Wake::Operator => {
+                for node in self.operator.look(&mut self.cluster) {
+                    self.crash(node);
+                }
+            }
             Wake::Phase => match self.phase {
                 Phase::Load => self.heal(),
                 Phase::Converge | Phase::Settle => self.look_for_convergence(),
@@ -357,12 +359,14 @@ impl<'a> Run<'a> {
         }
         let ring = self.operator.current();
         if !self.operator.is_done() {
-            return Some(format!("the ring is still {}", ring.epoch()));
+            let joint = if ring.is_joint() { "joint" } else { "not the last" };
+            return Some(format!("the ring {} is {joint}", ring.epoch()));
         }
-        for node in self.cluster.nodes() {
-            let epoch = self.cluster.inspect(node, |node| node.oldest_epoch())?;
-            if epoch != ring.epoch() {
-                return Some(format!("{node} is still at {epoch}"));
+        for node in ring.members().keys() {
+            match self.cluster.inspect(*node, |node| node.oldest_epoch()) {
+                Some(epoch) if epoch == ring.epoch() => {}
+                Some(epoch) => return Some(format!("{node} is still at {epoch}")),
+                None => return Some(format!("{node} does not run")),
             }
         }
         check::p1::difference(&self.cluster, ring)
@@ -371,12 +375,13 @@ impl<'a> Run<'a> {
     /// The auditor writes through each node, and reads each key through each node at each level.
     fn begin_serving(&mut self) {
         self.enter(Phase::Serve, "serve");
-        for node in self.cluster.nodes() {
+        let members: Vec<NodeId> = self.operator.current().members().keys().copied().collect();
+        for node in members.iter().copied() {
             let value = format!("served by {node}");
             self.audit.push_back((node, Action::Put("audit".into(), value, Level::Quorum)));
         }
         for key in check::keys(&self.history) {
-            for node in self.cluster.nodes() {
+            for node in members.iter().copied() {
                 let level = Level::EVERY[node.0 as usize % Level::EVERY.len()];
                 self.audit.push_back((node, Action::Get(key.clone(), level)));
             }
@@ -428,7 +433,7 @@ impl<'a> Run<'a> {
         if self.violation.is_none() {
             let evidence = Evidence {
                 history: &self.history,
-                rings: self.scenario.rings,
+                ring_changes: !self.scenario.changes.is_empty(),
                 cluster: &self.cluster,
                 ring: self.operator.current(),
             };
