@@ -240,8 +240,8 @@ pub enum Note {
     ProposalTakenOver,
     /// This node counted a majority for the next ring.
     RingDecided,
-    /// A slot was pulled from enough of its old owners.
-    SlotPulled,
+    /// Slots were pulled from enough of their old owners.
+    SlotsPulled,
     /// An old owner was silent, and another one is asked.
     PullHedged,
     /// An owner lacked a record of who is to give it up.
@@ -279,7 +279,7 @@ impl Note {
         Note::BallotRefused,
         Note::ProposalTakenOver,
         Note::RingDecided,
-        Note::SlotPulled,
+        Note::SlotsPulled,
         Note::PullHedged,
         Note::RecordHandedOver,
         Note::SlotDropped,

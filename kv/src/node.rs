@@ -435,6 +435,13 @@ impl<P: Ports> Node<P> {
         self.topology.lock().machine.ring().clone()
     }
 
+    /// Whether the others can do without this node: it is no member, they know it, and they have all
+    /// that it held.
+    pub fn is_released(&self) -> bool {
+        let holds = |shard| self.inspect(shard, Shard::moving).1 > 0;
+        self.topology.lock().machine.is_released() && !(0..self.shards()).any(holds)
+    }
+
     /// How many shards this node has.
     pub fn shards(&self) -> usize {
         self.shards.len()

@@ -94,7 +94,7 @@ pub fn joint() -> Cluster {
         states: 0,
         clocks: vec![1, 1, 1],
         rings: vec![Arc::new(joint)],
-        changes: vec![(NodeId(1), Change::Cancel), (NodeId(2), Change::Evict(NodeId(3)))],
+        changes: vec![(NodeId(1), Change::Cancel(Epoch(2))), (NodeId(2), Change::Evict(NodeId(3)))],
         budget: Budget { proposals: 1, ..Budget::default() },
         ..Setup::default()
     })

@@ -591,9 +591,18 @@ impl Cluster {
     }
 
     fn fire(&self, world: &mut World, node: NodeId, timer: Timer) {
-        // One firing stands for as many as it takes until an owner counts as silent.
-        let times = if timer == Timer::Pull { SILENT_ROUNDS } else { 1 };
-        for _ in 0..times {
+        // One firing stands for as many as it takes until an owner counts as silent, or until a proposer
+        // that heard another takes its turn.
+        let times = match timer {
+            Timer::Pull => SILENT_ROUNDS,
+            Timer::Propose => 2,
+            _ => 1,
+        };
+        for turn in 0..times {
+            let proposes = world.nodes[node.0 as usize - 1].topology.ballot().is_some();
+            if turn > 0 && timer == Timer::Propose && proposes {
+                break;
+            }
             world.timers[node.0 as usize - 1].remove(&timer);
             self.step(world, node, |node, id, state, out| node.on_timeout(id, state, &timer, out));
         }

@@ -4,8 +4,8 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use kv::{
-    ring::{Change, RING_SIZE, Ring},
-    types::NodeId,
+    ring::{Change, ChangeError, RING_SIZE, Ring},
+    types::{Epoch, NodeId},
 };
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -26,10 +26,13 @@ const FIRST_INSTANCE: u64 = 1;
 
 /// A change that is to be made.
 struct Wanted {
+    /// What. A ring to be given up is whichever is joint when it is asked for.
     change: Change,
     /// When it is asked for next, in microseconds of the run.
     at: u64,
     asked: bool,
+    /// It is about a node that died.
+    is_dead: bool,
 }
 
 /// The operators.
@@ -65,9 +68,16 @@ impl Operator {
                     deaths.push((at, NodeId(node)));
                     Change::Evict(NodeId(node))
                 }
-                ChangeKind::Cancel => Change::Cancel,
+                ChangeKind::Replace(node) => {
+                    deaths.push((at, NodeId(node)));
+                    let change = Change::Evict(NodeId(node));
+                    wanted.push(Wanted { change, at, asked: false, is_dead: true });
+                    Change::Join { address: format!("node{node}:1"), instance }
+                }
+                ChangeKind::Cancel => Change::Cancel(Epoch(0)),
             };
-            wanted.push(Wanted { change, at, asked: false });
+            let is_dead = matches!(asked.kind, ChangeKind::Kill(_));
+            wanted.push(Wanted { change, at, asked: false, is_dead });
         }
         let newest = first.clone();
         let random = crate::swarm::stream(scenario.seed, "operator");
@@ -114,8 +124,8 @@ impl Operator {
             .filter_map(|node| cluster.inspect(node, |n| n.ring()).map(|ring| (node, ring)))
             .collect();
         for (node, ring) in rings {
-            if !ring.members().contains_key(&node) {
-                cluster.tally.add(Topic::Event, "a node learned that it is no member");
+            if cluster.inspect(node, |n| n.is_released()) == Some(true) {
+                cluster.tally.add(Topic::Event, "a member was released");
                 cluster.retire(node);
             }
             if ring.epoch() > self.newest.epoch() {
@@ -136,14 +146,36 @@ impl Operator {
     fn ask(&mut self, cluster: &mut Cluster) {
         let (now, newest) = (cluster.at(), self.newest.clone());
         let mut wanted = std::mem::take(&mut self.wanted);
+        let members: Vec<NodeId> = newest.members().keys().copied().collect();
         wanted.retain_mut(|wanted| {
             if wanted.at > now {
                 return true;
             }
-            if newest.reflects(&wanted.change) {
+            if let Change::Cancel(epoch) = &mut wanted.change
+                && !wanted.asked
+            {
+                *epoch = newest.epoch();
+            }
+            // Whoever died is to be evicted, even if somebody cancels it.
+            let is_done = match &wanted.change {
+                Change::Evict(node) if wanted.is_dead => !newest.members().contains_key(node),
+                change => newest.reflects(change),
+            };
+            if is_done {
                 return false;
             }
-            if newest.allows(&wanted.change).is_err() {
+            if newest.reflects(&wanted.change) && wanted.is_dead {
+                return true;
+            }
+            let refused = newest.allows(&wanted.change).err();
+            if matches!(refused, Some(ChangeError::Last(_))) && wanted.is_dead {
+                // All the others are to go: that has to be given up first.
+                let member = members[self.random.random_range(0..members.len())];
+                cluster.change(member, Change::Cancel(newest.epoch()));
+                wanted.at = now + ASK_AGAIN_US;
+                return true;
+            }
+            if refused.is_some() {
                 cluster.tally.add(Topic::Event, "a change was refused");
                 return false;
             }
@@ -152,7 +184,6 @@ impl Operator {
             }
             wanted.asked = true;
             wanted.at = now + ASK_AGAIN_US;
-            let members: Vec<NodeId> = newest.members().keys().copied().collect();
             let member = members[self.random.random_range(0..members.len())];
             cluster.change(member, wanted.change.clone());
             true

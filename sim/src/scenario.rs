@@ -117,6 +117,8 @@ pub enum ChangeKind {
     Leave(u32),
     /// A member dies for good, and is evicted.
     Kill(u32),
+    /// A member loses its disk, and starts again as a new member of the same address.
+    Replace(u32),
     /// A member is evicted though it lives.
     Accuse(u32),
     /// The change that is under way is given up.

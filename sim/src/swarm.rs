@@ -69,8 +69,12 @@ pub fn scenario(seed: u64, fixed: &Fixed) -> Scenario {
         Some(level) => operations.iter_mut().for_each(|op| op.action.set_level(level)),
         None => make_linearizable(&mut operations, &mut stream(seed, "linearizable keys")),
     }
-    let faults = faults(&cluster, cluster.nodes, load_ms, &mut stream(seed, "faults"));
+    let mut faults = faults(&cluster, cluster.nodes, load_ms, &mut stream(seed, "faults"));
     let (changes, stale) = ring_changes(&cluster, load_ms, &mut stream(seed, "ring changes"));
+    // The only member of a ring has nobody to tell it the time.
+    if members_at_least(&cluster, &changes) < 2 {
+        faults.retain(|fault| !matches!(fault.kind, FaultKind::ClockJump(..)));
+    }
     let heal_at_ms = load_ms + 500;
     Scenario {
         seed,
@@ -148,31 +152,49 @@ fn ring_changes(
     // All at once, or one after the other.
     let spread_ms = pick(&[1, load_ms / 4, load_ms * 3 / 4], random);
     let first_ms = random.random_range(0..load_ms / 4);
-    let kinds = ["join", "join", "leave", "kill", "accuse", "cancel"];
+    let kinds = ["join", "join", "leave", "kill", "replace", "accuse", "cancel"];
     let kinds = subset(&kinds, random);
-    // A majority of each owner set outlives the deaths: who has only one copy of it loses it.
-    let mut mortal = cluster.replication.saturating_sub(1) / 2;
     let mut changes: Vec<ChangeAsked> = (0..random.random_range(1..=4))
-        .filter_map(|_| {
+        .map(|_| {
             let node = random.random_range(1..=cluster.nodes + 1);
             let at_ms = first_ms + random.random_range(0..=spread_ms);
             let kind = match pick(&kinds, random) {
                 "join" => ChangeKind::Join,
                 "leave" => ChangeKind::Leave(node),
-                "kill" if mortal == 0 => return None,
-                "kill" => {
-                    mortal -= 1;
-                    ChangeKind::Kill(node.min(cluster.nodes))
-                }
+                "kill" => ChangeKind::Kill(node.min(cluster.nodes)),
+                "replace" => ChangeKind::Replace(node.min(cluster.nodes)),
                 "accuse" => ChangeKind::Accuse(node),
                 _ => ChangeKind::Cancel,
             };
-            Some(ChangeAsked { at_ms, kind })
+            ChangeAsked { at_ms, kind }
         })
         .collect();
+    // A majority of the members, and of each owner set, outlives the deaths, whoever goes before.
+    let least = members_at_least(cluster, &changes);
+    let mut mortal = (least.min(cluster.replication).saturating_sub(1)) / 2;
+    changes.retain(|change| match change.kind {
+        ChangeKind::Kill(_) | ChangeKind::Replace(_) if mortal == 0 => false,
+        ChangeKind::Kill(_) | ChangeKind::Replace(_) => {
+            mortal -= 1;
+            true
+        }
+        ChangeKind::Join | ChangeKind::Leave(_) | ChangeKind::Accuse(_) | ChangeKind::Cancel => true,
+    });
     changes.sort_by_key(|change| change.at_ms);
     let stale = random.random_bool(0.3).then(|| random.random_range(1..=cluster.nodes));
     (changes, stale)
+}
+
+/// How many of the first members stay at least, whoever may go.
+fn members_at_least(cluster: &Cluster, changes: &[ChangeAsked]) -> usize {
+    let goes = |change: &&ChangeAsked| match change.kind {
+        ChangeKind::Leave(_)
+        | ChangeKind::Accuse(_)
+        | ChangeKind::Kill(_)
+        | ChangeKind::Replace(_) => true,
+        ChangeKind::Join | ChangeKind::Cancel => false,
+    };
+    (cluster.nodes as usize).saturating_sub(changes.iter().filter(goes).count())
 }
 
 fn cluster(seed: u64, fixed: &Fixed, random: &mut ChaCha8Rng) -> Cluster {

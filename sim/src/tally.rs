@@ -33,12 +33,16 @@ const MAJORITY: &[Level] = &[Level::Quorum, Level::All, Level::Linearizable];
 const BY_CLOCK: &[Level] = &[Level::One, Level::Session, Level::Quorum, Level::All];
 
 /// What else should happen now and then, and at which levels.
-pub const EVENTS: [(&str, &[Level]); 12] = [
+pub const EVENTS: [(&str, &[Level]); 16] = [
     ("crash lost entries", &Level::EVERY),
     ("restarted from journal", &Level::EVERY),
     ("waited for the journal", &Level::EVERY),
-    ("joint ring installed", &Level::EVERY),
-    ("final ring installed", &Level::EVERY),
+    ("joint ring", &Level::EVERY),
+    ("final ring", &Level::EVERY),
+    ("a process joined", &Level::EVERY),
+    ("a member was released", &Level::EVERY),
+    ("a change was refused", &Level::EVERY),
+    ("a change was asked for again", &Level::EVERY),
     ("stale read at one", &[Level::One]),
     ("lost update between coordinators", BY_CLOCK),
     ("empty value read", &Level::EVERY),
@@ -107,7 +111,7 @@ pub fn gates(only: Option<Level>) -> Vec<(Topic, String)> {
     let is_used = |level: &Level| only.is_none_or(|only| only == *level);
     let mut gates = Vec::new();
     gates.extend(FaultKind::NAMES.map(|name| (Topic::Fault, name.to_string())));
-    for fate in ["delivered", "doubled", "held back", "lost", "cut", "to a node that is down"] {
+    for fate in ["delivered", "doubled", "held back", "lost", "cut", "to a node that is down", "rings withheld"] {
         gates.push((Topic::Message, fate.to_string()));
     }
     for kind in ["put", "delete", "get"] {
@@ -157,7 +161,7 @@ fn levels_of_note(note: Note) -> &'static [Level] {
         | Note::BallotRefused
         | Note::ProposalTakenOver
         | Note::RingDecided
-        | Note::SlotPulled
+        | Note::SlotsPulled
         | Note::PullHedged
         | Note::RecordHandedOver
         | Note::SlotDropped => &Level::EVERY,

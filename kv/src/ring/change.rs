@@ -12,7 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{Member, MemberState, Owners, Ring, RingError, allocate};
-use crate::types::{Ballot, NodeId};
+use crate::types::{Ballot, Epoch, NodeId};
 
 /// A change of the ring that somebody asks for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -28,8 +28,8 @@ pub enum Change {
     Leave(NodeId),
     /// A member is gone for good: the others make do without it.
     Evict(NodeId),
-    /// The change that is under way is given up.
-    Cancel,
+    /// The change that is under way in this joint ring is given up.
+    Cancel(Epoch),
 }
 
 /// Why a change is refused. Nothing happened.
@@ -53,8 +53,8 @@ pub enum ChangeError {
     #[error("{0} is the last member: to end the cluster, stop its process")]
     Last(NodeId),
     /// There is no change to give up.
-    #[error("no change is under way")]
-    NothingToCancel,
+    #[error("{0} has no change under way that could be given up")]
+    NothingToCancel(Epoch),
     /// The ring is full.
     #[error(transparent)]
     Ring(#[from] RingError),
@@ -81,7 +81,7 @@ impl Ring {
             }
             Change::Leave(node) => state(node).is_none_or(|s| !s.is_new()),
             Change::Evict(node) => state(node).is_none_or(|s| s == MemberState::Evicted),
-            Change::Cancel => !self.is_joint(),
+            Change::Cancel(epoch) => self.epoch() > *epoch,
         }
     }
 
@@ -115,8 +115,10 @@ impl Ring {
                     }
                 }
             },
-            Change::Cancel if self.is_joint() => Ok(()),
-            Change::Cancel => Err(ChangeError::NothingToCancel),
+            Change::Cancel(epoch) => match self.is_joint() && self.epoch() == *epoch {
+                true => Ok(()),
+                false => Err(ChangeError::NothingToCancel(*epoch)),
+            },
         }
     }
 
@@ -142,19 +144,19 @@ impl Ring {
             match change {
                 Change::Join { address, instance } => {
                     // Another process of this address is no more.
-                    members
-                        .values_mut()
-                        .filter(|member| member.address == *address)
-                        .for_each(|member| member.state = MemberState::Evicted);
+                    let same = members.iter().filter(|(_, member)| member.address == *address);
+                    for id in same.map(|(id, _)| *id).collect::<Vec<_>>() {
+                        go(&mut members, id, MemberState::Evicted);
+                    }
                     let (replication, size) = (ring.replication(), ring.size());
                     let tokens = allocate::join(&members, 1, replication, size).ok()?.pop()?;
                     let (address, state) = (address.clone(), MemberState::Joining);
                     let member = Member { address, instance: *instance, state, tokens };
                     members.insert(ring.value.next_id, member);
                 }
-                Change::Leave(node) => set(&mut members, *node, MemberState::Leaving),
-                Change::Evict(node) => set(&mut members, *node, MemberState::Evicted),
-                Change::Cancel => {}
+                Change::Leave(node) => go(&mut members, *node, MemberState::Leaving),
+                Change::Evict(node) => go(&mut members, *node, MemberState::Evicted),
+                Change::Cancel(_) => {}
             }
             // Only the members are taken from this ring: the epoch counts once.
             if let Ok(next) = ring.next(members) {
@@ -166,24 +168,19 @@ impl Ring {
 
     /// From a joint ring to the next.
     fn go_on(&self, changes: &BTreeSet<Change>, is_synced: bool) -> Option<Members> {
-        if changes.contains(&Change::Cancel) {
+        if changes.contains(&Change::Cancel(self.epoch())) {
             return Some(self.settled(MemberState::is_old));
         }
         let evicted = changes.iter().filter_map(|change| match change {
             Change::Evict(node) if !self.reflects(change) => Some(*node),
-            Change::Evict(_) | Change::Join { .. } | Change::Leave(_) | Change::Cancel => None,
+            Change::Evict(_) | Change::Join { .. } | Change::Leave(_) | Change::Cancel(_) => None,
         });
         let evicted: Vec<NodeId> =
             evicted.filter(|n| self.allows(&Change::Evict(*n)).is_ok()).collect();
         if !evicted.is_empty() {
             let mut members = self.members().clone();
             for node in evicted {
-                match members[&node].state {
-                    MemberState::Joining => drop(members.remove(&node)),
-                    MemberState::Active | MemberState::Leaving | MemberState::Evicted => {
-                        set(&mut members, node, MemberState::Evicted);
-                    }
-                }
+                go(&mut members, node, MemberState::Evicted);
             }
             return Some(members);
         }
@@ -220,17 +217,15 @@ impl Ring {
         }
     }
 
-    /// Whether these members can decide on the next ring: a majority of the old members, and one of
-    /// the new.
+    /// Whether these members can decide on the next ring: a majority of the old members. All that
+    /// agreement needs is that two majorities meet; were one of the new members needed too, a change whose
+    /// new members die could not even be given up.
     pub fn is_majority(&self, nodes: &BTreeSet<NodeId>) -> bool {
-        let majority = |is: fn(MemberState) -> bool| {
-            let all = self.members().iter().filter(|(_, member)| is(member.state));
-            let (count, has) = all.fold((0, 0), |(count, has), (id, _)| {
-                (count + 1, has + usize::from(nodes.contains(id)))
-            });
-            has > count / 2
-        };
-        majority(MemberState::is_old) && majority(MemberState::is_new)
+        let old = self.members().iter().filter(|(_, member)| member.state.is_old());
+        let (count, has) = old.fold((0, 0), |(count, has), (id, _)| {
+            (count + 1, has + usize::from(nodes.contains(id)))
+        });
+        has > count / 2
     }
 
     /// The members that must report before a joint ring may become final: those that have to pull, and
@@ -271,8 +266,11 @@ impl Owners {
     }
 }
 
-fn set(members: &mut Members, node: NodeId, state: MemberState) {
-    if let Some(member) = members.get_mut(&node) {
-        member.state = state;
+/// A member is to go, as Leaving or as Evicted; one that only joins is left out at once.
+fn go(members: &mut Members, node: NodeId, state: MemberState) {
+    match members.get_mut(&node) {
+        Some(member) if member.state == MemberState::Joining => drop(members.remove(&node)),
+        Some(member) => member.state = state,
+        None => {}
     }
 }

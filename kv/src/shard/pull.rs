@@ -152,6 +152,7 @@ impl Shard {
     /// An old owner sent what it has.
     pub(super) fn pulled(&mut self, from: NodeId, parts: Vec<Part>, env: &mut impl Env) {
         self.pulls.asked.remove(&from);
+        let before = self.pulls.len();
         for Part { slot, after, records, is_last } in parts {
             let mut slots = std::mem::take(&mut self.pulls.slots);
             if let Some(pull) = slots.get_mut(&slot)
@@ -171,11 +172,13 @@ impl Shard {
                     pull.after.remove(&from);
                 }
                 if pull.is_done(owners) {
-                    env.note(Note::SlotPulled);
                     slots.remove(&slot);
                 }
             }
             self.pulls.slots = slots;
+        }
+        if self.pulls.len() < before {
+            env.note(Note::SlotsPulled);
         }
         self.tell_if_synced(env);
     }

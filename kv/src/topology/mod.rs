@@ -2,6 +2,8 @@
 //! peers, publishes them to the shards, and has a part in deciding on the next one.
 
 mod paxos;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -64,6 +66,8 @@ pub struct Topology {
     synced: BTreeSet<NodeId>,
     /// How often this node reported, on a joint ring. None: it has nothing to report yet.
     reports: Option<usize>,
+    /// On a ring of which this node is no member: the members that have it too.
+    informed: BTreeSet<NodeId>,
 }
 
 /// Members that are told at a time that this one has done its part.
@@ -84,6 +88,7 @@ impl Topology {
             shards_done: BTreeSet::new(),
             synced: BTreeSet::new(),
             reports: None,
+            informed: BTreeSet::new(),
         }
     }
 
@@ -112,10 +117,20 @@ impl Topology {
         self.ring.members().contains_key(&self.config.node)
     }
 
+    /// Whether the others can do without this node: it is no member, and a majority of those who are
+    /// know it. Before that they may still need it to decide on the ring that leaves it out.
+    pub fn is_released(&self) -> bool {
+        !self.is_member() && self.ring.is_majority(&self.informed)
+    }
+
     /// The first step.
     pub fn start(&mut self, env: &mut impl Env) {
         if self.acceptor.accepted.is_some() {
             self.back_off(env);
+        }
+        if !self.is_member() {
+            self.reports = Some(0);
+            self.report(env);
         }
     }
 
@@ -152,9 +167,10 @@ impl Topology {
 
     fn seen(&mut self, from: NodeId, epoch: Epoch, env: &mut impl Env) {
         let known = self.behind.map_or(self.ring.epoch(), |(epoch, _)| epoch);
-        if epoch <= known {
+        if epoch < known || epoch == self.ring.epoch() {
             return;
         }
+        // Who spoke last is alive most likely.
         let is_first = self.behind.replace((epoch, from)).is_none();
         if is_first {
             self.fetch(from, env);
@@ -172,6 +188,9 @@ impl Topology {
 
     fn message(&mut self, from: NodeId, message: Message, env: &mut (impl Env + Publish)) {
         let Message { epoch, body } = message;
+        if epoch >= self.ring.epoch() && !self.is_member() {
+            self.informed.insert(from);
+        }
         match body {
             Body::RingRequest => self.send(from, Body::Ring(self.ring.clone()), env),
             Body::Ring(ring) => {
@@ -244,7 +263,12 @@ impl Topology {
     }
 
     /// Tells the next few members that this one has done its part: one of them proposes the final ring.
+    /// Who is no member asks them for their ring, until a majority has the one that leaves it out.
     fn report(&mut self, env: &mut impl Env) {
+        if self.is_released() {
+            return;
+        }
+        let is_member = self.is_member();
         let Some(reports) = &mut self.reports else { return };
         let first = *reports * REPORTED_TO;
         *reports = reports.wrapping_add(1);
@@ -253,7 +277,7 @@ impl Topology {
         for turn in 0..REPORTED_TO.min(all.len()) {
             let to = all[(first + turn) % all.len()];
             if to != me {
-                self.send(to, Body::Synced, env);
+                self.send(to, if is_member { Body::Synced } else { Body::RingRequest }, env);
             }
         }
         env.set_timer(Timer::Report, self.config.report_every);
@@ -273,7 +297,12 @@ impl Topology {
         self.proposer.over();
         self.shards_done.clear();
         self.synced.clear();
+        self.informed.clear();
         self.reports = None;
+        if !self.is_member() {
+            self.reports = Some(0);
+            self.report(env);
+        }
         env.persist(Entry::Ring(ring.clone()));
         env.publish(ring);
     }

@@ -36,7 +36,10 @@ pub(super) struct Proposer {
     attempts: u32,
     /// Its timer is armed.
     waits: bool,
-    /// Another one proposes: this one waits for its timer.
+    /// It was armed on an older ring.
+    is_stale: bool,
+    /// Another one proposes, or this one does since its timer was armed: it waits for the timer after
+    /// that.
     backs_off: bool,
 }
 
@@ -51,7 +54,7 @@ impl Proposer {
 
     /// The ring was decided: the next one is another matter. A timer that is armed still fires.
     pub(super) fn over(&mut self) {
-        *self = Self { waits: self.waits, ..Self::default() };
+        *self = Self { waits: self.waits, is_stale: self.waits, ..Self::default() };
     }
 }
 
@@ -68,18 +71,24 @@ impl Topology {
 
     /// Begins to propose, unless that is under way or has to wait for its turn.
     pub(super) fn propose(&mut self, env: &mut (impl Env + Publish)) {
-        let is_idle = self.proposer.phase == Phase::Idle && !self.proposer.backs_off;
+        let Proposer { phase, waits, is_stale, backs_off, .. } = &self.proposer;
+        let is_idle = *phase == Phase::Idle && !backs_off && (!waits || *is_stale);
         if is_idle && self.is_member() && self.wanted_ring().is_some() {
             self.prepare(env);
         }
     }
 
-    /// The proposer's timer fired: tries again, with a higher ballot.
+    /// The proposer's timer fired: tries again, with a higher ballot. Who heard another propose in the
+    /// meantime waits once more: many that take turns would never let one through.
     pub(super) fn retry(&mut self, env: &mut (impl Env + Publish)) {
         self.proposer.waits = false;
-        self.proposer.backs_off = false;
-        self.proposer.phase = Phase::Idle;
-        if self.has_goal() {
+        self.proposer.is_stale = false;
+        let waits_again = std::mem::take(&mut self.proposer.backs_off);
+        if !self.has_goal() {
+            self.proposer.phase = Phase::Idle;
+        } else if waits_again {
+            self.arm_proposer(env);
+        } else {
             self.prepare(env);
         }
     }
@@ -91,6 +100,8 @@ impl Topology {
         env.note(Note::Proposed);
         self.proposer.round = round;
         self.proposer.phase = Phase::Preparing { ballot, promised: BTreeSet::new(), best: None };
+        // A timer of earlier is too short for this proposal.
+        self.proposer.backs_off = self.proposer.waits;
         self.arm_proposer(env);
         self.to_members(|| Body::Prepare { ballot }, env);
         self.promise(ballot, env);
@@ -106,7 +117,7 @@ impl Topology {
         self.proposer.waits = true;
         self.proposer.attempts = self.proposer.attempts.saturating_add(1);
         let base = self.config.propose_every.0;
-        let longest = base << self.proposer.attempts.min(5);
+        let longest = base << self.proposer.attempts.min(6);
         let id = u64::from(self.config.node.0);
         let word = (id << 32 | u64::from(self.proposer.attempts)) ^ self.ring.epoch().0 << 48;
         let seeded = xxhash_rust::xxh3::xxh3_64_with_seed(&word.to_le_bytes(), self.config.seed);
