@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    detector::DetectorConfig,
     shard::ShardConfig,
     topology::TopologyConfig,
     types::{Limits, Micros, NodeId},
@@ -32,6 +33,11 @@ pub struct NodeConfig {
     pub propose_every: Micros,
     /// Between two reports that a node has done its part of a change.
     pub report_every: Micros,
+    /// Between two looks at whether a peer is alive. Zero: nobody looks.
+    pub detect_every: Micros,
+    /// A member that seemed dead for so long is evicted, if enough others stay for all replicas. Zero:
+    /// nobody is.
+    pub evict_after: Micros,
     /// How far a version may be ahead of true time. Zero: clocks are not judged.
     pub max_clock_drift: Micros,
     /// Requests under way per shard; further ones fail with BUSY.
@@ -53,6 +59,8 @@ impl Default for NodeConfig {
             pull_every: Micros::from_millis(5),
             propose_every: Micros::from_millis(50),
             report_every: Micros::from_millis(500),
+            detect_every: Micros::from_millis(1_000),
+            evict_after: Micros::from_millis(60_000),
             max_clock_drift: Micros::from_millis(1_000),
             max_in_flight: 16_384,
             limits: Limits::default(),
@@ -70,6 +78,16 @@ impl NodeConfig {
             fetch_every: self.fetch_every,
             propose_every: self.propose_every,
             report_every: self.report_every,
+        }
+    }
+
+    /// What the detector of a node with this configuration is told.
+    pub fn detector(&self, node: NodeId) -> DetectorConfig {
+        DetectorConfig {
+            node,
+            seed: self.seed,
+            period: self.detect_every,
+            evict_after: self.evict_after,
         }
     }
 

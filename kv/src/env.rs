@@ -33,6 +33,8 @@ pub enum Timer {
     Propose,
     /// Report again that this node has done its part of a change (topology).
     Report,
+    /// Look at who is silent (detector).
+    Detect,
 }
 
 /// Time.
@@ -248,11 +250,23 @@ pub enum Note {
     RecordHandedOver,
     /// All owners have the records of a slot that this node no longer owns: they are dropped.
     SlotDropped,
+    /// The detector found a member that answers.
+    SeemsUp,
+    /// The detector found a member that does not answer.
+    SeemsDown,
+    /// Others took this node for dead, and it told them otherwise.
+    TakenForDead,
+    /// This node did nothing for a while, and does not hold against others that it heard nobody.
+    OwnPauseNoticed,
+    /// The detector got something that it could not read or did not expect.
+    GossipRefused,
+    /// A member was silent for so long that it is to be evicted.
+    EvictionDue,
 }
 
 impl Note {
     /// All notes.
-    pub const EVERY: [Note; 30] = [
+    pub const EVERY: [Note; 36] = [
         Note::Busy,
         Note::ClockRefused,
         Note::ClockJumped,
@@ -283,6 +297,12 @@ impl Note {
         Note::PullHedged,
         Note::RecordHandedOver,
         Note::SlotDropped,
+        Note::SeemsUp,
+        Note::SeemsDown,
+        Note::TakenForDead,
+        Note::OwnPauseNoticed,
+        Note::GossipRefused,
+        Note::EvictionDue,
     ];
 }
 

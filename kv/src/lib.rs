@@ -11,6 +11,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod delivery;
+pub mod detector;
 pub mod env;
 pub mod locks;
 pub mod message;

@@ -169,6 +169,8 @@ pub enum Body {
     RingRequest,
     /// My ring.
     Ring(Arc<Ring>),
+    /// Detector to detector: what SWIM has to say.
+    Gossip(Vec<u8>),
 }
 
 /// Versions of a slot: behind which key, up to which (none: to the last), and what there is.
@@ -201,6 +203,8 @@ pub enum Recipient {
     EveryShard,
     /// The topology.
     Topology,
+    /// The detector.
+    Detector,
 }
 
 impl Body {
@@ -227,6 +231,7 @@ impl Body {
             | Body::Synced
             | Body::RingRequest
             | Body::Ring(_) => Recipient::Topology,
+            Body::Gossip(_) => Recipient::Detector,
         }
     }
 
@@ -255,6 +260,7 @@ impl Body {
             Body::Synced => "synced",
             Body::RingRequest => "ring-request",
             Body::Ring(_) => "ring",
+            Body::Gossip(_) => "gossip",
         }
     }
 }

@@ -5,11 +5,16 @@
 //! [`Node::run`] takes one lock per machine that has inputs, runs them, releases the lock, and leaves
 //! what may leave now in the [`Outbox`]; [`Node::flush`] hands that to the world.
 
-use std::{mem, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+    sync::Arc,
+};
 
 use crate::{
     clock::Timestamp,
     config::NodeConfig,
+    detector::{Advise, Detector, DetectorInput, Health},
     env::{
         Clients, Clock, Entry, Journal, Network, Note, Progress, Publish, Reply, Request, Timer,
         Trace,
@@ -37,6 +42,8 @@ pub enum Machine {
     Shard(u16),
     /// The topology.
     Topology,
+    /// The detector.
+    Detector,
 }
 
 /// What a node is plugged into: the world's side of the traits in [`crate::env`].
@@ -68,13 +75,15 @@ pub struct Outbox {
     rings: Vec<Arc<Ring>>,
     /// Shards that have done what a ring asks of them, for the topology.
     synced: Vec<(u16, Epoch)>,
+    /// Who seems to be gone, for the topology: what the detector said last.
+    gone: Option<BTreeSet<NodeId>>,
 }
 
 impl Outbox {
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         let nothing_leaves = self.messages.is_empty() && self.replies.is_empty();
-        nothing_leaves && self.rings.is_empty() && self.synced.is_empty()
+        nothing_leaves && self.rings.is_empty() && self.synced.is_empty() && self.gone.is_none()
     }
 }
 
@@ -90,6 +99,7 @@ impl Outbox {
             replies: self.replies.split_off(replies),
             rings: self.rings.split_off(rings),
             synced: self.synced.split_off(synced),
+            gone: None,
         }
     }
 }
@@ -99,12 +109,14 @@ impl Outbox {
 pub struct Batch {
     shards: Vec<Vec<Input>>,
     topology: Vec<TopologyInput>,
+    detector: Vec<DetectorInput>,
 }
 
 impl Batch {
     /// How many inputs wait.
     pub fn len(&self) -> usize {
-        self.shards.iter().map(Vec::len).sum::<usize>() + self.topology.len()
+        let others = self.topology.len() + self.detector.len();
+        self.shards.iter().map(Vec::len).sum::<usize>() + others
     }
 
     /// Whether no input waits.
@@ -128,6 +140,7 @@ pub struct Node<P> {
     epoch: AtomicU64,
     shards: Vec<Mutex<Guarded<Shard>>>,
     topology: Mutex<Guarded<Topology>>,
+    detector: Mutex<Guarded<Detector>>,
     /// Outboxes that wait for the journal. Two threads that step one machine may come here in the other
     /// order: nothing rests on the order, for each waits for all that its machine wrote.
     gate: Mutex<Vec<(Position, Outbox)>>,
@@ -152,18 +165,21 @@ impl<P: Ports> Node<P> {
         let highest = ports.append(Entry::Opened(incarnation));
         let guard = |machine| Mutex::new(Guarded { machine, highest });
         let topology = recovered.topology(config.topology(id), ring.clone());
+        let detector = Detector::new(config.detector(id), ring.clone(), incarnation);
         let node = Self {
             id,
             ring_size: ring.size(),
             epoch: AtomicU64::new(ring.epoch().0),
             shards: machines.into_iter().map(guard).collect(),
             topology: Mutex::new(Guarded { machine: topology, highest }),
+            detector: Mutex::new(Guarded { machine: detector, highest }),
             gate: Mutex::new(Vec::new()),
             ports,
         };
         let times = (node.ports.now(), node.ports.uptime());
         let mut outbox = Outbox::default();
         node.step(Machine::Topology, times, &node.topology, &mut outbox, |t, env| t.start(env));
+        node.step(Machine::Detector, times, &node.detector, &mut outbox, |d, env| d.start(env));
         node.flush(&mut outbox);
         for (shard, machine) in (0..).zip(&node.shards) {
             let mut outbox = Outbox::default();
@@ -185,7 +201,8 @@ impl<P: Ports> Node<P> {
 
     /// An empty batch for this node.
     pub fn batch(&self) -> Batch {
-        Batch { shards: self.shards.iter().map(|_| Vec::new()).collect(), topology: Vec::new() }
+        let shards = self.shards.iter().map(|_| Vec::new()).collect();
+        Batch { shards, topology: Vec::new(), detector: Vec::new() }
     }
 
     /// Adds a client's request to a batch.
@@ -213,6 +230,7 @@ impl<P: Ports> Node<P> {
             }
             Recipient::EveryShard => self.split(batch, from, message),
             Recipient::Topology => batch.topology.push(TopologyInput::Message(from, message)),
+            Recipient::Detector => batch.detector.push(DetectorInput::Message(from, message)),
         }
     }
 
@@ -308,6 +326,11 @@ impl<P: Ports> Node<P> {
                 batch.topology.drain(..).for_each(|input| topology.handle(input, env));
             });
         }
+        if !batch.detector.is_empty() {
+            self.step(Machine::Detector, times, &self.detector, outbox, |detector, env| {
+                batch.detector.drain(..).for_each(|input| detector.handle(input, env));
+            });
+        }
     }
 
     /// A timer that a machine set fired.
@@ -318,6 +341,7 @@ impl<P: Ports> Node<P> {
                 batch.shards[usize::from(shard)].push(Input::Timer(timer));
             }
             Machine::Topology => batch.topology.push(TopologyInput::Timer(timer)),
+            Machine::Detector => batch.detector.push(DetectorInput::Timer),
         }
         self.run_and_flush(&mut batch);
     }
@@ -365,11 +389,13 @@ impl<P: Ports> Node<P> {
             self.publish(&ring);
         }
         let synced = mem::take(&mut outbox.synced);
-        if !synced.is_empty() {
+        let gone = outbox.gone.take();
+        if !synced.is_empty() || gone.is_some() {
             let mut batch = self.batch();
             let inputs =
                 synced.into_iter().map(|(shard, epoch)| TopologyInput::Synced(shard, epoch));
             batch.topology.extend(inputs);
+            batch.topology.extend(gone.map(TopologyInput::Gone));
             self.run_and_flush(&mut batch);
         }
         if !outbox.is_empty() {
@@ -383,6 +409,7 @@ impl<P: Ports> Node<P> {
         for inputs in &mut batch.shards {
             inputs.push(Input::Ring(ring.clone()));
         }
+        batch.detector.push(DetectorInput::Ring(ring.clone()));
         self.run_and_flush(&mut batch);
         self.epoch.fetch_max(ring.epoch().0, Ordering::AcqRel);
     }
@@ -428,6 +455,7 @@ impl<P: Ports> Node<P> {
         outbox.replies.append(&mut effects.replies);
         outbox.rings.append(&mut effects.rings);
         outbox.synced.append(&mut effects.synced);
+        outbox.gone = effects.gone.or(outbox.gone.take());
     }
 
     /// The ring that the topology knows.
@@ -440,6 +468,11 @@ impl<P: Ports> Node<P> {
     pub fn is_released(&self) -> bool {
         let holds = |shard| self.inspect(shard, Shard::moving).1 > 0;
         self.topology.lock().machine.is_released() && !(0..self.shards()).any(holds)
+    }
+
+    /// How each other member seems.
+    pub fn health(&self) -> BTreeMap<NodeId, Health> {
+        self.detector.lock().machine.health()
     }
 
     /// How many shards this node has.
@@ -518,6 +551,12 @@ impl<P> Progress for Step<'_, P> {
         if let Machine::Shard(shard) = self.name {
             self.outbox.synced.push((shard, epoch));
         }
+    }
+}
+
+impl<P> Advise for Step<'_, P> {
+    fn gone(&mut self, members: BTreeSet<NodeId>) {
+        self.outbox.gone = Some(members);
     }
 }
 

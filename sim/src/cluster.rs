@@ -174,6 +174,9 @@ impl Cluster {
     /// A node stops, and is never started again.
     pub fn retire(&mut self, id: NodeId) {
         self.crash(id);
+        if self.has_host(id) {
+            self.host(id).first_ring = None;
+        }
     }
 
     /// Lets something happen at once, but not now.
@@ -503,6 +506,9 @@ impl Cluster {
 
     /// A node stops at once: what was not durable is lost.
     pub fn crash(&mut self, id: NodeId) {
+        if !self.has_host(id) {
+            return;
+        }
         let host = self.host(id);
         host.down += 1;
         host.backlog.clear();
@@ -531,6 +537,9 @@ impl Cluster {
 
     /// One fault less keeps a node down.
     pub fn restart(&mut self, id: NodeId) {
+        if !self.has_host(id) {
+            return;
+        }
         let host = self.host(id);
         host.down = host.down.saturating_sub(1);
         self.start(id);
@@ -538,6 +547,9 @@ impl Cluster {
 
     /// One fault more, or less, keeps a node from doing anything.
     pub fn pause(&mut self, id: NodeId, on: bool) {
+        if !self.has_host(id) {
+            return;
+        }
         let host = self.host(id);
         host.paused = if on { host.paused + 1 } else { host.paused.saturating_sub(1) };
         if host.paused == 0 {
@@ -549,7 +561,9 @@ impl Cluster {
 
     /// A node's wall clock jumps.
     pub fn jump(&mut self, id: NodeId, by_us: i64) {
-        self.host(id).clock.jump(by_us);
+        if self.has_host(id) {
+            self.host(id).clock.jump(by_us);
+        }
     }
 
     /// Looks at a node that runs.

@@ -150,6 +150,7 @@ impl fmt::Display for Said<'_> {
             Body::Refused { ballot, promised } => write!(f, "{name} {ballot}, promised {promised}"),
             Body::RingRequest | Body::Synced => f.write_str(name),
             Body::Ring(ring) => write!(f, "{name} {}", ring.epoch()),
+            Body::Gossip(bytes) => write!(f, "{name} of {} bytes", bytes.len()),
         }
     }
 }

@@ -1,10 +1,10 @@
 //! The operators of the simulation: they ask members for changes of the ring, start the processes that
 //! join, and stop those that learn that they are members no more. What is decided the nodes decide.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::{BTreeMap, BTreeSet}, sync::Arc};
 
 use kv::{
-    ring::{Change, ChangeError, RING_SIZE, Ring},
+    ring::{Change, ChangeError, MemberState, RING_SIZE, Ring},
     types::{Epoch, NodeId},
 };
 use rand::RngExt;
@@ -21,6 +21,8 @@ use crate::{
 const LOOK_EVERY_US: u64 = 20_000;
 /// How long after it was asked for, a change that does not show is asked for again.
 const ASK_AGAIN_US: u64 = 300_000;
+/// Evicted processes that join anew in a run, at most.
+const MOST_RETURNS: usize = 8;
 /// Processes that join count from here: zero is the first members'.
 const FIRST_INSTANCE: u64 = 1;
 
@@ -43,6 +45,18 @@ pub struct Operator {
     wanted: Vec<Wanted>,
     /// Nodes that die for good, and when.
     deaths: Vec<(u64, NodeId)>,
+    /// Nodes that died, and those that were told to go: whoever else is evicted was taken for dead.
+    died: BTreeSet<NodeId>,
+    told_to_go: BTreeSet<NodeId>,
+    /// The addresses of all that were members.
+    addresses: BTreeMap<NodeId, String>,
+    /// Processes that were members at any time.
+    instances: BTreeSet<u64>,
+    /// Evicted processes that join anew, so many more.
+    returns: usize,
+    /// Members evict whom they take for dead.
+    evicts: bool,
+    next_instance: u64,
     random: ChaCha8Rng,
 }
 
@@ -79,9 +93,30 @@ impl Operator {
             let is_dead = matches!(asked.kind, ChangeKind::Kill(_));
             wanted.push(Wanted { change, at, asked: false, is_dead });
         }
+        // Where the members themselves evict who is dead, nobody asks for it until they had the time.
+        let config = &scenario.cluster.config;
+        let evicts = config.detect_every.0 > 0 && config.evict_after.0 > 0;
+        if evicts {
+            let patience = 20 * config.detect_every.0 + 2 * config.evict_after.0;
+            wanted.iter_mut().filter(|w| w.is_dead).for_each(|wanted| wanted.at += patience);
+        }
         let newest = first.clone();
         let random = crate::swarm::stream(scenario.seed, "operator");
-        Self { first, newest, wanted, deaths, random }
+        let next_instance = FIRST_INSTANCE + scenario.changes.len() as u64;
+        Self {
+            first,
+            newest,
+            wanted,
+            deaths,
+            died: BTreeSet::new(),
+            told_to_go: BTreeSet::new(),
+            addresses: BTreeMap::new(),
+            instances: BTreeSet::new(),
+            returns: MOST_RETURNS,
+            evicts,
+            next_instance,
+            random,
+        }
     }
 
     /// The ring that the nodes start with.
@@ -101,7 +136,9 @@ impl Operator {
 
     /// When to look first, in microseconds of the run. None: there is nothing to do.
     pub fn first_look(&self) -> Option<u64> {
-        self.wanted.iter().map(|wanted| wanted.at).min()
+        let wanted = self.wanted.iter().map(|wanted| wanted.at);
+        let deaths = self.deaths.iter().map(|(at, _)| *at);
+        wanted.chain(deaths).chain(self.evicts.then_some(0)).min()
     }
 
     /// Looks at the cluster, and does what is due. Returns the nodes that die now.
@@ -112,6 +149,7 @@ impl Operator {
         self.deaths = later;
         let due: Vec<(u64, NodeId)> = due;
         let dead: Vec<NodeId> = due.into_iter().map(|(_, node)| node).collect();
+        self.died.extend(dead.iter().copied());
         self.ask(cluster);
         cluster.wake(now + LOOK_EVERY_US, Wake::Operator);
         dead
@@ -127,10 +165,13 @@ impl Operator {
             if cluster.inspect(node, |n| n.is_released()) == Some(true) {
                 cluster.tally.add(Topic::Event, "a member was released");
                 cluster.retire(node);
+                self.comes_back(node, cluster);
             }
+            self.instances.extend(ring.members().values().map(|member| member.instance));
             if ring.epoch() > self.newest.epoch() {
                 let name = if ring.is_joint() { "joint ring" } else { "final ring" };
                 cluster.tally.add(Topic::Event, name);
+                self.see_who_is_gone(&ring, cluster);
                 self.newest = ring;
             }
         }
@@ -142,9 +183,37 @@ impl Operator {
         }
     }
 
+    /// Whoever is gone from a ring without being told to was evicted by its peers.
+    fn see_who_is_gone(&mut self, ring: &Ring, cluster: &mut Cluster) {
+        for (id, member) in self.newest.members() {
+            self.addresses.entry(*id).or_insert_with(|| member.address.clone());
+            let is_gone = !ring.members().contains_key(id);
+            if is_gone && member.state == MemberState::Evicted && !self.told_to_go.contains(id) {
+                let name = match self.died.contains(id) {
+                    true => "a dead member was evicted by its peers",
+                    false => "a member was evicted by its peers",
+                };
+                cluster.tally.add(Topic::Event, name);
+            }
+        }
+    }
+
+    /// An evicted process that was not told to go joins anew.
+    fn comes_back(&mut self, node: NodeId, cluster: &mut Cluster) {
+        if self.told_to_go.contains(&node) || self.returns == 0 {
+            return;
+        }
+        let Some(address) = self.addresses.get(&node).cloned() else { return };
+        self.returns -= 1;
+        cluster.tally.add(Topic::Event, "an evicted process joined anew");
+        let change = Change::Join { address, instance: self.next_instance };
+        self.next_instance += 1;
+        self.wanted.push(Wanted { change, at: cluster.at(), asked: false, is_dead: false });
+    }
+
     /// Asks members for what is wanted, and asks again what does not show.
     fn ask(&mut self, cluster: &mut Cluster) {
-        let (now, newest) = (cluster.at(), self.newest.clone());
+        let (now, newest, instances) = (cluster.at(), self.newest.clone(), &self.instances);
         let mut wanted = std::mem::take(&mut self.wanted);
         let members: Vec<NodeId> = newest.members().keys().copied().collect();
         wanted.retain_mut(|wanted| {
@@ -159,6 +228,7 @@ impl Operator {
             // Whoever died is to be evicted, even if somebody cancels it.
             let is_done = match &wanted.change {
                 Change::Evict(node) if wanted.is_dead => !newest.members().contains_key(node),
+                Change::Join { instance, .. } => instances.contains(instance),
                 change => newest.reflects(change),
             };
             if is_done {
@@ -183,6 +253,9 @@ impl Operator {
                 cluster.tally.add(Topic::Event, "a change was asked for again");
             }
             wanted.asked = true;
+            if let Change::Leave(node) | Change::Evict(node) = &wanted.change {
+                self.told_to_go.insert(*node);
+            }
             wanted.at = now + ASK_AGAIN_US;
             let member = members[self.random.random_range(0..members.len())];
             cluster.change(member, wanted.change.clone());

@@ -365,8 +365,10 @@ impl Scenario {
     }
 
     fn check_nodes(&self) -> Result<(), String> {
+        // Each change may bring a node.
+        let changes = u32::try_from(self.changes.len()).unwrap_or(u32::MAX);
         let known = |node: u32, what: &str| {
-            let nodes = self.cluster.nodes;
+            let nodes = self.cluster.nodes.saturating_add(changes);
             match (1..=nodes).contains(&node) {
                 true => Ok(()),
                 false => Err(format!("{what} names node {node}; there are nodes 1 to {nodes}")),

@@ -94,6 +94,7 @@ fn says(body: &Body) -> String {
         | Body::Probe { .. }
         | Body::ProbeReply { .. }
         | Body::RingRequest
+        | Body::Gossip(_)
         | Body::Ring(_) => name.to_string(),
         Body::Prepare { ballot }
         | Body::Promise { ballot, .. }

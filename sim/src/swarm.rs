@@ -64,13 +64,16 @@ pub fn scenario(seed: u64, fixed: &Fixed) -> Scenario {
     let needed_us = 4 * slowest_us + 2 * cluster.sync_us.1;
     cluster.config.request_timeout = cluster.config.request_timeout.max(Micros(needed_us));
     let mut workload = stream(seed, "workload");
-    let mut operations = operations(&cluster, load_ms, lagging, fixed, &mut workload);
+    let (changes, stale) = ring_changes(&cluster, load_ms, &mut stream(seed, "ring changes"));
+    // Clients ask those who join too, and faults are theirs too.
+    let joins = changes.iter().filter(|change| change.kind == ChangeKind::Join).count();
+    let most = cluster.nodes + u32::try_from(joins).expect("few changes");
+    let mut operations = operations(&cluster, most, load_ms, lagging, fixed, &mut workload);
     match fixed.level {
         Some(level) => operations.iter_mut().for_each(|op| op.action.set_level(level)),
         None => make_linearizable(&mut operations, &mut stream(seed, "linearizable keys")),
     }
-    let mut faults = faults(&cluster, cluster.nodes, load_ms, &mut stream(seed, "faults"));
-    let (changes, stale) = ring_changes(&cluster, load_ms, &mut stream(seed, "ring changes"));
+    let mut faults = faults(&cluster, most, load_ms, &mut stream(seed, "faults"));
     // The only member of a ring has nobody to tell it the time.
     if members_at_least(&cluster, &changes) < 2 {
         faults.retain(|fault| !matches!(fault.kind, FaultKind::ClockJump(..)));
@@ -221,6 +224,8 @@ fn cluster(seed: u64, fixed: &Fixed, random: &mut ChaCha8Rng) -> Cluster {
         hedge_after: Micros::from_millis(hedge_ms),
         sync_every: Micros::from_millis(pick(&[200, 1_000, 3_000], random)),
         probe_every: Micros::from_millis(pick(&[300, 1_000], random)),
+        detect_every: Micros::from_millis(pick(&[0, 200, 1_000], random)),
+        evict_after: Micros::from_millis(pick(&[0, 1_000, 4_000], random)),
         max_in_flight: if random.random_bool(0.1) { 1 } else { 1_024 },
         ..NodeConfig::default()
     };
@@ -272,6 +277,7 @@ fn network(nodes: u32, random: &mut ChaCha8Rng) -> Network {
 
 fn operations(
     cluster: &Cluster,
+    most: u32,
     load_ms: u64,
     lagging: bool,
     fixed: &Fixed,
@@ -305,7 +311,7 @@ fn operations(
             let client = random.random_range(0..clients);
             let pause = random.random_range(0..=2 * mean_us);
             let after_us = if bursts && random.random_bool(0.7) { pause / 50 } else { pause };
-            let node = random.random_range(1..=cluster.nodes);
+            let node = random.random_range(1..=most);
             let node = if stays { client % cluster.nodes + 1 } else { node };
             let mut action = action(number, &keys, &levels, kinds, random);
             // The empty value at most once per key: values name their writes.
@@ -369,15 +375,14 @@ fn faults(cluster: &Cluster, members: u32, load_ms: u64, random: &mut ChaCha8Rng
     let count = random.random_range(1..=6);
     (0..count)
         .map(|_| {
-            let kind = fault(pick(&names, random), cluster, wrong_clock, random);
+            let kind = fault(pick(&names, random), members, wrong_clock, random);
             let at_ms = random.random_range(0..load_ms);
             Fault { at_ms, for_ms: random.random_range(50..=load_ms / 2), kind }
         })
         .collect()
 }
 
-fn fault(name: &str, cluster: &Cluster, wrong_clock: u32, random: &mut ChaCha8Rng) -> FaultKind {
-    let nodes = cluster.nodes;
+fn fault(name: &str, nodes: u32, wrong_clock: u32, random: &mut ChaCha8Rng) -> FaultKind {
     let node = random.random_range(1..=nodes);
     let mut side = |share: f64| -> Vec<u32> {
         let chosen: Vec<u32> = (1..=nodes).filter(|_| random.random_bool(share)).collect();

@@ -33,7 +33,7 @@ const MAJORITY: &[Level] = &[Level::Quorum, Level::All, Level::Linearizable];
 const BY_CLOCK: &[Level] = &[Level::One, Level::Session, Level::Quorum, Level::All];
 
 /// What else should happen now and then, and at which levels.
-pub const EVENTS: [(&str, &[Level]); 16] = [
+pub const EVENTS: [(&str, &[Level]); 20] = [
     ("crash lost entries", &Level::EVERY),
     ("restarted from journal", &Level::EVERY),
     ("waited for the journal", &Level::EVERY),
@@ -41,6 +41,10 @@ pub const EVENTS: [(&str, &[Level]); 16] = [
     ("final ring", &Level::EVERY),
     ("a process joined", &Level::EVERY),
     ("a member was released", &Level::EVERY),
+    ("a member was evicted by its peers", &Level::EVERY),
+    ("a dead member was evicted by its peers", &Level::EVERY),
+    ("an evicted process joined anew", &Level::EVERY),
+    ("a flapping node stayed a member", &Level::EVERY),
     ("a change was refused", &Level::EVERY),
     ("a change was asked for again", &Level::EVERY),
     ("stale read at one", &[Level::One]),
@@ -127,7 +131,8 @@ pub fn gates(only: Option<Level>) -> Vec<(Topic, String)> {
     // fence (a late record of anti-entropy after a change) can. And no acknowledged record is lost as
     // long as no disk is, so that some owner has what a session saw; a coordinator that is behind the
     // ring may not ask that one, but hardly ever.
-    let never = [Note::NotOwner, Note::SessionStale];
+    // Nodes of one version say nothing that a detector cannot read.
+    let never = [Note::NotOwner, Note::SessionStale, Note::GossipRefused];
     let notes = Note::EVERY.into_iter().filter(|note| !never.contains(note));
     let notes = notes.filter(|note| levels_of_note(*note).iter().any(is_used));
     gates.extend(notes.map(|note| (Topic::Note, format!("{note:?}"))));
@@ -164,6 +169,12 @@ fn levels_of_note(note: Note) -> &'static [Level] {
         | Note::SlotsPulled
         | Note::PullHedged
         | Note::RecordHandedOver
-        | Note::SlotDropped => &Level::EVERY,
+        | Note::SlotDropped
+        | Note::SeemsUp
+        | Note::SeemsDown
+        | Note::TakenForDead
+        | Note::OwnPauseNoticed
+        | Note::GossipRefused
+        | Note::EvictionDue => &Level::EVERY,
     }
 }

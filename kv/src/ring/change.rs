@@ -171,18 +171,21 @@ impl Ring {
         if changes.contains(&Change::Cancel(self.epoch())) {
             return Some(self.settled(MemberState::is_old));
         }
-        let evicted = changes.iter().filter_map(|change| match change {
-            Change::Evict(node) if !self.reflects(change) => Some(*node),
-            Change::Evict(_) | Change::Join { .. } | Change::Leave(_) | Change::Cancel(_) => None,
-        });
-        let evicted: Vec<NodeId> =
-            evicted.filter(|n| self.allows(&Change::Evict(*n)).is_ok()).collect();
-        if !evicted.is_empty() {
-            let mut members = self.members().clone();
-            for node in evicted {
-                go(&mut members, node, MemberState::Evicted);
+        // One by one: each may be allowed, and all of them together not.
+        let mut ring = self.clone();
+        for change in changes {
+            let Change::Evict(node) = change else { continue };
+            if ring.reflects(change) || ring.allows(change).is_err() {
+                continue;
             }
-            return Some(members);
+            let mut members = ring.members().clone();
+            go(&mut members, *node, MemberState::Evicted);
+            if let Ok(next) = ring.next(members) {
+                ring = next;
+            }
+        }
+        if ring.members() != self.members() {
+            return Some(ring.members().clone());
         }
         is_synced.then(|| self.settled(MemberState::is_new))
     }

@@ -257,6 +257,7 @@ impl Shard {
             | Body::Refused { .. }
             | Body::Synced
             | Body::RingRequest
+            | Body::Gossip(_)
             | Body::Ring(_) => {}
         }
     }
@@ -292,7 +293,7 @@ impl Shard {
             }
             Timer::Pull => self.move_on(env),
             // The topology's.
-            Timer::Fetch | Timer::Propose | Timer::Report => {}
+            Timer::Fetch | Timer::Propose | Timer::Report | Timer::Detect => {}
         }
     }
 

@@ -5,13 +5,16 @@ mod paxos;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use self::paxos::Proposer;
 use crate::{
     env::{Entry, Env, Note, Publish, Timer},
     message::{Body, Message},
-    ring::{Acceptor, Change, Ring},
+    ring::{Acceptor, Change, MemberState, Ring},
     types::{Ballot, Epoch, Micros, NodeId},
 };
 
@@ -45,6 +48,8 @@ pub enum TopologyInput {
     Synced(u16, Epoch),
     /// Somebody asks for a change.
     Change(Change),
+    /// These members, and no others, seem to be gone for good.
+    Gone(BTreeSet<NodeId>),
     /// An operator decided on a ring.
     Install(Arc<Ring>),
 }
@@ -56,8 +61,10 @@ pub struct Topology {
     ring: Arc<Ring>,
     /// The latest epoch that we know of without having its ring, and who has it.
     behind: Option<(Epoch, NodeId)>,
-    /// Changes that were asked for here, and are still to be made.
-    wanted: BTreeSet<Change>,
+    /// Changes that were asked for here and are still to be made, and on which ring they were asked for.
+    wanted: BTreeMap<Change, Epoch>,
+    /// Members that seem to be gone for good.
+    gone: BTreeSet<NodeId>,
     acceptor: Acceptor,
     proposer: Proposer,
     /// The shards of this node that are done, on a joint ring.
@@ -74,6 +81,8 @@ pub struct Topology {
 const REPORTED_TO: usize = 3;
 /// Changes that one node keeps for others; further ones are dropped, and asked for again.
 const MOST_WANTED: usize = 64;
+/// So many rings later a change is forgotten: whoever asked for it may be gone, or asks again.
+const WANTED_FOR: u64 = 4;
 
 impl Topology {
     /// A topology with this ring, and with what its journal holds of the next one.
@@ -82,7 +91,8 @@ impl Topology {
             config,
             ring,
             behind: None,
-            wanted: BTreeSet::new(),
+            wanted: BTreeMap::new(),
+            gone: BTreeSet::new(),
             acceptor,
             proposer: Proposer::default(),
             shards_done: BTreeSet::new(),
@@ -143,7 +153,13 @@ impl Topology {
             TopologyInput::Synced(shard, epoch) => self.shard_synced(shard, epoch, env),
             TopologyInput::Change(change) => {
                 if self.wanted.len() < MOST_WANTED && !self.ring.reflects(&change) {
-                    self.wanted.insert(change);
+                    self.wanted.insert(change, self.ring.epoch());
+                }
+            }
+            TopologyInput::Gone(members) => {
+                self.gone = members;
+                if !self.evictions().is_empty() {
+                    env.note(Note::EvictionDue);
                 }
             }
             TopologyInput::Install(ring) => self.adopt(ring, env),
@@ -161,7 +177,12 @@ impl Topology {
             Timer::Propose => self.retry(env),
             Timer::Report => self.report(env),
             // The shards'.
-            Timer::Hedge | Timer::Timeout | Timer::Sync | Timer::Probe | Timer::Pull => {}
+            Timer::Hedge
+            | Timer::Timeout
+            | Timer::Sync
+            | Timer::Probe
+            | Timer::Pull
+            | Timer::Detect => {}
         }
     }
 
@@ -239,8 +260,29 @@ impl Topology {
             | Body::Probe { .. }
             | Body::ProbeReply { .. }
             | Body::RingRequest
+            | Body::Gossip(_)
             | Body::Ring(_) => {}
         }
+    }
+
+    /// The evictions of members that seem to be gone for good. Of those that are to stay, none is evicted
+    /// without a member that could take over its slots.
+    fn evictions(&self) -> BTreeSet<Change> {
+        let members = self.ring.members();
+        let stay = members.values().filter(|member| member.state.is_new()).count();
+        let mut spare = stay.saturating_sub(self.ring.replication());
+        let is_due = |node: &&NodeId| match members.get(node).map(|member| member.state) {
+            Some(MemberState::Active) => match spare {
+                0 => false,
+                _ => {
+                    spare -= 1;
+                    true
+                }
+            },
+            Some(MemberState::Joining | MemberState::Leaving) => true,
+            Some(MemberState::Evicted) | None => false,
+        };
+        self.gone.iter().filter(is_due).map(|node| Change::Evict(*node)).collect()
     }
 
     /// Whether all who have to report did.
@@ -292,7 +334,8 @@ impl Topology {
             self.behind = None;
         }
         self.ring = ring.clone();
-        self.wanted.retain(|change| !ring.reflects(change));
+        let is_fresh = |asked: Epoch| ring.epoch().0 <= asked.0 + WANTED_FOR;
+        self.wanted.retain(|change, asked| is_fresh(*asked) && !ring.reflects(change));
         self.acceptor = Acceptor::default();
         self.proposer.over();
         self.shards_done.clear();

@@ -66,7 +66,9 @@ impl Topology {
     }
 
     fn wanted_ring(&self) -> Option<Ring> {
-        self.ring.after(&self.wanted, self.is_synced())
+        let mut wanted = self.evictions();
+        wanted.extend(self.wanted.keys().cloned());
+        self.ring.after(&wanted, self.is_synced())
     }
 
     /// Begins to propose, unless that is under way or has to wait for its turn.

@@ -249,6 +249,37 @@ fn who_joins_and_is_to_go_at_once_is_left_out() {
     assert_eq!(first.after(&leaves, false), None, "nothing is left to change");
 }
 
+/// Found by the simulation: two evictions, each of them allowed, left nobody, and the change never ended.
+#[test]
+fn evictions_that_together_leave_nobody_are_made_one_by_one() {
+    let joint = after(&ring(3, 1), &[Change::Evict(NodeId(2))]);
+    let rest: BTreeSet<Change> = [1, 3].map(|n| Change::Evict(NodeId(n))).into();
+    let next = joint.after(&rest, false).unwrap();
+    assert!(joint.may_be_followed_by(&next));
+    let stays = next.members().iter().filter(|(_, member)| member.state.is_new());
+    assert_eq!(stays.map(|(id, _)| *id).collect::<Vec<_>>(), [NodeId(3)]);
+    assert_eq!(next.after(&rest, false), None, "the last one stays");
+    assert!(!next.after(&rest, true).unwrap().is_joint());
+}
+
+/// Found by the simulation: a process that had joined, and was evicted, was made a member again by one
+/// who was asked for it long before.
+#[test]
+fn a_change_that_was_asked_for_long_ago_is_forgotten() {
+    let mut ring = ring(3, 1);
+    let mut world = World::new(3, &ring);
+    let join = Change::Join { address: "node4:1".into(), instance: 7 };
+    world.step(1, TopologyInput::Change(join));
+    world.waiting.clear();
+    for _ in 0..=WANTED_FOR {
+        ring = Arc::new(ring.next(ring.members().clone()).unwrap());
+        world.step(1, TopologyInput::Install(ring.clone()));
+        world.waiting.clear();
+    }
+    world.fire(1, Timer::Propose);
+    assert!(world.waiting.is_empty());
+}
+
 #[test]
 fn a_proposal_that_may_not_follow_is_not_taken() {
     let first = ring(3, 2);

@@ -74,7 +74,7 @@ impl fmt::Display for Violation {
 pub struct Evidence<'a> {
     /// What clients did.
     pub history: &'a [Done],
-    /// Whether the ring was to change.
+    /// Whether the ring changed.
     pub ring_changes: bool,
     /// The cluster at the end.
     pub cluster: &'a Cluster,

@@ -37,7 +37,7 @@ impl Run<'_> {
             return;
         }
         if let FaultKind::Flapping(side, period_ms) = &self.scenario.faults[place].kind {
-            self.cut(side, &self.others(side), on);
+            self.cluster.network.isolate(side, on);
             self.flapped_off[place] = !on;
             self.cluster.wake(self.cluster.at() + period_ms * 1_000, Wake::Flap(place, !on));
         }
@@ -60,7 +60,7 @@ impl Run<'_> {
                 self.cluster.network.slow_down(*node, sign * by_us);
             }
             FaultKind::Partition(side) | FaultKind::Flapping(side, _) => {
-                self.cut(side, &self.others(side), on);
+                self.cluster.network.isolate(side, on);
             }
             FaultKind::OneWay(from, to) => {
                 for (from, to) in pairs(from, to) {
@@ -75,15 +75,10 @@ impl Run<'_> {
         }
     }
 
-    pub(super) fn others(&self, side: &[u32]) -> Vec<u32> {
-        (1..=self.scenario.cluster.nodes).filter(|node| !side.contains(node)).collect()
-    }
-
-    pub(super) fn cut(&mut self, side: &[u32], others: &[u32], on: bool) {
-        for (one, other) in pairs(side, others) {
-            self.cluster.network.cut(one, other, on);
-            self.cluster.network.cut(other, one, on);
-        }
+    /// A node dies for good.
+    pub(super) fn die(&mut self, node: NodeId) {
+        self.crash(node);
+        self.cluster.retire(node);
     }
 
     pub(super) fn crash(&mut self, node: NodeId) {

@@ -21,7 +21,7 @@ use crate::{
     log::{Event, Log},
     queue::Wake,
     rings::Operator,
-    scenario::{Action, Scenario},
+    scenario::{Action, FaultKind, Scenario},
     tally::{Tally, Topic},
     trace::{Moved, Recorder},
 };
@@ -185,7 +185,7 @@ impl<'a> Run<'a> {
             Wake::Script(at) => self.script(at),
             Wake::Operator => {
                 for node in self.operator.look(&mut self.cluster) {
-                    self.crash(node);
+                    self.die(node);
                 }
             }
             Wake::Phase => match self.phase {
@@ -430,10 +430,11 @@ impl<'a> Run<'a> {
 
     fn close(mut self) -> Verdict {
         self.cluster.close();
+        self.look_at_flapping();
         if self.violation.is_none() {
             let evidence = Evidence {
                 history: &self.history,
-                ring_changes: !self.scenario.changes.is_empty(),
+                ring_changes: self.operator.current().epoch() > self.operator.first().epoch(),
                 cluster: &self.cluster,
                 ring: self.operator.current(),
             };
@@ -454,6 +455,19 @@ impl<'a> Run<'a> {
             history: self.history,
             held,
             simulated_us,
+        }
+    }
+
+    /// A node that goes and comes is not to go for good.
+    fn look_at_flapping(&mut self) {
+        let ring = self.operator.current();
+        let stays = |node: &u32| ring.members().contains_key(&NodeId(*node));
+        let flapped = self.scenario.faults.iter().any(|fault| match &fault.kind {
+            FaultKind::Flapping(nodes, _) => nodes.iter().all(stays),
+            _ => false,
+        });
+        if flapped && self.scenario.cluster.config.evict_after.0 > 0 {
+            self.cluster.tally.add(Topic::Event, "a flapping node stayed a member");
         }
     }
 

@@ -33,6 +33,8 @@ pub struct SimNetwork {
     links: BTreeMap<(u32, u32), Link>,
     /// How many faults cut a link.
     cuts: BTreeMap<(u32, u32), u32>,
+    /// Nodes that are cut off from all others.
+    islands: Vec<Vec<u32>>,
     /// How much longer messages of a node take.
     slow: BTreeMap<u32, u64>,
     storm: (u32, u32, u32),
@@ -43,14 +45,23 @@ impl SimNetwork {
     /// A network without faults.
     pub fn new(spec: &Network, random: ChaCha8Rng) -> Self {
         let links = spec.links.iter().map(|(from, to, link)| ((*from, *to), *link)).collect();
-        let (cuts, slow) = (BTreeMap::new(), BTreeMap::new());
-        Self { usual: spec.usual, links, cuts, slow, storm: (0, 0, 0), random }
+        let (cuts, islands, slow) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
+        Self { usual: spec.usual, links, cuts, islands, slow, storm: (0, 0, 0), random }
     }
 
     /// Cuts a link once more, or mends one cut.
     pub fn cut(&mut self, from: u32, to: u32, on: bool) {
         let cuts = self.cuts.entry((from, to)).or_default();
         *cuts = if on { *cuts + 1 } else { cuts.saturating_sub(1) };
+    }
+
+    /// Cuts nodes off from all others, those that join later too, or no longer.
+    pub fn isolate(&mut self, island: &[u32], on: bool) {
+        if on {
+            self.islands.push(island.to_vec());
+        } else if let Some(at) = self.islands.iter().position(|other| other == island) {
+            self.islands.remove(at);
+        }
     }
 
     /// Makes a node slower or faster.
@@ -70,6 +81,7 @@ impl SimNetwork {
     /// is promised once messages arrive.
     pub fn heal(&mut self) {
         self.cuts.clear();
+        self.islands.clear();
         self.slow.clear();
         self.storm = (0, 0, 0);
         self.usual.loss = 0;
@@ -78,7 +90,8 @@ impl SimNetwork {
 
     /// Decides what becomes of a message.
     pub fn fate(&mut self, from: u32, to: u32) -> Fate {
-        if self.cuts.get(&(from, to)).is_some_and(|cuts| *cuts > 0) {
+        let parts = |island: &Vec<u32>| island.contains(&from) != island.contains(&to);
+        if self.cuts.get(&(from, to)).is_some_and(|cuts| *cuts > 0) || self.islands.iter().any(parts) {
             return Fate::Cut;
         }
         let link = self.links.get(&(from, to)).copied().unwrap_or(self.usual);

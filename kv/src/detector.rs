@@ -1,0 +1,354 @@
+//! Who seems alive: failure detection by SWIM, as the crate `foca` has it, driven through the same clock
+//! and network as the rest of a node.
+//!
+//! It advises, and nothing rests on it: whoever is silent for long is to be evicted by agreement, and if
+//! that was wrong, no promise is broken. Its messages do not wait for the journal.
+//!
+//! Source: Das, Gupta, Motivala, "SWIM: Scalable Weakly-consistent Infection-style Process Group
+//! Membership Protocol" (2002).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::{NonZeroU8, NonZeroUsize},
+    sync::Arc,
+    time::Duration,
+};
+
+use foca::{Config, Foca, Member, NoCustomBroadcast, Notification, PostcardCodec, Runtime, State};
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    env::{Clock, Network, Note, Timer, Trace},
+    message::{Body, Message},
+    ring::Ring,
+    types::{Incarnation, Micros, NodeId},
+};
+
+/// The detector looks at its timers so many times in a period.
+const TICKS: u64 = 5;
+/// The longest message, in bytes.
+const MAX_GOSSIP: usize = 1_400;
+/// Members that nobody told of yet are greeted: so many at a tick.
+const GREETED: usize = 3;
+
+/// What a detector is told when it is made, and never changes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DetectorConfig {
+    /// This node.
+    pub node: NodeId,
+    /// Decides who is probed when.
+    pub seed: u64,
+    /// Between two probes. Zero: nobody is watched.
+    pub period: Micros,
+    /// Who seemed dead for so long is to be evicted. Zero: nobody is.
+    pub evict_after: Micros,
+}
+
+/// What the detector reacts to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum DetectorInput {
+    /// A peer says something.
+    Message(NodeId, Message),
+    /// Its timer fired.
+    Timer,
+    /// There is a newer ring.
+    Ring(Arc<Ring>),
+}
+
+/// The way from a detector to the node's topology.
+pub trait Advise {
+    /// These members, and no others, seem to be gone for good.
+    fn gone(&mut self, members: BTreeSet<NodeId>);
+}
+
+/// All that a detector needs of its world.
+pub trait DetectorEnv: Clock + Network + Trace + Advise {}
+
+impl<T: Clock + Network + Trace + Advise> DetectorEnv for T {}
+
+/// A process of a member, as SWIM knows it: of two with the same id the later one counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Life {
+    node: NodeId,
+    /// The incarnation of its journal, and how often it was taken for dead since.
+    incarnation: u32,
+    revivals: u32,
+}
+
+impl foca::Identity for Life {
+    type Addr = NodeId;
+
+    fn addr(&self) -> NodeId {
+        self.node
+    }
+
+    fn renew(&self) -> Option<Self> {
+        Some(Self { revivals: self.revivals.wrapping_add(1), ..*self })
+    }
+
+    fn win_addr_conflict(&self, other: &Self) -> bool {
+        (self.incarnation, self.revivals) > (other.incarnation, other.revivals)
+    }
+}
+
+/// How a member seems.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Health {
+    /// It answers.
+    Alive,
+    /// It did not answer lately.
+    Suspect,
+    /// It was silent for long, or was never heard of.
+    Down,
+}
+
+type Swim = Foca<Life, PostcardCodec, ChaCha8Rng, NoCustomBroadcast>;
+
+/// Timers of the protocol: when each is due, by the monotonic clock, in order.
+type Due = BTreeMap<(Micros, u64), foca::Timer<Life>>;
+
+/// The machine that says who seems alive.
+pub struct Detector {
+    config: DetectorConfig,
+    ring: Arc<Ring>,
+    swim: Swim,
+    due: Due,
+    /// Timers that were ever armed.
+    armed: u64,
+    /// When it looked last.
+    looked: Micros,
+    /// Since when members seem to be down.
+    down_since: BTreeMap<NodeId, Micros>,
+    /// Who is to be evicted, as the topology was told.
+    gone: BTreeSet<NodeId>,
+    /// Whom to greet next.
+    turn: usize,
+}
+
+impl Detector {
+    /// A detector of a node that knows nobody yet.
+    pub fn new(config: DetectorConfig, ring: Arc<Ring>, incarnation: Incarnation) -> Self {
+        let id = Life { node: config.node, incarnation: incarnation.0, revivals: 0 };
+        let seed = config.seed ^ u64::from(config.node.0) << 32 ^ u64::from(incarnation.0);
+        let random = ChaCha8Rng::seed_from_u64(seed);
+        let swim = Foca::new(id, swim_config(config.period.max(Micros(10))), random, PostcardCodec);
+        Self {
+            config,
+            ring,
+            swim,
+            due: BTreeMap::new(),
+            armed: 0,
+            looked: Micros(0),
+            down_since: BTreeMap::new(),
+            gone: BTreeSet::new(),
+            turn: 0,
+        }
+    }
+
+    /// How each other member seems.
+    pub fn health(&self) -> BTreeMap<NodeId, Health> {
+        self.others().map(|node| (node, self.health_of(node))).collect()
+    }
+
+    fn others(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.ring.members().keys().copied().filter(|node| *node != self.config.node)
+    }
+
+    fn known(&self, node: NodeId) -> Option<&Member<Life>> {
+        self.swim.iter_membership_state().find(|member| member.id().node == node)
+    }
+
+    fn health_of(&self, node: NodeId) -> Health {
+        match self.known(node).map(Member::state) {
+            Some(State::Alive) => Health::Alive,
+            Some(State::Suspect) => Health::Suspect,
+            Some(State::Down) | None => Health::Down,
+        }
+    }
+
+    /// Whether anybody is watched.
+    pub fn is_on(&self) -> bool {
+        self.config.period.0 > 0
+    }
+
+    /// The first step.
+    pub fn start(&mut self, env: &mut impl DetectorEnv) {
+        if self.is_on() {
+            self.looked = env.uptime();
+            env.set_timer(Timer::Detect, self.tick());
+        }
+    }
+
+    fn tick(&self) -> Micros {
+        Micros((self.config.period.0 / TICKS).max(1))
+    }
+
+    /// One step.
+    pub fn handle(&mut self, input: DetectorInput, env: &mut impl DetectorEnv) {
+        if !self.is_on() {
+            return;
+        }
+        match input {
+            DetectorInput::Message(from, message) => self.message(from, message, env),
+            DetectorInput::Timer => self.look(env),
+            DetectorInput::Ring(ring) => {
+                self.ring = ring;
+                let ring = &self.ring;
+                self.down_since.retain(|node, _| ring.members().contains_key(node));
+                self.gone.retain(|node| ring.members().contains_key(node));
+            }
+        }
+    }
+
+    fn message(&mut self, from: NodeId, message: Message, env: &mut impl DetectorEnv) {
+        let Body::Gossip(bytes) = message.body else { return };
+        // Whoever is no member is told by others, at our epoch.
+        if self.ring.members().contains_key(&from) {
+            self.drive(env, |swim, runtime| swim.handle_data(&bytes, runtime));
+        }
+    }
+
+    /// Looks at what is due, and at who is silent for too long.
+    fn look(&mut self, env: &mut impl DetectorEnv) {
+        let now = env.uptime();
+        self.notice_own_pause(now, env);
+        self.looked = now;
+        while let Some(entry) = self.due.first_entry()
+            && entry.key().0 <= now
+        {
+            let timer = entry.remove();
+            self.drive(env, |swim, runtime| swim.handle_timer(timer, runtime));
+        }
+        self.greet(env);
+        self.judge(now, env);
+        env.set_timer(Timer::Detect, self.tick());
+    }
+
+    /// Who did nothing for a while has heard nobody, and must not hold that against them: all that was
+    /// due is put off by as long.
+    fn notice_own_pause(&mut self, now: Micros, env: &mut impl DetectorEnv) {
+        let late = now.0.saturating_sub(self.looked.0 + self.tick().0);
+        if late < self.config.period.0 {
+            return;
+        }
+        env.note(Note::OwnPauseNoticed);
+        let put_off = |at: Micros| Micros(at.0 + late);
+        let due = std::mem::take(&mut self.due);
+        self.due = due.into_iter().map(|((at, n), timer)| ((put_off(at), n), timer)).collect();
+        self.down_since.values_mut().for_each(|since| *since = put_off(*since));
+    }
+
+    /// Tells members that SWIM does not know of that this node is there.
+    fn greet(&mut self, env: &mut impl DetectorEnv) {
+        let strangers: Vec<NodeId> = self.others().filter(|n| self.known(*n).is_none()).collect();
+        for turn in 0..GREETED.min(strangers.len()) {
+            let node = strangers[(self.turn + turn) % strangers.len()];
+            let life = Life { node, incarnation: 0, revivals: 0 };
+            self.drive(env, |swim, runtime| swim.announce(life, runtime));
+        }
+        self.turn = self.turn.wrapping_add(GREETED);
+    }
+
+    /// Tells the topology who is silent for too long, when that changes.
+    fn judge(&mut self, now: Micros, env: &mut impl DetectorEnv) {
+        let down: BTreeSet<NodeId> =
+            self.others().filter(|node| self.health_of(*node) == Health::Down).collect();
+        self.down_since.retain(|node, _| down.contains(node));
+        for node in &down {
+            self.down_since.entry(*node).or_insert(now);
+        }
+        let Micros(patience) = self.config.evict_after;
+        if patience == 0 {
+            return;
+        }
+        // One after the other, so that seldom two propose the same at a time.
+        let rank = self.others().filter(|node| *node < self.config.node && !down.contains(node));
+        let patience = patience + rank.count() as u64 * (self.config.period.0 / 4);
+        let is_gone = |since: &Micros| now.0.saturating_sub(since.0) >= patience;
+        let gone: BTreeSet<NodeId> =
+            self.down_since.iter().filter(|(_, since)| is_gone(since)).map(|(n, _)| *n).collect();
+        if gone != self.gone {
+            self.gone.clone_from(&gone);
+            env.gone(gone);
+        }
+    }
+
+    /// Lets SWIM act. What it cannot read or does not expect, it leaves alone.
+    fn drive(
+        &mut self,
+        env: &mut impl DetectorEnv,
+        act: impl FnOnce(&mut Swim, &mut Effects) -> Result<(), foca::Error>,
+    ) {
+        let mut effects = Effects::default();
+        if act(&mut self.swim, &mut effects).is_err() {
+            env.note(Note::GossipRefused);
+        }
+        let now = env.uptime();
+        for (timer, after) in effects.timers {
+            self.armed += 1;
+            let after = u64::try_from(after.as_micros()).unwrap_or(u64::MAX / 2);
+            self.due.insert((Micros(now.0 + after), self.armed), timer);
+        }
+        for note in effects.notes {
+            env.note(note);
+        }
+        for (to, bytes) in effects.sent {
+            env.send(to, Message { epoch: self.ring.epoch(), body: Body::Gossip(bytes) });
+        }
+    }
+}
+
+/// What SWIM wants done.
+#[derive(Default)]
+struct Effects {
+    timers: Vec<(foca::Timer<Life>, Duration)>,
+    sent: Vec<(NodeId, Vec<u8>)>,
+    notes: Vec<Note>,
+}
+
+impl Runtime<Life> for Effects {
+    fn notify(&mut self, notification: Notification<'_, Life>) {
+        match notification {
+            Notification::MemberUp(_) => self.notes.push(Note::SeemsUp),
+            Notification::MemberDown(_) => self.notes.push(Note::SeemsDown),
+            Notification::Rejoin(_) => self.notes.push(Note::TakenForDead),
+            Notification::Rename(..)
+            | Notification::Active
+            | Notification::Idle
+            | Notification::Defunct => {}
+        }
+    }
+
+    fn send_to(&mut self, to: Life, data: &[u8]) {
+        self.sent.push((to.node, data.to_vec()));
+    }
+
+    fn submit_after(&mut self, timer: foca::Timer<Life>, after: Duration) {
+        self.timers.push((timer, after));
+    }
+}
+
+/// SWIM with what it takes to find each other again after a partition.
+fn swim_config(period: Micros) -> Config {
+    let times = |count: u64| Duration::from_micros(period.0 * count);
+    let often = |count| {
+        let num_members = NonZeroUsize::MIN;
+        Some(foca::PeriodicParams { frequency: times(count), num_members })
+    };
+    Config {
+        probe_period: times(1),
+        probe_rtt: times(1) * 2 / 5,
+        num_indirect_probes: NonZeroUsize::new(3).expect("not 0"),
+        max_transmissions: NonZeroU8::new(10).expect("not 0"),
+        suspect_to_down_after: times(3),
+        remove_down_after: Some(Duration::from_secs(3_600)),
+        max_packet_size: NonZeroUsize::new(MAX_GOSSIP).expect("not 0"),
+        notify_down_members: true,
+        periodic_announce: often(30),
+        periodic_announce_to_down_members: often(5),
+        periodic_gossip: often(1),
+    }
+}
