@@ -5,7 +5,7 @@
 //! owner that stays silent is replaced by the next one. What was pulled is void on a newer ring, but the
 //! records stay: a slot whose digests agree has nothing to send.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Shard, ShardConfig};
 use crate::{
@@ -74,22 +74,24 @@ impl Pull {
     }
 
     /// The old owners to ask next: as many as are missing, those that answer first.
-    fn sources(
-        &self,
-        slot: Slot,
-        owners: &Owners,
-        is_silent: impl Fn(NodeId) -> bool,
-    ) -> Vec<NodeId> {
+    fn sources(&self, slot: Slot, owners: &Owners, silent: &BTreeSet<NodeId>) -> Vec<NodeId> {
         let missing = owners.needed() - self.done.and(owners.old()).len();
-        let mut old: Vec<NodeId> = owners.members(owners.old()).collect();
-        let turn = usize::from(slot.0) % old.len();
-        old.rotate_left(turn);
-        old.retain(|node| owners.position(*node).is_some_and(|at| !self.done.contains(at)));
-        old.sort_by_key(|node| is_silent(*node));
+        // The old owners come first. Each slot begins with another one of them.
+        let old = owners.old().len();
+        let turn = usize::from(slot.0) % old;
+        let places = (turn..old).chain(0..turn).filter(|at| !self.done.contains(*at));
+        let candidates = places.map(|at| owners.all()[at]);
+        if silent.is_empty() {
+            return candidates.take(missing).collect();
+        }
+        let (mut sources, last): (Vec<NodeId>, Vec<NodeId>) =
+            candidates.partition(|node| !silent.contains(node));
         // Whoever is silent may still answer: it is asked beside those that replace it.
-        let answering = old.iter().filter(|node| !is_silent(**node)).count();
-        old.truncate(if answering < missing { old.len() } else { missing });
-        old
+        match sources.len() < missing {
+            true => sources.extend(last),
+            false => sources.truncate(missing),
+        }
+        sources
     }
 }
 
@@ -97,18 +99,23 @@ impl Shard {
     /// Asks the old owners for the next few slots.
     pub(super) fn pull_round(&mut self, env: &mut impl Env) {
         self.pulls.asked.values_mut().for_each(|rounds| *rounds += 1);
+        let asked = &self.pulls.asked;
+        let is_due = |node: &NodeId| asked.get(node).is_none_or(|rounds| rounds % SILENT_ROUNDS == 0);
+        let silent: BTreeSet<NodeId> =
+            asked.iter().filter(|(_, rounds)| **rounds >= SILENT_ROUNDS).map(|(n, _)| *n).collect();
+        if !self.ring.members().keys().any(is_due) {
+            return;
+        }
         let mut wants: BTreeMap<NodeId, Vec<(Slot, Option<Key>, u64)>> = BTreeMap::new();
         for (slot, pull) in self.pulls.slots.iter().take(SLOTS_PER_ROUND) {
-            let rounds = |node| self.pulls.asked.get(&node).copied().unwrap_or(0);
-            let is_silent = |node| rounds(node) >= SILENT_ROUNDS;
-            for node in pull.sources(*slot, self.ring.owners(*slot), is_silent) {
+            let sources = pull.sources(*slot, self.ring.owners(*slot), &silent);
+            for node in sources.into_iter().filter(is_due) {
                 let want = (*slot, pull.after.get(&node).cloned(), self.store.digest(*slot));
                 wants.entry(node).or_default().push(want);
             }
         }
         for (node, wants) in wants {
             match self.pulls.asked.get(&node) {
-                Some(rounds) if rounds % SILENT_ROUNDS != 0 => continue,
                 Some(_) => env.note(Note::PullHedged),
                 None => drop(self.pulls.asked.insert(node, 0)),
             }

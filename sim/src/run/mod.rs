@@ -91,8 +91,9 @@ struct Run<'a> {
     clients: Vec<VecDeque<usize>>,
     /// What each client has seen.
     seen: Vec<Seen>,
-    /// What the auditor has still to do.
+    /// What the auditor has still to do, and when it began with the first of it.
     audit: VecDeque<(NodeId, Action)>,
+    audit_since: u64,
     history: Vec<Done>,
     /// Operations that wait for an answer, as places in the history.
     waiting: Vec<usize>,
@@ -120,6 +121,7 @@ impl<'a> Run<'a> {
             seen: vec![Seen::new(SESSION_KEYS); count],
             clients,
             audit: VecDeque::new(),
+            audit_since: 0,
             history: Vec::new(),
             waiting: Vec::new(),
             active_faults: vec![false; scenario.faults.len()],
@@ -323,10 +325,14 @@ impl<'a> Run<'a> {
         self.cluster.wake(self.cluster.at() + LOOK_EVERY_US, Wake::Phase);
     }
 
-    /// When the phase after healing must be over; the audit and what it wrote get as long again.
+    /// When the phase after healing must be over. Each operation of the audit gets as long, and so does
+    /// what it wrote.
     fn deadline(&self) -> u64 {
-        let turns = if self.phase == Phase::Converge { 1 } else { 2 };
-        (self.scenario.heal_at_ms + turns * self.scenario.converge_within_ms) * 1_000
+        let since = match self.phase {
+            Phase::Load | Phase::Converge => self.scenario.heal_at_ms * 1_000,
+            Phase::Serve | Phase::Settle | Phase::Over => self.audit_since,
+        };
+        since + self.scenario.converge_within_ms * 1_000
     }
 
     fn look_for_convergence(&mut self) {
@@ -375,6 +381,7 @@ impl<'a> Run<'a> {
     /// The auditor writes through each node, and reads each key through each node at each level.
     fn begin_serving(&mut self) {
         self.enter(Phase::Serve, "serve");
+        self.audit_since = self.cluster.at();
         let members: Vec<NodeId> = self.operator.current().members().keys().copied().collect();
         for node in members.iter().copied() {
             let value = format!("served by {node}");
@@ -409,6 +416,7 @@ impl<'a> Run<'a> {
         match &done.outcome {
             Outcome::Written(_) | Outcome::Found(_) => {
                 self.audit.pop_front();
+                self.audit_since = self.cluster.at();
                 self.cluster.wake(self.cluster.at() + 1, Wake::Phase);
             }
             Outcome::Failed(why) | Outcome::Unknown(why) => {
