@@ -22,6 +22,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::{
     check::Violation,
+    cost::Meter,
     host::{Host, SimPorts, check_all, newest, records},
     log::{Event, Log},
     queue::{Due, Queued, Wake},
@@ -85,6 +86,8 @@ pub struct Cluster {
     pub(crate) waiting: Option<Waiting>,
     /// What is recorded of each step, if it is.
     pub recorder: Option<Recorder>,
+    /// What counts messages and bytes, if anything does.
+    pub meter: Option<Meter>,
 }
 
 impl Cluster {
@@ -118,6 +121,7 @@ impl Cluster {
             withheld: None,
             waiting: None,
             recorder: None,
+            meter: None,
         }
     }
 
@@ -436,6 +440,9 @@ impl Cluster {
 
     pub(crate) fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
         self.sent += 1;
+        if let Some(meter) = &mut self.meter {
+            meter.count(self.at, &message);
+        }
         let id = self.sent;
         if let Some(waiting) = &mut self.waiting {
             waiting.message(id, from, to, message.clone());

@@ -16,6 +16,7 @@ pub mod bench;
 pub mod bugs;
 pub mod check;
 pub mod cluster;
+pub mod cost;
 pub mod history;
 mod host;
 pub mod log;

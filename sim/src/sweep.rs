@@ -80,6 +80,7 @@ pub fn run_scenario(scenario: &Scenario, keep_text: bool) -> Verdict {
             held: Vec::new(),
             simulated_us: 0,
             trace: Vec::new(),
+            meter: None,
         }
     })
 }

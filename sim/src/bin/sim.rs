@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use kv::quorum::Level;
 use sim::{
-    bench, bugs, report,
+    bench, bugs, cost, report,
     scenario::Scenario,
     story,
     swarm::{self, Fixed},
@@ -31,7 +31,7 @@ struct Cli {
 #[derive(Args)]
 struct SweepArgs {
     /// How many seeds to run.
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// The first seed.
     #[arg(long, default_value_t = 0)]
@@ -121,6 +121,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Count what the members of a cluster that nobody uses say to each other, as the cluster grows.
+    Cost {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Measure the simulation's speed beside that of the runtime alone.
     Bench {
         /// Print JSON.
@@ -138,6 +144,7 @@ fn main() -> ExitCode {
             replay(seed, file.as_deref(), &fixed.fixed(), log.as_deref(), save.as_deref(), json)
         }
         Some(Command::Bugs { only, json }) => bugs::command(only.as_deref(), json),
+        Some(Command::Cost { json }) => cost::command(json),
         Some(Command::Bench { json }) => bench::command(json),
     };
     match done {
@@ -151,7 +158,7 @@ fn main() -> ExitCode {
 }
 
 /// How many seeds at least a sweep needs, and of how many kinds, to be asked for every gate.
-const SEEDS_FOR_GATES: u64 = 200;
+const SEEDS_FOR_GATES: u64 = 400;
 
 fn sweep_seeds(args: &SweepArgs) -> Result<bool> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);

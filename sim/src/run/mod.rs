@@ -17,6 +17,7 @@ use madsim::runtime::Runtime;
 use crate::{
     check::{self, Evidence, Violation},
     cluster::{Cluster, Turn},
+    cost::Meter,
     history::{Done, Outcome},
     log::{Event, Log},
     queue::Wake,
@@ -55,6 +56,8 @@ pub struct Verdict {
     pub simulated_us: u64,
     /// What each node was given and did, if it was recorded.
     pub trace: Vec<Moved>,
+    /// What was sent, if it was counted.
+    pub meter: Option<Meter>,
 }
 
 /// Runs a scenario. `keep_text`: keep the log's text.
@@ -67,6 +70,15 @@ pub fn run_recorded(scenario: &Scenario) -> Verdict {
     let mut run = Run::new(scenario, false);
     run.cluster.recorder = Some(Recorder::default());
     drive(scenario, run)
+}
+
+/// Runs a scenario, and counts its messages.
+pub fn run_metered(scenario: &Scenario, meter: Meter) -> (Verdict, Meter) {
+    let mut run = Run::new(scenario, false);
+    run.cluster.meter = Some(meter);
+    let mut verdict = drive(scenario, run);
+    let meter = verdict.meter.take().unwrap_or_default();
+    (verdict, meter)
 }
 
 fn drive(scenario: &Scenario, run: Run<'_>) -> Verdict {
@@ -452,8 +464,9 @@ impl<'a> Run<'a> {
         }
         let simulated_us = self.cluster.at();
         let held = self.held();
-        let Cluster { log, tally, recorder, .. } = self.cluster;
+        let Cluster { log, tally, recorder, meter, .. } = self.cluster;
         Verdict {
+            meter,
             trace: recorder.map(Recorder::into_steps).unwrap_or_default(),
             violation: self.violation,
             hash: log.hash(),
