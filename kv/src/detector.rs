@@ -352,3 +352,6 @@ fn swim_config(period: Micros) -> Config {
         periodic_gossip: often(1),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -68,7 +68,10 @@ fn idle(nodes: u32) -> Scenario {
         cluster: Cluster {
             nodes,
             replication: REPLICATION,
-            config: NodeConfig { max_clock_drift: Micros::from_millis(1_000), ..NodeConfig::default() },
+            config: NodeConfig {
+                max_clock_drift: Micros::from_millis(1_000),
+                ..NodeConfig::default()
+            },
             sync_us: (50, 500),
             clocks: Vec::new(),
         },
@@ -126,7 +129,8 @@ pub fn command(as_json: bool) -> Result<bool> {
         let mut all = Rate::default();
         let mut cells = vec![nodes.to_string()];
         let mut costs = serde_json::Map::new();
-        let listed = purposes.iter().map(|name| (*name, rates.get(name).copied().unwrap_or_default()));
+        let listed =
+            purposes.iter().map(|name| (*name, rates.get(name).copied().unwrap_or_default()));
         for (name, rate) in listed {
             all.messages += rate.messages;
             all.bytes += rate.bytes;

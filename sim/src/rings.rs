@@ -1,7 +1,10 @@
 //! The operators of the simulation: they ask members for changes of the ring, start the processes that
 //! join, and stop those that learn that they are members no more. What is decided the nodes decide.
 
-use std::{collections::{BTreeMap, BTreeSet}, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use kv::{
     ring::{Change, ChangeError, MemberState, RING_SIZE, Ring},
@@ -127,6 +130,11 @@ impl Operator {
     /// The newest ring that any node showed.
     pub fn current(&self) -> &Arc<Ring> {
         &self.newest
+    }
+
+    /// How many nodes died for good.
+    pub fn died(&self) -> usize {
+        self.died.len()
     }
 
     /// Whether all that was wanted is done, and no change is under way.

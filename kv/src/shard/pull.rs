@@ -100,7 +100,8 @@ impl Shard {
     pub(super) fn pull_round(&mut self, env: &mut impl Env) {
         self.pulls.asked.values_mut().for_each(|rounds| *rounds += 1);
         let asked = &self.pulls.asked;
-        let is_due = |node: &NodeId| asked.get(node).is_none_or(|rounds| rounds % SILENT_ROUNDS == 0);
+        let is_due =
+            |node: &NodeId| asked.get(node).is_none_or(|rounds| rounds % SILENT_ROUNDS == 0);
         let silent: BTreeSet<NodeId> =
             asked.iter().filter(|(_, rounds)| **rounds >= SILENT_ROUNDS).map(|(n, _)| *n).collect();
         if !self.ring.members().keys().any(is_due) {

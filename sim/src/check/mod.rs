@@ -76,6 +76,8 @@ pub struct Evidence<'a> {
     pub history: &'a [Done],
     /// Whether the ring changed.
     pub ring_changes: bool,
+    /// Disks that were lost for good while their node was a member.
+    pub disks_lost: usize,
     /// The cluster at the end.
     pub cluster: &'a Cluster,
     /// The ring at the end.

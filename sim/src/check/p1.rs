@@ -1,9 +1,11 @@
 //! P1 Convergence: once faults are healed, all owners of a slot hold equal records, for each key the
-//! greatest version that survived, and never one older than an ok write.
+//! greatest version that survived, and never one older than an ok write, unless as many disks as
+//! acknowledged it were lost.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use kv::{
+    quorum::Level,
     record::Version,
     ring::Ring,
     types::{Key, NodeId, Slot},
@@ -40,7 +42,11 @@ pub fn check(evidence: &Evidence<'_>) -> Result<(), Violation> {
     let held = final_versions(evidence);
     for (key, places) in by_key(evidence.history) {
         for place in places {
-            let Some((_, version)) = evidence.history[place].written_at() else { continue };
+            let done = &evidence.history[place];
+            let Some((_, version)) = done.written_at() else { continue };
+            if evidence.disks_lost >= copies(done.action.level(), evidence.ring.replication()) {
+                continue;
+            }
             let last = held.get(key).copied();
             if last < Some(version) {
                 let what = format!("op{place} wrote {version}, the owners end with {last:?}");
@@ -49,6 +55,15 @@ pub fn check(evidence: &Evidence<'_>) -> Result<(), Violation> {
         }
     }
     Ok(())
+}
+
+/// How many owners acknowledged an ok write at least.
+fn copies(level: Level, replication: usize) -> usize {
+    match level {
+        Level::One | Level::Session => 1,
+        Level::Quorum | Level::Linearizable => replication / 2 + 1,
+        Level::All => replication,
+    }
 }
 
 /// The version of each key that all its owners hold in the end. Panics nowhere: where owners

@@ -455,6 +455,7 @@ impl<'a> Run<'a> {
             let evidence = Evidence {
                 history: &self.history,
                 ring_changes: self.operator.current().epoch() > self.operator.first().epoch(),
+                disks_lost: self.operator.died(),
                 cluster: &self.cluster,
                 ring: self.operator.current(),
             };

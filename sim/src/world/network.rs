@@ -91,7 +91,9 @@ impl SimNetwork {
     /// Decides what becomes of a message.
     pub fn fate(&mut self, from: u32, to: u32) -> Fate {
         let parts = |island: &Vec<u32>| island.contains(&from) != island.contains(&to);
-        if self.cuts.get(&(from, to)).is_some_and(|cuts| *cuts > 0) || self.islands.iter().any(parts) {
+        if self.cuts.get(&(from, to)).is_some_and(|cuts| *cuts > 0)
+            || self.islands.iter().any(parts)
+        {
             return Fate::Cut;
         }
         let link = self.links.get(&(from, to)).copied().unwrap_or(self.usual);
