@@ -28,9 +28,11 @@ use crate::{
 
 /// The detector looks at its timers so many times in a period.
 const TICKS: u64 = 5;
+/// A member is suspected for so many periods before it seems down.
+const SUSPICION: u64 = 3;
 /// The longest message, in bytes.
 const MAX_GOSSIP: usize = 1_400;
-/// Members that nobody told of yet are greeted: so many at a tick.
+/// Members that seem down are greeted: so many in a period.
 const GREETED: usize = 3;
 
 /// What a detector is told when it is made, and never changes.
@@ -120,7 +122,8 @@ pub struct Detector {
     armed: u64,
     /// When it looked last.
     looked: Micros,
-    /// Since when members seem to be down.
+    /// Since when members are suspected, and since when they seem to be down.
+    suspect_since: BTreeMap<NodeId, Micros>,
     down_since: BTreeMap<NodeId, Micros>,
     /// Who is to be evicted, as the topology was told.
     gone: BTreeSet<NodeId>,
@@ -142,6 +145,7 @@ impl Detector {
             due: BTreeMap::new(),
             armed: 0,
             looked: Micros(0),
+            suspect_since: BTreeMap::new(),
             down_since: BTreeMap::new(),
             gone: BTreeSet::new(),
             turn: 0,
@@ -223,6 +227,7 @@ impl Detector {
             self.drive(env, |swim, runtime| swim.handle_timer(timer, runtime));
         }
         self.greet(env);
+        self.end_suspicions(now, env);
         self.judge(now, env);
         env.set_timer(Timer::Detect, self.tick());
     }
@@ -238,18 +243,44 @@ impl Detector {
         let put_off = |at: Micros| Micros(at.0 + late);
         let due = std::mem::take(&mut self.due);
         self.due = due.into_iter().map(|((at, n), timer)| ((put_off(at), n), timer)).collect();
-        self.down_since.values_mut().for_each(|since| *since = put_off(*since));
+        let since = self.down_since.values_mut().chain(self.suspect_since.values_mut());
+        since.for_each(|since| *since = put_off(*since));
     }
 
-    /// Tells members that SWIM does not know of that this node is there.
+    /// Tells members that SWIM does not know of, or takes for dead, that this node is there: once in a
+    /// period, a few of them. Members that all take each other for dead would be silent for ever.
     fn greet(&mut self, env: &mut impl DetectorEnv) {
-        let strangers: Vec<NodeId> = self.others().filter(|n| self.known(*n).is_none()).collect();
-        for turn in 0..GREETED.min(strangers.len()) {
-            let node = strangers[(self.turn + turn) % strangers.len()];
+        let turn = self.turn;
+        self.turn = turn.wrapping_add(1);
+        let (ticks, greeted) = (usize::try_from(TICKS).unwrap_or(1), GREETED);
+        if turn % ticks != 0 {
+            return;
+        }
+        let is_down = |node: &NodeId| self.health_of(*node) == Health::Down;
+        let down: Vec<NodeId> = self.others().filter(is_down).collect();
+        for place in 0..greeted.min(down.len()) {
+            let node = down[(turn / ticks * greeted + place) % down.len()];
             let life = Life { node, incarnation: 0, revivals: 0 };
             self.drive(env, |swim, runtime| swim.announce(life, runtime));
         }
-        self.turn = self.turn.wrapping_add(GREETED);
+    }
+
+    /// A suspicion ends: it is refuted, or its member seems down. SWIM forgets its timer for that when this
+    /// node was taken for dead meanwhile; a member that is alive learns that it seems down, and tells.
+    fn end_suspicions(&mut self, now: Micros, env: &mut impl DetectorEnv) {
+        let suspects: Vec<Member<Life>> = (self.swim.iter_membership_state())
+            .filter(|member| member.state() == State::Suspect)
+            .cloned()
+            .collect();
+        let is_suspect = |node: &NodeId| suspects.iter().any(|member| member.id().node == *node);
+        self.suspect_since.retain(|node, _| is_suspect(node));
+        for suspect in suspects {
+            let since = *self.suspect_since.entry(suspect.id().node).or_insert(now);
+            if now.0.saturating_sub(since.0) > 2 * SUSPICION * self.config.period.0 {
+                let down = Member::new(*suspect.id(), suspect.incarnation(), State::Down);
+                self.drive(env, |swim, runtime| swim.apply_many([down].into_iter(), true, runtime));
+            }
+        }
     }
 
     /// Tells the topology who is silent for too long, when that changes.
@@ -343,7 +374,7 @@ fn swim_config(period: Micros) -> Config {
         probe_rtt: times(1) * 2 / 5,
         num_indirect_probes: NonZeroUsize::new(3).expect("not 0"),
         max_transmissions: NonZeroU8::new(10).expect("not 0"),
-        suspect_to_down_after: times(3),
+        suspect_to_down_after: times(SUSPICION),
         remove_down_after: Some(Duration::from_secs(3_600)),
         max_packet_size: NonZeroUsize::new(MAX_GOSSIP).expect("not 0"),
         notify_down_members: true,

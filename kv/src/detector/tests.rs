@@ -143,6 +143,26 @@ fn members_find_each_other_and_who_is_silent_is_gone_after_its_time() {
     assert_eq!(cluster.health(4, 1), Health::Alive);
 }
 
+/// Found by the simulation: members that all took each other for dead said nothing to each other any more.
+#[test]
+fn members_that_lost_each_other_find_each_other_again() {
+    let mut cluster = Cluster::new(3);
+    cluster.pass(Micros(10_000), &[1, 2, 3]);
+    for _ in 0..100 {
+        // Each one is alone.
+        cluster.pass(Micros(200), &[1]);
+        cluster.world.now -= 200;
+        cluster.pass(Micros(200), &[2]);
+        cluster.world.now -= 200;
+        cluster.pass(Micros(200), &[3]);
+    }
+    let all = [(1, 2), (1, 3), (2, 1), (2, 3), (3, 1), (3, 2)];
+    assert!(all.iter().all(|(of, by)| cluster.health(*of, *by) == Health::Down));
+    cluster.pass(Micros(20_000), &[1, 2, 3]);
+    assert!(all.iter().all(|(of, by)| cluster.health(*of, *by) == Health::Alive));
+    assert!(cluster.gone.iter().all(BTreeSet::is_empty));
+}
+
 #[test]
 fn who_was_never_heard_of_is_gone_as_well() {
     let mut cluster = Cluster::new(3);

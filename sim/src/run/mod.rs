@@ -6,6 +6,7 @@ mod script;
 use std::{collections::VecDeque, time::Duration};
 
 use kv::{
+    detector::Health,
     env::{Reply, Request},
     quorum::Level,
     record::Record,
@@ -387,7 +388,19 @@ impl<'a> Run<'a> {
                 None => return Some(format!("{node} does not run")),
             }
         }
-        check::p1::difference(&self.cluster, ring)
+        self.who_seems_dead().or_else(|| check::p1::difference(&self.cluster, ring))
+    }
+
+    /// A member that another one still takes for dead, if they look at each other at all.
+    fn who_seems_dead(&self) -> Option<String> {
+        if self.scenario.cluster.config.detect_every.0 == 0 {
+            return None;
+        }
+        self.operator.current().members().keys().find_map(|node| {
+            let health = self.cluster.inspect(*node, |node| node.health())?;
+            let (other, seems) = health.into_iter().find(|(_, seems)| *seems != Health::Alive)?;
+            Some(format!("{node} takes {other} for {seems:?}"))
+        })
     }
 
     /// The auditor writes through each node, and reads each key through each node at each level.
