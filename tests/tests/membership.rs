@@ -1,6 +1,7 @@
 //! Rings that change while real processes serve real clients.
 
 use std::{
+    net::SocketAddr,
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -22,7 +23,8 @@ const KEYS: usize = 4;
 /// What a node says of its ring. None: it cannot be asked.
 fn ring(node: u16, cluster: &Cluster) -> Option<Value> {
     let client = redis::Client::open(format!("redis://{}", cluster.address(node))).ok()?;
-    let mut connection = client.get_connection_with_timeout(std::time::Duration::from_secs(1)).ok()?;
+    let mut connection =
+        client.get_connection_with_timeout(std::time::Duration::from_secs(1)).ok()?;
     let text: String = redis::cmd("RING").query(&mut connection).ok()?;
     serde_json::from_str(&text).ok()
 }
@@ -46,7 +48,9 @@ fn has_members(cluster: &Cluster, node: u16, ids: &[&str]) {
 
 fn error(connection: &mut Connection, words: &[&str]) -> String {
     let mut command = redis::cmd(words[0]);
-    words[1..].iter().for_each(|word| drop(command.arg(*word)));
+    for word in &words[1..] {
+        command.arg(*word);
+    }
     command.query::<redis::Value>(connection).unwrap_err().to_string()
 }
 
@@ -66,6 +70,7 @@ fn serves(process: &mut Process) -> String {
 
 /// Clients that go on wherever there are nodes. Which nodes may be asked is said by the test.
 struct Load {
+    addresses: Vec<SocketAddr>,
     stop: AtomicBool,
     nodes: Mutex<Vec<u16>>,
     done: AtomicU64,
@@ -91,8 +96,9 @@ fn failure(why: &RedisError) -> Failure {
 }
 
 impl Load {
-    fn new(nodes: &[u16]) -> Self {
+    fn new(cluster: &Cluster, nodes: &[u16]) -> Self {
         Self {
+            addresses: (0..10).map(|node| cluster.address(node)).collect(),
             stop: AtomicBool::new(false),
             nodes: Mutex::new(nodes.to_vec()),
             done: AtomicU64::new(0),
@@ -121,7 +127,6 @@ impl Load {
 /// A client that writes its own keys through one node at a time, and reads them through another.
 struct Client<'a> {
     number: usize,
-    cluster: &'a Cluster,
     load: &'a Load,
     writer: Option<(u16, Connection)>,
     reader: Option<(u16, Connection)>,
@@ -129,9 +134,9 @@ struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    fn new(number: usize, cluster: &'a Cluster, load: &'a Load) -> Self {
+    fn new(number: usize, load: &'a Load) -> Self {
         let histories = vec![History::default(); KEYS];
-        Self { number, cluster, load, writer: None, reader: None, histories }
+        Self { number, load, writer: None, reader: None, histories }
     }
 
     fn run(mut self) -> Vec<History> {
@@ -152,7 +157,8 @@ impl<'a> Client<'a> {
         {
             return Some((node, connection));
         }
-        let client = redis::Client::open(format!("redis://{}", self.cluster.address(wanted)));
+        let client =
+            redis::Client::open(format!("redis://{}", self.load.addresses[usize::from(wanted)]));
         let client = client.expect("an address");
         let patience = std::time::Duration::from_secs(5);
         let connection = client.get_connection_with_timeout(patience).ok()?;
@@ -214,7 +220,7 @@ fn key(client: usize, at: usize) -> String {
 fn under_load(cluster: &Cluster, load: &Load, last: &[u16], act: impl FnOnce()) {
     let mut histories: Vec<Vec<History>> = thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS)
-            .map(|number| scope.spawn(move || Client::new(number, cluster, load).run()))
+            .map(|number| scope.spawn(move || Client::new(number, load).run()))
             .collect();
         // The clients end even if something fails here.
         let acted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -268,7 +274,7 @@ fn has_all(connection: &mut Connection, count: usize) {
 fn a_node_that_joins_under_load_reads_everything_and_is_an_active_member() {
     let cluster = Cluster::start(3, &[]);
     fill(&cluster, 0, 3_000);
-    let load = Load::new(&[0, 1, 2]);
+    let load = Load::new(&cluster, &[0, 1, 2]);
     let mut joiner = None;
     under_load(&cluster, &load, &[3, 0], || {
         let mut fourth = cluster.joiner(3, 0);
@@ -288,7 +294,7 @@ fn a_node_that_joins_under_load_reads_everything_and_is_an_active_member() {
 fn a_node_that_leaves_under_load_hands_over_everything_and_exits_with_0() {
     let mut cluster = Cluster::start(4, &[]);
     fill(&cluster, 0, 3_000);
-    let load = Load::new(&[0, 1, 2]);
+    let load = Load::new(&cluster, &[0, 1, 2]);
     under_load(&cluster, &load, &[0, 1, 2], || {
         let out = ask(&cluster, 1, &["leave", "n4"]);
         assert!(out.contains("n4"), "{out}");
@@ -306,7 +312,7 @@ fn all_nodes_are_replaced_one_by_one_under_load_and_no_ok_write_is_lost() {
     fill(&cluster, 0, 2_000);
     let mut old = std::mem::take(&mut cluster.nodes);
     let mut new = Vec::new();
-    let load = Load::new(&[1, 2, 3, 4]);
+    let load = Load::new(&cluster, &[1, 2, 3, 4]);
     let last: Vec<u16> = (OLD..2 * OLD).collect();
     under_load(&cluster, &load, &last, || {
         for (place, process) in (0..OLD).zip(&mut old) {
@@ -347,7 +353,7 @@ fn a_node_that_is_killed_and_started_again_joins_anew_as_another_member() {
 
 #[test]
 fn a_live_node_that_is_evicted_joins_anew() {
-    let mut cluster = Cluster::start(4, &[]);
+    let cluster = Cluster::start(4, &[]);
     fill(&cluster, 0, 1_000);
     ask(&cluster, 0, &["evict", "n4", "--no-wait"]);
     has_members(&cluster, 0, &["n1", "n2", "n3", "n5"]);
@@ -391,12 +397,13 @@ fn what_makes_no_sense_is_refused_with_advice() {
     let free = ports_in_a_row(1);
     let (client, peer) = (local(free).to_string(), local(free + 10_000).to_string());
     let serve = ["serve", "--client", &client, "--peer", &peer, "--join"];
-    let (code, _, why) = orrery(&[&serve[..], &[&at]].concat());
+    let (code, _, why) = orrery(&[&serve[..], &[at.as_str()]].concat());
     assert_eq!(code, Some(1), "{why}");
     assert!(why.contains(&format!("{at} is no port for peers")), "{why}");
     assert_eq!(orrery(&[&serve[..], &[&at, "--replication", "3"]].concat()).0, Some(2));
     let nobody = local(ports_in_a_row(1)).to_string();
-    let args: Vec<String> = [&serve[..], &[&nobody]].concat().iter().map(|a| a.to_string()).collect();
+    let args: Vec<String> =
+        [&serve[..], &[&nobody]].concat().iter().map(|a| a.to_string()).collect();
     let mut lonely = Process::start("lonely", &args);
     lonely.logs(&format!("cannot join at {nobody}"));
     assert!(!lonely.has_ended());
