@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
+    io::Write as _,
+    net::{SocketAddr, TcpListener},
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -10,7 +11,9 @@ use std::{
     thread,
 };
 
+use kv::wire::{self, Greeting, Join, Purpose};
 use redis::{Commands as _, Connection, RedisError};
+use rustix::process::Signal;
 use serde_json::Value;
 use tests::{
     cluster::{Cluster, connect, local, ports_in_a_row, stream},
@@ -367,6 +370,51 @@ fn a_live_node_that_is_evicted_joins_anew() {
 }
 
 #[test]
+fn a_paused_node_that_was_evicted_learns_it_and_joins_anew() {
+    let cluster = Cluster::start(4, &[]);
+    fill(&cluster, 0, 1_000);
+    cluster.nodes[3].signal(Signal::STOP);
+    ask(&cluster, 0, &["evict", "n4"]);
+    has_members(&cluster, 1, &["n1", "n2", "n3"]);
+    has_all(&mut cluster.connect(1), 1_000);
+    cluster.nodes[3].signal(Signal::CONT);
+    has_members(&cluster, 3, &["n1", "n2", "n3", "n5"]);
+    cluster.nodes[3].logs("n5 serves clients");
+    has_all(&mut cluster.connect(3), 1_000);
+}
+
+#[test]
+fn a_join_that_comes_to_no_end_is_given_up_at_an_operators_word() {
+    let cluster = Cluster::start(3, &[]);
+    fill(&cluster, 0, 1_000);
+    // Somebody listens there, and never speaks.
+    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = mute.local_addr().unwrap().to_string();
+    let mut bytes = Vec::new();
+    let join = |address| Greeting::new(Purpose::Join(Join { address, instance: 7 }));
+    wire::encode(&join(address), &mut bytes);
+    let mut asks = stream(cluster.peer_address(0));
+    asks.write_all(&bytes).unwrap();
+    eventually("a joint ring", || ring(1, &cluster).filter(|ring| ring["joint"] == true));
+    // All is served meanwhile.
+    has_all(&mut cluster.connect(1), 1_000);
+    let shown = ask(&cluster, 1, &["ring"]);
+    assert!(shown.contains("Joining"), "{shown}");
+    ask(&cluster, 2, &["cancel"]);
+    has_members(&cluster, 0, &["n1", "n2", "n3"]);
+    let () = cluster.connect(0).set("after", 1).unwrap();
+    // An address that nobody reaches is not taken at all.
+    drop(mute);
+    let nobody = local(ports_in_a_row(1)).to_string();
+    let mut bytes = Vec::new();
+    wire::encode(&join(nobody), &mut bytes);
+    let mut asks = stream(cluster.peer_address(0));
+    asks.write_all(&bytes).unwrap();
+    cluster.nodes[0].logs("may not join");
+    cluster.nodes[0].logs("--peer must be an address at which the other members reach it");
+}
+
+#[test]
 fn what_makes_no_sense_is_refused_with_advice() {
     let cluster = Cluster::start(1, &[]);
     let at = cluster.address(0).to_string();
@@ -468,6 +516,6 @@ fn a_cluster_of_one_moves_to_another_process() {
     has_members(&cluster, 1, &["n2"]);
     has_all(&mut cluster.connect(1), 2_000);
     let mut bare = stream(cluster.address(1));
-    std::io::Write::write_all(&mut bare, b"PING\r\n").unwrap();
+    bare.write_all(b"PING\r\n").unwrap();
     let () = connect(cluster.address(1)).set("a", "b").unwrap();
 }

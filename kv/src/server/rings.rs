@@ -54,11 +54,11 @@ fn force(server: &Server, ring: &Ring, nodes: &[NodeId]) -> Result<String, Strin
     let gone = nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let stay = forced.members().keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let told = format!(
-        "ring {} without {gone} is in force at {me}; {stay} stay. What only {gone} held is lost: \
+        "ring {} without {gone} is in force at {me}; its members: {stay}. What only {gone} held is lost: \
          writes that nobody else had acknowledged, perhaps also some that were answered with OK. \
          Until the members that stay have compared what they hold, reads may miss more. Never start \
-         {gone} again with what they knew: together they could still decide on a ring of their own; \
-         new processes may join",
+         {gone} again with their old rings: together they could still decide on one of their own. \
+         New processes may join",
         forced.epoch().0,
     );
     warn!("an operator forced a ring: {told}");
