@@ -2,7 +2,12 @@
 //! sessions. Pure, beside the server that empties the queues, so that every interleaving of it can be
 //! explored.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
 
 use crate::{
     env::Reply,
@@ -13,11 +18,21 @@ use crate::{
     message::Message,
     node::Outbox,
     queue::Queue,
-    types::{NodeId, RequestId},
+    ring::Ring,
+    types::{Epoch, NodeId, RequestId},
 };
 
-/// Messages that wait for each peer.
-pub type Peers = BTreeMap<NodeId, Arc<Queue<Message>>>;
+/// A node that messages go to.
+#[derive(Debug)]
+pub struct Peer {
+    /// Where it is reached.
+    pub address: String,
+    /// What waits for it.
+    pub queue: Queue<Message>,
+}
+
+/// The peers by their ids.
+pub type Peers = BTreeMap<NodeId, Arc<Peer>>;
 
 /// Answers on their way to a session: sequence and reply.
 pub type Answers = Queue<(u32, Reply)>;
@@ -44,39 +59,152 @@ impl SessionRequest {
     }
 }
 
+/// Peers at most that are no members: members of older and of newer rings.
+const MOST_STRANGERS: usize = 256;
+
+/// Who the peers are: all other members of the ring, and those that are no members but speak to us.
+#[derive(Debug)]
+pub struct Directory {
+    me: NodeId,
+    /// Of each peer's queue.
+    bound: usize,
+    inner: Mutex<Entries>,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    peers: Arc<Peers>,
+    /// Of the newest ring, and its epoch: two threads may come here in the other order.
+    members: BTreeSet<NodeId>,
+    epoch: Epoch,
+    /// Those that nobody sends to yet.
+    new: Vec<(NodeId, Arc<Peer>)>,
+    /// Of the one who takes them.
+    waker: Option<Waker>,
+}
+
+impl Entries {
+    fn add(&mut self, id: NodeId, address: &str, bound: usize) {
+        let peer = Arc::new(Peer { address: address.to_string(), queue: Queue::new(bound) });
+        Arc::make_mut(&mut self.peers).insert(id, peer.clone());
+        self.new.push((id, peer));
+    }
+}
+
+impl Directory {
+    /// Nobody yet.
+    pub fn new(me: NodeId, bound: usize) -> Self {
+        Self { me, bound, inner: Mutex::default() }
+    }
+
+    /// All peers as they are now.
+    pub fn peers(&self) -> Arc<Peers> {
+        self.inner.lock().peers.clone()
+    }
+
+    /// The members of this ring are peers from now on. Those of the ring before stay until
+    /// [`Directory::forget`]: they may still have to be told.
+    pub fn adopt(&self, ring: &Ring) {
+        let waker = {
+            let mut inner = self.inner.lock();
+            if ring.epoch() < inner.epoch {
+                return;
+            }
+            inner.epoch = ring.epoch();
+            inner.members = ring.members().keys().copied().filter(|id| *id != self.me).collect();
+            for (id, member) in ring.members().iter().filter(|(id, _)| **id != self.me) {
+                let is_known =
+                    inner.peers.get(id).is_some_and(|peer| peer.address == member.address);
+                if !is_known {
+                    inner.add(*id, &member.address, self.bound);
+                }
+            }
+            inner.waker.take()
+        };
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// Somebody speaks to us, and is to be answered. False: there are too many who are no members.
+    pub fn meet(&self, id: NodeId, address: &str) -> bool {
+        let waker = {
+            let mut inner = self.inner.lock();
+            if inner.peers.contains_key(&id) {
+                return true;
+            }
+            if inner.peers.len() >= inner.members.len() + MOST_STRANGERS {
+                return false;
+            }
+            inner.add(id, address, self.bound);
+            inner.waker.take()
+        };
+        waker.into_iter().for_each(Waker::wake);
+        true
+    }
+
+    /// A peer cannot be reached: whether nobody needs to try any more, because it is no member or has
+    /// another address now. Its queue is dropped then.
+    pub fn forget(&self, id: NodeId, peer: &Arc<Peer>) -> bool {
+        let mut inner = self.inner.lock();
+        let is_current = inner.peers.get(&id).is_some_and(|held| Arc::ptr_eq(held, peer));
+        if is_current && inner.members.contains(&id) {
+            return false;
+        }
+        if is_current {
+            Arc::make_mut(&mut inner.peers).remove(&id);
+        }
+        true
+    }
+
+    /// Waits for peers that nobody sends to yet: each is given out once. For one taker.
+    pub fn poll_new(&self, cx: &mut Context<'_>) -> Poll<Vec<(NodeId, Arc<Peer>)>> {
+        let mut inner = self.inner.lock();
+        if inner.new.is_empty() {
+            inner.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(mem::take(&mut inner.new))
+    }
+}
+
 /// The peers and the sessions of a node.
 #[derive(Debug)]
 pub struct Delivery {
     /// The peers.
-    pub peers: Peers,
+    pub directory: Directory,
     /// The sessions.
     pub sessions: Sessions,
 }
 
 impl Delivery {
-    /// With an empty queue of this bound for each peer, and no session.
-    pub fn new(peers: impl Iterator<Item = NodeId>, bound: usize) -> Self {
-        let peers = peers.map(|peer| (peer, Arc::new(Queue::new(bound)))).collect();
-        Self { peers, sessions: Sessions::default() }
+    /// Without peers and sessions. Each peer's queue will have this bound.
+    pub fn new(me: NodeId, bound: usize) -> Self {
+        Self { directory: Directory::new(me, bound), sessions: Sessions::default() }
     }
 
     /// Takes all messages and replies out of an outbox, and wakes whoever waits for them.
     pub fn send(&self, outbox: &mut Outbox) {
-        let mut messages = std::mem::take(&mut outbox.messages);
+        let messages = mem::take(&mut outbox.messages);
+        if !messages.is_empty() {
+            self.send_messages(messages);
+        }
+        let replies = mem::take(&mut outbox.replies);
+        if !replies.is_empty() {
+            self.sessions.answer(replies);
+        }
+    }
+
+    fn send_messages(&self, mut messages: Vec<(NodeId, Message)>) {
+        let peers = self.directory.peers();
         messages.sort_by_key(|(to, _)| *to);
         let mut messages = messages.into_iter().peekable();
         while let Some((to, _)) = messages.peek() {
             let to = *to;
             let batch = std::iter::from_fn(|| messages.next_if(|(peer, _)| *peer == to));
-            match self.peers.get(&to) {
-                Some(queue) => queue.push_all(batch.map(|(_, message)| message)),
-                // A peer that is no member: a member of an old ring. Lost, like any message.
+            match peers.get(&to) {
+                Some(peer) => peer.queue.push_all(batch.map(|(_, message)| message)),
+                // A peer that is no member and does not speak to us. Lost, like any message.
                 None => batch.for_each(drop),
             }
-        }
-        let replies = std::mem::take(&mut outbox.replies);
-        if !replies.is_empty() {
-            self.sessions.answer(replies);
         }
     }
 }
@@ -126,6 +254,11 @@ impl Sessions {
         answers.iter().for_each(|answers| answers.close());
     }
 
+    /// Those that open from now on are not asked to end.
+    pub fn resume(&self) {
+        self.open.lock().draining = false;
+    }
+
     /// How many are open, and how many were ever opened.
     pub fn counts(&self) -> (usize, u64) {
         (self.open.lock().answers.len(), self.opened.load(Ordering::Relaxed))
@@ -148,5 +281,61 @@ impl Sessions {
                 answers.push_all(batch);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ring::RING_SIZE;
+
+    fn ring(count: usize) -> Ring {
+        let addresses: Vec<String> = (1..=count).map(|n| format!("h{n}:1")).collect();
+        Ring::form(&addresses, 1, RING_SIZE).unwrap()
+    }
+
+    fn new(directory: &Directory) -> Vec<(NodeId, Arc<Peer>)> {
+        match directory.poll_new(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(new) => new,
+            Poll::Pending => Vec::new(),
+        }
+    }
+
+    fn ids(new: &[(NodeId, Arc<Peer>)]) -> Vec<u32> {
+        new.iter().map(|(id, _)| id.0).collect()
+    }
+
+    #[test]
+    fn each_member_is_given_out_once_and_is_forgotten_only_once_it_is_none() {
+        let directory = Directory::new(NodeId(1), 4);
+        directory.adopt(&ring(3));
+        let peers = new(&directory);
+        assert_eq!(ids(&peers), [2, 3]);
+        let (id, peer) = &peers[1];
+        assert!(!directory.forget(*id, peer), "it is a member");
+        directory.adopt(&ring(2));
+        assert_eq!(directory.peers().len(), 2, "it may still have to be told");
+        assert!(directory.forget(*id, peer));
+        assert_eq!(directory.peers().len(), 1);
+        directory.adopt(&ring(3));
+        assert_eq!(ids(&new(&directory)), [3], "who is a member again is sent to again");
+        assert!(directory.forget(*id, peer), "the old queue is nobody's");
+        assert_eq!(directory.peers().len(), 2);
+    }
+
+    #[test]
+    fn strangers_are_answered_at_their_address_and_are_not_too_many() {
+        let directory = Directory::new(NodeId(1), 4);
+        directory.adopt(&ring(2));
+        assert!(directory.meet(NodeId(2), "elsewhere:1"));
+        assert_eq!(directory.peers()[&NodeId(2)].address, "h2:1");
+        for id in 3..3 + 256 {
+            assert!(directory.meet(NodeId(id), "s:1"));
+        }
+        assert!(!directory.meet(NodeId(999), "s:1"));
+        new(&directory);
+        directory.adopt(&ring(3));
+        assert_eq!(ids(&new(&directory)), [3], "the ring knows better where it is");
+        assert_eq!(directory.peers()[&NodeId(3)].address, "h3:1");
     }
 }

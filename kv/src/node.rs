@@ -62,6 +62,9 @@ pub trait Ports {
     fn note(&self, note: Note);
     /// Takes messages and replies out of the outbox, and sends them.
     fn send(&self, outbox: &mut Outbox);
+    /// The node goes over to a ring: before anything that rests on it leaves, so that the way to a new
+    /// member is there when the first message to it is.
+    fn adopted(&self, _ring: &Arc<Ring>) {}
 }
 
 /// Effects that wait to leave a node.
@@ -176,6 +179,7 @@ impl<P: Ports> Node<P> {
             gate: Mutex::new(Vec::new()),
             ports,
         };
+        node.ports.adopted(&ring);
         let times = (node.ports.now(), node.ports.uptime());
         let mut outbox = Outbox::default();
         node.step(Machine::Topology, times, &node.topology, &mut outbox, |t, env| t.start(env));
@@ -405,6 +409,7 @@ impl<P: Ports> Node<P> {
 
     /// Hands a ring to the shards, one by one, each under its lock.
     fn publish(&self, ring: &Arc<Ring>) {
+        self.ports.adopted(ring);
         let mut batch = self.batch();
         for inputs in &mut batch.shards {
             inputs.push(Input::Ring(ring.clone()));

@@ -1,6 +1,6 @@
 //! Names for the plain numbers and strings that the store is about.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,22 @@ pub struct NodeId(pub u32);
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "n{}", self.0)
+    }
+}
+
+/// Not the id of a node.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no node: ids are written n4 or 4")]
+pub struct NotANode(String);
+
+impl FromStr for NodeId {
+    type Err = NotANode;
+
+    fn from_str(text: &str) -> Result<Self, NotANode> {
+        let digits = text.strip_prefix(['n', 'N']).unwrap_or(text);
+        let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+        let id = digits.parse().ok().filter(|id| is_number && *id > 0);
+        id.map(NodeId).ok_or_else(|| NotANode(text.chars().take(32).collect()))
     }
 }
 

@@ -2,29 +2,59 @@
 //!
 //! A frame is a length (four bytes, little-endian) and so many bytes. Contents are postcard.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{message::Message, ring::ClusterId, types::NodeId};
+use crate::{
+    message::Message,
+    ring::{ClusterId, Ring},
+    types::NodeId,
+};
 
 /// The version of all of this. Nodes of different versions do not talk.
-pub const PROTOCOL: u16 = 1;
+pub const PROTOCOL: u16 = 2;
 /// The longest frame, in bytes. A ring of 200 members fits, with room to spare.
 pub const MAX_FRAME: usize = 1024 * 1024;
 /// The longest frame of a handshake, in bytes: a stranger makes us hold no more.
-pub const MAX_GREETING: usize = 256;
+pub const MAX_GREETING: usize = 512;
+/// The longest address of a peer, in bytes. Host names have at most 253.
+pub const MAX_ADDRESS: usize = 300;
 /// A frame is closed when it has so many bytes, and the next message begins another.
 const FULL_FRAME: usize = 64 * 1024;
 /// The first bytes of a connection.
 const MAGIC: [u8; 4] = *b"ORRY";
 
-/// The first frame, from the one that connects.
+/// The first frame, from the one that connects. What comes after the version is another matter in
+/// another version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hello {
+pub struct Greeting {
     magic: [u8; 4],
     /// The sender's [`PROTOCOL`].
     pub protocol: u16,
+    /// What the connection is for.
+    pub purpose: Purpose,
+}
+
+/// What a connection is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Purpose {
+    /// Messages from one node to another.
+    Link(Hello),
+    /// A process wants to be a member.
+    Join(Join),
+}
+
+impl Greeting {
+    /// A greeting of this version.
+    pub fn new(purpose: Purpose) -> Self {
+        Self { magic: MAGIC, protocol: PROTOCOL, purpose }
+    }
+}
+
+/// Who wants to send messages to whom.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
     /// The cluster that the sender is a member of.
     pub cluster: ClusterId,
     /// The sender.
@@ -33,22 +63,30 @@ pub struct Hello {
     pub to: NodeId,
     /// Tells the sender's process from any other.
     pub instance: u64,
+    /// Where the sender's peers reach it: answers go there.
+    pub address: String,
 }
 
-impl Hello {
-    /// A greeting.
-    pub fn new(cluster: ClusterId, from: NodeId, to: NodeId, instance: u64) -> Self {
-        Self { magic: MAGIC, protocol: PROTOCOL, cluster, from, to, instance }
-    }
+/// Who wants to be a member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Join {
+    /// Where its peers will reach it.
+    pub address: String,
+    /// Tells it from any other process. Not zero.
+    pub instance: u64,
 }
 
-/// The answer to a greeting. Only messages follow after it, from the one that greeted.
+/// The answer to a greeting. After it only messages follow, from the one that greeted with a hello.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Welcome {
     /// Go on. Tells the process that answers from any other.
     Accepted(u64),
     /// The connection is closed.
     Refused(Refusal),
+    /// The one that wants to join is a member of this ring.
+    Member(Arc<Ring>),
+    /// It is not decided yet: ask again.
+    Wait,
 }
 
 /// Why a greeting is refused.
@@ -64,6 +102,27 @@ pub enum Refusal {
     Identity,
     /// The sender was known as another process. What that one held in memory is lost.
     Restarted,
+    /// There is no place for another member.
+    Full(String),
+    /// The address of the one that wants to join is not its own, for this reason.
+    Address(String),
+    /// The one that was asked is no member itself.
+    NotAMember,
+}
+
+impl Refusal {
+    /// Whether no other member would answer otherwise to one that wants to join.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Refusal::Protocol(_)
+            | Refusal::Cluster(_)
+            | Refusal::Identity
+            | Refusal::Restarted
+            | Refusal::Full(_)
+            | Refusal::Address(_) => true,
+            Refusal::NotOrrery | Refusal::NotAMember => false,
+        }
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -79,16 +138,20 @@ impl fmt::Display for Refusal {
             Refusal::Cluster(ours) => write!(
                 f,
                 "it belongs to another cluster than {ours}; --initial-cluster and --replication \
-                 must be the same on each node"
+                 must be the same on each node that starts a cluster; to add a node to one that \
+                 runs, use --join"
             ),
-            Refusal::Identity => {
-                f.write_str("its id is not the one that its place in --initial-cluster gives")
-            }
+            Refusal::Identity => f.write_str(
+                "its id, ours or its address is not the one that the ring gives; \
+                 --initial-cluster must be the same on each node, or the ring has changed meanwhile",
+            ),
             Refusal::Restarted => f.write_str(
                 "it is a restarted process under its old identity: what it had acknowledged was in \
-                 memory and is lost, and counting on it would break promises; start the \
-                 whole cluster anew, or leave the node out",
+                 memory and is lost, and counting on it would break promises; it joins anew, as \
+                 another member",
             ),
+            Refusal::Full(why) | Refusal::Address(why) => f.write_str(why),
+            Refusal::NotAMember => f.write_str("it is no member of a ring itself; ask a member"),
         }
     }
 }
@@ -165,14 +228,24 @@ pub fn decode<T: DeserializeOwned>(frame: &[u8]) -> Result<T, WireError> {
     Ok(postcard::from_bytes(frame)?)
 }
 
-/// The greeting in a frame. Looks at the first bytes before anything else.
-pub fn decode_hello(frame: &[u8]) -> Result<Hello, Refusal> {
-    let hello: Hello = postcard::from_bytes(frame).map_err(|_| Refusal::NotOrrery)?;
-    match (hello.magic == MAGIC, hello.protocol == PROTOCOL) {
-        (false, _) => Err(Refusal::NotOrrery),
-        (true, false) => Err(Refusal::Protocol(PROTOCOL)),
-        (true, true) => Ok(hello),
+/// The greeting in a frame. Looks at the first bytes and at the version before anything else.
+pub fn decode_greeting(frame: &[u8]) -> Result<Greeting, Refusal> {
+    let not_ours = |_| Refusal::NotOrrery;
+    let (magic, rest): ([u8; 4], _) = postcard::take_from_bytes(frame).map_err(not_ours)?;
+    if magic != MAGIC {
+        return Err(Refusal::NotOrrery);
     }
+    let (protocol, rest): (u16, _) = postcard::take_from_bytes(rest).map_err(not_ours)?;
+    if protocol != PROTOCOL {
+        return Err(Refusal::Protocol(PROTOCOL));
+    }
+    let purpose: Purpose = postcard::from_bytes(rest).map_err(not_ours)?;
+    let (Purpose::Link(Hello { address, .. }) | Purpose::Join(Join { address, .. })) = &purpose;
+    if address.len() > MAX_ADDRESS {
+        let why = format!("an address has at most {MAX_ADDRESS} bytes");
+        return Err(Refusal::Address(why));
+    }
+    Ok(Greeting { magic, protocol, purpose })
 }
 
 /// The messages of a frame.
@@ -218,15 +291,24 @@ mod tests {
 
     #[test]
     fn greetings_that_are_not_ours_are_refused() {
-        let mut bytes = Vec::new();
-        let hello = Hello::new(ClusterId(1), NodeId(1), NodeId(2), 3);
-        encode(&hello, &mut bytes);
-        let (content, _) = frame(&bytes).unwrap().unwrap();
-        assert_eq!(decode_hello(content), Ok(hello.clone()));
-        assert_eq!(decode_hello(b"GET / HTTP/1.1"), Err(Refusal::NotOrrery));
-        let other = Hello { protocol: PROTOCOL + 1, ..hello };
-        let bytes = postcard::to_stdvec(&other).unwrap();
-        assert_eq!(decode_hello(&bytes), Err(Refusal::Protocol(PROTOCOL)));
+        let address = "h1:1".to_string();
+        let (from, to) = (NodeId(1), NodeId(2));
+        let hello =
+            Hello { cluster: ClusterId(1), from, to, instance: 3, address: address.clone() };
+        for purpose in [Purpose::Link(hello), Purpose::Join(Join { address, instance: 3 })] {
+            let greeting = Greeting::new(purpose);
+            let mut bytes = Vec::new();
+            encode(&greeting, &mut bytes);
+            let (content, _) = frame(&bytes).unwrap().unwrap();
+            assert_eq!(decode_greeting(content), Ok(greeting.clone()));
+            let other = Greeting { protocol: PROTOCOL + 1, ..greeting };
+            let bytes = postcard::to_stdvec(&other).unwrap();
+            assert_eq!(decode_greeting(&bytes), Err(Refusal::Protocol(PROTOCOL)));
+        }
+        assert_eq!(decode_greeting(b"GET / HTTP/1.1"), Err(Refusal::NotOrrery));
+        let long = Join { address: "h".repeat(MAX_ADDRESS + 1), instance: 3 };
+        let bytes = postcard::to_stdvec(&Greeting::new(Purpose::Join(long))).unwrap();
+        assert!(matches!(decode_greeting(&bytes), Err(Refusal::Address(_))));
     }
 
     proptest! {
@@ -234,7 +316,7 @@ mod tests {
         fn any_bytes_are_messages_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let _ = frame(&bytes);
             let _ = decode_messages(&bytes);
-            let _ = decode_hello(&bytes);
+            let _ = decode_greeting(&bytes);
         }
     }
 }

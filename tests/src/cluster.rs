@@ -38,6 +38,9 @@ pub struct Cluster {
     more: Vec<String>,
 }
 
+/// Ports that are kept for nodes that join a cluster.
+const SPARE: u16 = 8;
+
 impl Cluster {
     /// Starts nodes with these further arguments, and waits until all serve.
     pub fn start(size: u16, more: &[&str]) -> Self {
@@ -48,7 +51,8 @@ impl Cluster {
     /// None: another program took one of the ports.
     fn try_start(size: u16, more: &[&str]) -> Option<Self> {
         let more = more.iter().map(ToString::to_string).collect();
-        let mut cluster = Self { nodes: Vec::new(), size, first_port: ports_in_a_row(size), more };
+        let first_port = ports_in_a_row(size + SPARE);
+        let mut cluster = Self { nodes: Vec::new(), size, first_port, more };
         cluster.nodes = (0..cluster.size).map(|node| cluster.process(node)).collect();
         let all_serve = eventually("all nodes serve", || {
             let ended = cluster.nodes.iter_mut().any(Process::has_ended);
@@ -70,6 +74,15 @@ impl Cluster {
         args.extend(["--initial-cluster".into(), peers.join(",")]);
         args.extend(self.more.iter().cloned());
         Process::start(&format!("n{}", node + 1), &args)
+    }
+
+    /// A new process that joins through this member. Its ports are in the place of `number`, beyond
+    /// those of the first nodes.
+    pub fn joiner(&self, number: u16, through: u16) -> Process {
+        let mut args = vec!["serve".into(), "--client".into(), self.address(number).to_string()];
+        args.extend(["--peer".into(), self.peer_address(number).to_string()]);
+        args.extend(["--join".into(), self.peer_address(through).to_string()]);
+        Process::start(&format!("joiner {number}"), &args)
     }
 
     /// Where clients of a node connect.

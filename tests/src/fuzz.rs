@@ -55,7 +55,7 @@ fn commands(pieces: &[&[u8]]) -> Vec<String> {
 
 /// A peer's bytes: whatever is taken as messages or as a ring has an encoding that gives the same.
 pub fn wire(data: &[u8]) {
-    let _ = wire::decode_hello(data);
+    let _ = wire::decode_greeting(data);
     if let Ok(messages) = wire::decode_messages(data) {
         let mut bytes = Vec::new();
         wire::encode_messages(&messages, &mut bytes);

@@ -16,7 +16,11 @@ fn help_says_what_there_is() {
         &["serve", "--help"],
         &["dev", "--help"],
         &["get", "--help"],
+        &["ring", "--help"],
         &["ring", "plan", "--help"],
+        &["leave", "--help"],
+        &["evict", "--help"],
+        &["join", "--help"],
     ]
     .iter()
     .map(|args| {

@@ -8,7 +8,7 @@ use kv::{
     record::{Record, Version},
     ring::{RING_SIZE, Ring},
     types::{Epoch, Key, Micros, NodeId, OpId, Slot, Value},
-    wire::{self, Hello},
+    wire::{self, Greeting, Hello, Join, Purpose},
 };
 
 #[test]
@@ -74,14 +74,20 @@ fn messages() -> Vec<Message> {
 
 #[test]
 fn what_peers_say_is_decoded_or_refused_whatever_byte_is_wrong() {
-    let hello = Hello::new(ring().cluster(), NodeId(1), NodeId(2), 3);
+    let address = "node1:17001".to_string();
+    let (cluster, from, to) = (ring().cluster(), NodeId(1), NodeId(2));
+    let hello = Hello { cluster, from, to, instance: 3, address: address.clone() };
+    let hello = Greeting::new(Purpose::Link(hello));
+    let join = Greeting::new(Purpose::Join(Join { address, instance: 3 }));
     let messages = messages();
     let encodings = [
         content(|out| wire::encode(&hello, out)),
         content(|out| wire::encode(&ring(), out)),
         content(|out| wire::encode_messages(&messages, out)),
+        content(|out| wire::encode(&join, out)),
     ];
-    assert_eq!(wire::decode_hello(&encodings[0]).unwrap(), hello);
+    assert_eq!(wire::decode_greeting(&encodings[0]).unwrap(), hello);
+    assert_eq!(wire::decode_greeting(&encodings[3]).unwrap(), join);
     assert_eq!(wire::decode::<Ring>(&encodings[1]).unwrap(), ring());
     assert_eq!(wire::decode_messages(&encodings[2]).unwrap(), messages);
     for bytes in encodings {

@@ -10,7 +10,7 @@ use kv::{
     resp::reply,
     ring::{RING_SIZE, Ring},
     types::NodeId,
-    wire::{self, Hello, PROTOCOL, Refusal, Welcome},
+    wire::{self, Greeting, Hello, PROTOCOL, Purpose, Refusal, Welcome},
 };
 use redis::{Commands as _, Connection};
 use tests::{
@@ -140,20 +140,29 @@ fn a_peer_that_is_older_or_not_who_it_says_is_refused_with_a_reason() {
     let addresses: Vec<String> = (0..2).map(|n| cluster.peer_address(n).to_string()).collect();
     let ours = Ring::form(&addresses, 2, RING_SIZE).unwrap().cluster();
     let theirs = Ring::form(&addresses, 1, RING_SIZE).unwrap().cluster();
-    let hello = |cluster, from, to| Hello::new(cluster, NodeId(from), NodeId(to), 5);
+    let second = addresses[1].clone();
+    let hello = |cluster, from, to| {
+        let (from, to, address) = (NodeId(from), NodeId(to), second.clone());
+        Greeting::new(Purpose::Link(Hello { cluster, from, to, instance: 5, address }))
+    };
     let mut older = hello(ours, 2, 1);
     older.protocol -= 1;
-    for (hello, refusal, reason) in [
+    let mut elsewhere = hello(ours, 2, 1);
+    if let Purpose::Link(hello) = &mut elsewhere.purpose {
+        hello.address = "elsewhere:1".into();
+    }
+    for (greeting, refusal, reason) in [
         (older, Refusal::Protocol(PROTOCOL), "it speaks another version of the peer protocol"),
         (hello(theirs, 2, 1), Refusal::Cluster(ours), "it belongs to another cluster"),
-        (hello(ours, 2, 2), Refusal::Identity, "its id is not the one"),
-        (hello(ours, 3, 1), Refusal::Identity, "its id is not the one"),
+        (hello(ours, 2, 2), Refusal::Identity, "its id, ours or its address"),
+        (hello(ours, 1, 1), Refusal::Identity, "its id, ours or its address"),
+        (elsewhere, Refusal::Identity, "its id, ours or its address"),
         (hello(ours, 2, 1), Refusal::Restarted, "it is a restarted process"),
     ] {
         let mut bytes = Vec::new();
-        wire::encode(&hello, &mut bytes);
+        wire::encode(&greeting, &mut bytes);
         let answer = answer_to(stream(cluster.peer_address(0)), &bytes);
-        assert_eq!(welcome(&answer), Welcome::Refused(refusal), "{hello:?}");
+        assert_eq!(welcome(&answer), Welcome::Refused(refusal), "{greeting:?}");
         cluster.nodes[0].logs(&format!("refused: {reason}"));
     }
     witness.all_is_well();

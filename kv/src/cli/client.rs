@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Display,
-    io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _},
+    io::{BufRead as _, BufReader, ErrorKind, IsTerminal as _, Read as _, Write as _},
     net::{TcpStream, ToSocketAddrs as _},
     time::Duration,
 };
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const MOST: usize = 1024 * 1024;
 
 /// What a node answers.
-enum Answer {
+pub enum Answer {
     Text(String),
     Bytes(String),
     Number(i64),
@@ -27,22 +27,14 @@ enum Answer {
     Error(String),
 }
 
-struct Connection {
+pub struct Connection {
     reader: BufReader<TcpStream>,
 }
 
 impl Connection {
+    /// A connection at the level that was chosen.
     fn open(args: &ClientArgs) -> Result<Self> {
-        let address = &args.connect;
-        let mut found =
-            address.to_socket_addrs().with_context(|| format!("{address} is no address"))?;
-        let first = found.next().with_context(|| format!("{address} is no address"))?;
-        let stream = TcpStream::connect_timeout(&first, PATIENCE).with_context(|| {
-            format!("cannot connect to {address}; is a node there? (--connect chooses another)")
-        })?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        let mut connection = Self { reader: BufReader::new(stream) };
+        let mut connection = Self::to(&args.connect)?;
         if let Some(level) = args.level {
             let level = level.to_string();
             let words = ["CONSISTENCY", "READ", &level, "WRITE", &level];
@@ -53,7 +45,21 @@ impl Connection {
         Ok(connection)
     }
 
-    fn ask(&mut self, words: &[&str]) -> Result<Answer> {
+    /// A connection to a node.
+    pub fn to(address: &str) -> Result<Self> {
+        let mut found =
+            address.to_socket_addrs().with_context(|| format!("{address} is no address"))?;
+        let first = found.next().with_context(|| format!("{address} is no address"))?;
+        let stream = TcpStream::connect_timeout(&first, PATIENCE).with_context(|| {
+            format!("cannot connect to {address}; is a node there? (--connect chooses another)")
+        })?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self { reader: BufReader::new(stream) })
+    }
+
+    /// Sends a command: the answer.
+    pub fn ask(&mut self, words: &[&str]) -> Result<Answer> {
         let mut out = Vec::new();
         reply::command(&mut out, words);
         self.reader.get_mut().write_all(&out).context("the node does not take the command")?;
@@ -132,7 +138,24 @@ pub fn delete(args: &ClientArgs, key: &str) -> Result<bool> {
 }
 
 /// `orrery status`.
-pub fn status(args: &ClientArgs) -> Result<bool> {
+pub fn status(args: &ClientArgs, watch: bool) -> Result<bool> {
+    if !watch {
+        return print_status(args);
+    }
+    loop {
+        if std::io::stdout().is_terminal() {
+            // To the top, on an empty screen.
+            say(&"\x1b[2J\x1b[H")?;
+        }
+        // A node that is away may come back.
+        if let Err(why) = print_status(args) {
+            eprintln!("{why:#}");
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+fn print_status(args: &ClientArgs) -> Result<bool> {
     let info = match Connection::open(args)?.ask(&["INFO"])? {
         Answer::Bytes(info) => info,
         other => return failed(args, other),
@@ -173,15 +196,20 @@ pub fn say(line: &dyn Display) -> Result<()> {
 }
 
 fn failed(args: &ClientArgs, answer: Answer) -> Result<bool> {
-    let why = match answer {
-        Answer::Error(why) => why,
-        Answer::Text(_) | Answer::Bytes(_) | Answer::Number(_) | Answer::Nothing => {
-            "the node's answer makes no sense; is it Orrery?".into()
-        }
-    };
+    let why = reason(answer);
     match args.json {
         true => say(&json!({ "error": why }))?,
         false => eprintln!("{why}"),
     }
     Ok(false)
+}
+
+/// Why an answer is not the one that was hoped for.
+pub fn reason(answer: Answer) -> String {
+    match answer {
+        Answer::Error(why) => why,
+        Answer::Text(_) | Answer::Bytes(_) | Answer::Number(_) | Answer::Nothing => {
+            "the node's answer makes no sense; is it Orrery?".into()
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 mod client;
 mod dev;
+mod members;
 mod plot;
 mod ring;
 mod serve;
@@ -10,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::quorum::Level;
+use crate::{quorum::Level, types::NodeId};
 
 /// A leaderless, replicated key-value store that speaks the Redis protocol.
 #[derive(Parser)]
@@ -51,11 +52,46 @@ enum Command {
     },
     /// Print what a node says of itself.
     Status {
+        /// Print it again every second.
+        #[arg(long)]
+        watch: bool,
         #[command(flatten)]
         client: ClientArgs,
     },
-    /// Look at rings.
+    /// Print the ring: its members, and what each has of it.
     Ring(ring::RingArgs),
+    /// Let a member hand over what it holds, and leave the ring. Its process ends with 0.
+    Leave {
+        /// The member. By default, the node connected to.
+        node: Option<NodeId>,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Put members out of the ring that are gone for good: the others make up for them.
+    Evict {
+        /// The members.
+        #[arg(required = true)]
+        nodes: Vec<NodeId>,
+        /// Decide it at the node connected to alone, because so many are gone that no majority is left.
+        /// What only they held is lost.
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Give up the change of the ring that is under way.
+    Cancel {
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Let a node that is alone and empty join the cluster of another. (To start one that joins: orrery
+    /// serve --join.)
+    Join {
+        /// The peer address of a member.
+        member: String,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
 }
 
 /// How a command reaches a node.
@@ -73,6 +109,27 @@ struct ClientArgs {
     json: bool,
 }
 
+/// How an operator reaches a node.
+#[derive(Args)]
+struct NodeArgs {
+    /// The node's address for clients.
+    #[arg(long, default_value = "127.0.0.1:7001")]
+    connect: String,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How an operator changes the ring.
+#[derive(Args)]
+struct ChangeArgs {
+    #[command(flatten)]
+    node: NodeArgs,
+    /// Do not wait until the ring shows it.
+    #[arg(long)]
+    no_wait: bool,
+}
+
 /// Runs the command line. Exit codes: 0 done, 1 absent or failed, 2 wrong usage.
 pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
@@ -81,8 +138,12 @@ pub fn main() -> ExitCode {
         Command::Get { key, client } => client::get(&client, &key),
         Command::Put { key, value, client } => client::put(&client, &key, &value),
         Command::Del { key, client } => client::delete(&client, &key),
-        Command::Status { client } => client::status(&client),
+        Command::Status { watch, client } => client::status(&client, watch),
         Command::Ring(args) => ring::run(&args),
+        Command::Leave { node, change } => members::leave(node, &change),
+        Command::Evict { nodes, force, change } => members::evict(&nodes, force, &change),
+        Command::Cancel { change } => members::cancel(&change),
+        Command::Join { member, change } => members::join(&member, &change),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

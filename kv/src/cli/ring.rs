@@ -1,4 +1,4 @@
-//! `orrery ring plan`: what a cluster would look like as it grows.
+//! `orrery ring plan`: what a cluster would look like as it grows. (`orrery ring` alone is in [`members`].)
 
 use std::{fs, path::PathBuf, str::FromStr};
 
@@ -8,7 +8,9 @@ use comfy_table::{CellAlignment, Table, presets::UTF8_BORDERS_ONLY};
 use serde_json::{Value, json};
 
 use super::{
+    NodeArgs,
     client::say,
+    members,
     plot::{self, Curve, Panel},
 };
 use crate::ring::{
@@ -20,9 +22,12 @@ use crate::ring::{
 const RANDOM_TOKENS: [usize; 3] = [16, 64, 256];
 
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct RingArgs {
     #[command(subcommand)]
-    command: RingCommand,
+    command: Option<RingCommand>,
+    #[command(flatten)]
+    node: NodeArgs,
 }
 
 #[derive(Subcommand)]
@@ -89,7 +94,8 @@ struct Plan {
 
 pub fn run(args: &RingArgs) -> Result<bool> {
     match &args.command {
-        RingCommand::Plan(args) => plan(args),
+        Some(RingCommand::Plan(args)) => plan(args),
+        None => members::show(&args.node),
     }
 }
 

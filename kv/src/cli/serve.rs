@@ -9,7 +9,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     config::NodeConfig,
     quorum::Level,
-    server::{self, Ended, Settings},
+    server::{self, Ended, Settings, Start},
 };
 
 #[derive(Args)]
@@ -17,13 +17,18 @@ pub struct ServeArgs {
     /// Where clients connect. Port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:7001")]
     client: String,
-    /// Where peers connect: this node's entry in --initial-cluster.
+    /// Where peers connect: this node's entry in --initial-cluster, or, with --join, an address at which
+    /// the other members reach it.
     #[arg(long, default_value = "127.0.0.1:17001")]
     peer: String,
     /// The peer addresses of all members, with commas between them, the same on each node. By
     /// default, this node alone.
     #[arg(long, value_delimiter = ',')]
     initial_cluster: Vec<String>,
+    /// The peer addresses of some members of a cluster that runs, with commas between them: this node
+    /// joins it as a new member.
+    #[arg(long, value_delimiter = ',', conflicts_with_all = ["initial_cluster", "replication"])]
+    join: Vec<String>,
     /// On how many members each key is. By default 3, or all if there are fewer.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=100))]
     replication: Option<u16>,
@@ -80,7 +85,10 @@ pub fn run(args: ServeArgs) -> Result<bool> {
     })?;
     // Threads that wait for input are not waited for.
     runtime.shutdown_background();
-    Ok(ended == Ended::Drained)
+    Ok(match ended {
+        Ended::Drained | Ended::Left => true,
+        Ended::Cancelled => false,
+    })
 }
 
 fn settings(args: ServeArgs) -> Settings {
@@ -89,13 +97,16 @@ fn settings(args: ServeArgs) -> Settings {
         false => args.initial_cluster,
     };
     let replication = args.replication.map_or(members.len().min(3), usize::from);
+    let start = match args.join.is_empty() {
+        true => Start::Form { members, replication },
+        false => Start::Join { members: args.join },
+    };
     let node =
         NodeConfig { shards: args.shards, seed: server::secret_seed(), ..NodeConfig::default() };
     Settings {
         client: args.client,
         peer: args.peer,
-        members,
-        replication,
+        start,
         most_clients: args.max_clients as usize,
         default_read: args.default_read,
         default_write: args.default_write,

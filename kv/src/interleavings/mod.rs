@@ -130,8 +130,7 @@ impl Setup {
     }
 
     fn start(&self, journal: Option<Journal>) -> Arc<TestNode> {
-        let peers = self.ring.members().keys().copied().filter(|member| *member != ME);
-        let delivery = self.serves.then(|| Delivery::new(peers, 8));
+        let delivery = self.serves.then(|| Delivery::new(ME, 8));
         let world = World { journal, delivery, log: Unseen::default() };
         let (ring, recovered) = (self.ring.clone(), Recovered::default());
         Arc::new(Node::start(ME, &self.config, ring, recovered, Arc::new(world)))
@@ -271,7 +270,7 @@ impl Ports for Arc<World> {
             Entry::Record(_, record) => drop(log.records.insert(record.version, at)),
             Entry::ClockFloor(floor) => log.floors.push((floor, at)),
             Entry::Ring(ring) => drop(log.rings.insert(ring.epoch(), at)),
-            Entry::Opened(_) => {}
+            Entry::Opened(_) | Entry::Acceptor(..) | Entry::Dropped(..) => {}
         }
         Position(at)
     }
@@ -283,6 +282,12 @@ impl Ports for Arc<World> {
 
     fn note(&self, note: Note) {
         self.log.lock().unwrap().notes.push(note);
+    }
+
+    fn adopted(&self, ring: &Arc<Ring>) {
+        if let Some(delivery) = &self.delivery {
+            delivery.directory.adopt(ring);
+        }
     }
 
     fn send(&self, outbox: &mut Outbox) {

@@ -6,10 +6,11 @@ use loom::{future::block_on, thread};
 
 use super::{Session, explore};
 use crate::{
-    delivery::{SessionRequest, Sessions},
+    delivery::{Directory, SessionRequest, Sessions},
     env::{Failure, Reply},
     queue::Queue,
-    types::RequestId,
+    ring::Ring,
+    types::{NodeId, RequestId},
 };
 
 /// Takes what is there, or waits. False when it was told to end.
@@ -176,5 +177,45 @@ fn loom_a_session_that_opens_while_all_are_asked_to_end_is_asked_too() {
             session.wait();
         }
         drainer.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_a_new_peer_is_given_to_the_one_who_sends_to_it() {
+    explore("peers, one of a ring and a stranger", || {
+        let addresses = ["h1:1", "h2:1"].map(String::from);
+        let ring = Ring::form(&addresses, 1, 4).unwrap();
+        let directory = Arc::new(Directory::new(NodeId(1), 8));
+        let (adopter, meeter) = (directory.clone(), directory.clone());
+        let adopter = thread::spawn(move || adopter.adopt(&ring));
+        let meeter = thread::spawn(move || assert!(meeter.meet(NodeId(3), "h3:1")));
+        let mut given = Vec::new();
+        while given.len() < 2 {
+            given.extend(block_on(poll_fn(|cx| directory.poll_new(cx))));
+        }
+        adopter.join().unwrap();
+        meeter.join().unwrap();
+        let mut ids: Vec<u32> = given.iter().map(|(id, _)| id.0).collect();
+        ids.sort_unstable();
+        assert_eq!(ids, [2, 3]);
+    });
+}
+
+#[test]
+fn loom_a_peer_that_joins_while_it_is_forgotten_is_sent_to() {
+    explore("peers, forgotten and adopted", || {
+        let addresses = ["h1:1", "h2:1"].map(String::from);
+        let ring = Ring::form(&addresses, 1, 4).unwrap();
+        let directory = Arc::new(Directory::new(NodeId(1), 8));
+        assert!(directory.meet(NodeId(2), "h2:1"));
+        let given = block_on(poll_fn(|cx| directory.poll_new(cx)));
+        let adopter = directory.clone();
+        let adopter = thread::spawn(move || adopter.adopt(&ring));
+        if directory.forget(given[0].0, &given[0].1) {
+            let again = block_on(poll_fn(|cx| directory.poll_new(cx)));
+            assert_eq!(again[0].0, NodeId(2));
+        }
+        adopter.join().unwrap();
+        assert_eq!(directory.peers()[&NodeId(2)].address, "h2:1");
     });
 }

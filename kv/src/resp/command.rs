@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::{
     quorum::{Level, UnknownLevel},
-    types::{Key, LimitError, Limits, Value},
+    types::{Key, LimitError, Limits, NodeId, NotANode, Value},
 };
 
 /// The arguments of a command: places in a buffer.
@@ -86,6 +86,25 @@ pub enum Command<'a> {
         /// The level of writes from now on.
         write: Option<Level>,
     },
+    /// `RING …`
+    Ring(RingCommand<'a>),
+}
+
+/// What `RING` is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RingCommand<'a> {
+    /// `RING`: what the ring is like.
+    Show,
+    /// `RING LEAVE id`
+    Leave(NodeId),
+    /// `RING EVICT id …`
+    Evict(Vec<NodeId>),
+    /// `RING CANCEL`
+    Cancel,
+    /// `RING FORCE EVICT id …`
+    Force(Vec<NodeId>),
+    /// `RING JOIN address`
+    Join(&'a str),
 }
 
 /// What `COMMAND` is asked.
@@ -100,7 +119,7 @@ pub enum CommandsAbout {
 }
 
 /// The names of all commands with their arity, as Redis counts it: with the name; negative: at least.
-pub const COMMANDS: [(&str, i8); 19] = [
+pub const COMMANDS: [(&str, i8); 20] = [
     ("get", 2),
     ("set", 3),
     ("del", -2),
@@ -120,6 +139,7 @@ pub const COMMANDS: [(&str, i8); 19] = [
     ("quit", 1),
     ("reset", 1),
     ("consistency", -1),
+    ("ring", -1),
 ];
 
 /// Why arguments are no command of ours. Nothing was done.
@@ -145,6 +165,12 @@ pub enum CommandError {
     /// A level that we do not have.
     #[error("ERR {0}")]
     Level(#[from] UnknownLevel),
+    /// Not the id of a node.
+    #[error("ERR {0}")]
+    Node(#[from] NotANode),
+    /// Not an address.
+    #[error("ERR {0:?} is no address; one is written host:port")]
+    Address(String),
     /// Another database than 0.
     #[error("ERR there is one database, 0")]
     Database,
@@ -195,6 +221,7 @@ impl<'a> Command<'a> {
             b"QUIT" => exactly("quit", 1, count).map(|()| Command::Quit),
             b"RESET" => exactly("reset", 1, count).map(|()| Command::Reset),
             b"CONSISTENCY" => consistency(args),
+            b"RING" => ring(args).map(Command::Ring),
             _ => Err(CommandError::Unknown(shown(name))),
         }
     }
@@ -309,6 +336,43 @@ fn consistency(args: Args<'_>) -> Result<Command<'_>, CommandError> {
     Ok(Command::Consistency { read, write })
 }
 
+fn ring(args: Args<'_>) -> Result<RingCommand<'_>, CommandError> {
+    let Some(word) = args.from(1).next() else { return Ok(RingCommand::Show) };
+    let is = |word: &[u8], name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+    let one = || exactly("ring", 3, args.len());
+    if is(word, "LEAVE") {
+        one()?;
+        Ok(RingCommand::Leave(node(args.get(2))?))
+    } else if is(word, "EVICT") {
+        Ok(RingCommand::Evict(nodes(args, 2)?))
+    } else if is(word, "CANCEL") {
+        exactly("ring", 2, args.len()).map(|()| RingCommand::Cancel)
+    } else if is(word, "FORCE") && args.len() > 2 && is(args.get(2), "EVICT") {
+        Ok(RingCommand::Force(nodes(args, 3)?))
+    } else if is(word, "FORCE") {
+        Err(CommandError::Arity("ring"))
+    } else if is(word, "JOIN") {
+        one()?;
+        let text = std::str::from_utf8(args.get(2)).ok();
+        let is_address = |text: &&str| text.rsplit_once(':').is_some_and(|(_, p)| !p.is_empty());
+        let address = text.filter(is_address);
+        address.map(RingCommand::Join).ok_or_else(|| CommandError::Address(shown(args.get(2))))
+    } else {
+        Err(CommandError::Option { command: "RING", option: shown(word).to_uppercase() })
+    }
+}
+
+fn node(bytes: &[u8]) -> Result<NodeId, NotANode> {
+    shown(bytes).parse()
+}
+
+fn nodes(args: Args<'_>, at: usize) -> Result<Vec<NodeId>, CommandError> {
+    if args.len() <= at {
+        return Err(CommandError::Arity("ring"));
+    }
+    Ok(args.from(at).map(node).collect::<Result<_, _>>()?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -337,6 +401,33 @@ mod tests {
             parse(&["consistency", "read", "one", "WRITE", "ALL"]).unwrap(),
             "Consistency { read: Some(One), write: Some(All) }"
         );
+    }
+
+    #[test]
+    fn changes_of_the_ring_name_their_nodes() {
+        for (words, parsed) in [
+            (&["ring"][..], "Ring(Show)"),
+            (&["RING", "leave", "n4"], "Ring(Leave(NodeId(4)))"),
+            (&["RING", "EVICT", "4", "N5"], "Ring(Evict([NodeId(4), NodeId(5)]))"),
+            (&["RING", "CANCEL"], "Ring(Cancel)"),
+            (&["RING", "FORCE", "evict", "1"], "Ring(Force([NodeId(1)]))"),
+            (&["RING", "JOIN", "h:1"], r#"Ring(Join("h:1"))"#),
+        ] {
+            assert_eq!(parse(words).unwrap(), parsed);
+        }
+        let arity = "ERR wrong number of arguments for 'ring' command";
+        for bad in [&["FORCE"][..], &["FORCE", "EVICT"], &["EVICT"], &["LEAVE"], &["CANCEL", "1"]] {
+            assert_eq!(error(&[&["RING"], bad].concat()), arity);
+        }
+        assert_eq!(
+            error(&["RING", "LEAVE", "x4"]),
+            r#"ERR "x4" is no node: ids are written n4 or 4"#
+        );
+        assert_eq!(
+            error(&["RING", "JOIN", "host"]),
+            r#"ERR "host" is no address; one is written host:port"#
+        );
+        assert_eq!(error(&["RING", "x"]), "ERR RING has no option 'X' here; nothing was done");
     }
 
     #[test]

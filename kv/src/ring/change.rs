@@ -52,6 +52,12 @@ pub enum ChangeError {
     /// The last member cannot go.
     #[error("{0} is the last member: to end the cluster, stop its process")]
     Last(NodeId),
+    /// Forced, though those that stay can decide.
+    #[error(
+        "the members that stay are a majority and can decide without force; if some of them are gone \
+         for good too, name all that are"
+    )]
+    NoNeed,
     /// There is no change to give up.
     #[error("{0} has no change under way that could be given up")]
     NothingToCancel(Epoch),
@@ -197,6 +203,28 @@ impl Ring {
             (*id, Member { state: MemberState::Active, ..member.clone() })
         };
         members.map(active).collect()
+    }
+
+    /// The ring that an operator installs at a node that stays, where a majority is gone for good: final,
+    /// without these members, and of an epoch that no decision of theirs can reach. What only they held
+    /// is lost; what the others hold spreads by comparison.
+    pub fn forced(&self, gone: &BTreeSet<NodeId>) -> Result<Ring, ChangeError> {
+        const FORCED_AHEAD: u64 = 1_000;
+        if let Some(unknown) = gone.iter().find(|node| !self.members().contains_key(node)) {
+            return Err(ChangeError::NoMember(*unknown));
+        }
+        let stays = |(id, member): &(&NodeId, &Member)| {
+            !gone.contains(id) && member.state != MemberState::Evicted
+        };
+        let active = |(id, member): (&NodeId, &Member)| {
+            (*id, Member { state: MemberState::Active, ..member.clone() })
+        };
+        let members: Members = self.members().iter().filter(stays).map(active).collect();
+        if self.is_majority(&members.keys().copied().collect()) {
+            return Err(ChangeError::NoNeed);
+        }
+        let epoch = Epoch(self.epoch().0 + FORCED_AHEAD);
+        Ok(super::RingValue { epoch, members, ..self.value.clone() }.try_into()?)
     }
 
     /// Whether `next` is one of the rings that may follow this one.

@@ -521,6 +521,18 @@ mod tests {
     }
 
     #[test]
+    fn a_forced_ring_is_final_without_those_who_are_gone_and_is_far_ahead() {
+        let base = ring(3, 3);
+        let forced = |gone: &[u32]| base.forced(&gone.iter().copied().map(NodeId).collect());
+        let ring = forced(&[1, 2]).unwrap();
+        assert_eq!((ring.epoch(), ring.is_joint()), (Epoch(1_001), false));
+        assert_eq!(ring.members().keys().collect::<Vec<_>>(), [&NodeId(3)]);
+        assert_eq!(forced(&[1]), Err(ChangeError::NoNeed));
+        assert_eq!(forced(&[1, 9]), Err(ChangeError::NoMember(NodeId(9))));
+        assert_eq!(forced(&[1, 2, 3]), Err(ChangeError::Ring(RingError::NoMembers)));
+    }
+
+    #[test]
     fn a_ring_survives_its_encoding_and_a_bad_one_does_not() {
         let ring = ring(3, 2);
         let bytes = postcard::to_stdvec(&ring).unwrap();

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::Server;
+use super::{Server, rings};
 use crate::{
     resp::{
         command::{COMMANDS, CommandsAbout},
@@ -33,7 +33,7 @@ pub fn info(server: &Server) -> String {
     line("redis_mode", &"standalone");
     line("process_id", &std::process::id());
     line("tcp_port", &server.client_address.port());
-    line("uptime_in_seconds", &server.uptime().as_secs());
+    line("uptime_in_seconds", &server.started.elapsed().as_secs());
     line("shards", &node.shards());
     line("durability", &"none: records are in memory only");
     line("\r\n# Clients\r\nconnected_clients", &sessions);
@@ -43,7 +43,8 @@ pub fn info(server: &Server) -> String {
     for (name, count) in server.outcomes.named() {
         line(name, &count);
     }
-    let dropped: u64 = node.ports().peers().values().map(|queue| queue.dropped()).sum();
+    let peers = node.ports().directory().peers();
+    let dropped: u64 = peers.values().map(|peer| peer.queue.dropped()).sum();
     line("messages_dropped", &dropped);
     // Every node takes writes: what a client of Redis asks this for.
     line("\r\n# Replication\r\nrole", &"master");
@@ -51,14 +52,19 @@ pub fn info(server: &Server) -> String {
     line("\r\n# Cluster\r\nnode", &node.id());
     line("cluster", &ring.cluster());
     line("epoch", &ring.epoch().0);
+    line("ring", &if ring.is_joint() { "joint" } else { "final" });
     line("members", &ring.members().len());
+    let state = ring.members().get(&node.id()).map(|member| format!("{:?}", member.state));
+    line("state", &state.as_deref().unwrap_or("no member"));
+    let (to_pull, to_hand_over) = rings::moving(server);
+    line("slots_to_pull", &to_pull);
+    line("slots_to_hand_over", &to_hand_over);
     line("replication", &ring.replication());
     line("default_read", &server.settings.default_read);
     line("default_write", &server.settings.default_write);
-    for (id, queue) in node.ports().peers() {
-        let address = ring.members().get(id).map_or("", |member| &member.address);
-        let link = server.links.state(*id);
-        let dropped = queue.dropped();
+    for (id, member) in ring.members().iter().filter(|(id, _)| **id != node.id()) {
+        let (address, link) = (&member.address, server.links.state(*id));
+        let dropped = peers.get(id).map_or(0, |peer| peer.queue.dropped());
         line(&format!("peer_{id}"), &format!("address={address},link={link},dropped={dropped}"));
     }
     line("\r\n# Keyspace\r\nrecords", &records);

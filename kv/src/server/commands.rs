@@ -6,13 +6,14 @@ use super::{
     admin,
     pipeline::{Access, Shape},
     recall::Recall,
+    rings,
     session::Session,
 };
 use crate::{
     env::Request,
     quorum::Level,
     resp::{
-        command::{Command, CommandError},
+        command::{Command, CommandError, RingCommand},
         reply::{self, Dialect},
     },
     types::{Key, Value},
@@ -54,7 +55,8 @@ impl Session {
             | Command::ClientSetInfo
             | Command::Select
             | Command::ConfigGet(_)
-            | Command::Dbsize => false,
+            | Command::Dbsize
+            | Command::Ring(_) => false,
         }
     }
 
@@ -111,11 +113,22 @@ impl Session {
                 let info = admin::info(&self.server);
                 self.literal(|out, _| reply::bulk(out, info.as_bytes()));
             }
+            Command::Ring(command) => self.ring(&command),
             Command::Dbsize => {
                 let (_, live) = admin::record_counts(&self.server);
                 self.literal(|out, _| reply::integer(out, live));
             }
         }
+    }
+
+    fn ring(&mut self, command: &RingCommand<'_>) {
+        let answer = rings::run(&self.server, command);
+        self.outcomes.refused += u64::from(answer.is_err());
+        self.literal(|out, _| match (answer, command) {
+            (Ok(text), RingCommand::Show) => reply::bulk(out, text.as_bytes()),
+            (Ok(text), _) => reply::simple(out, &text),
+            (Err(why), _) => reply::error(out, &format!("ERR {why}")),
+        });
     }
 
     fn read(&mut self, shape: Shape, keys: impl ExactSizeIterator<Item = Key>) {

@@ -1,44 +1,41 @@
 //! The server: a node with sockets. tokio executes; what waits for what is decided by our own queues.
+//!
+//! A process may live several times: one that its peers know as another process, or that finds itself
+//! evicted, joins anew as another member, with the same ports.
 
 pub mod admin;
 mod commands;
+mod join;
+mod life;
 mod outcomes;
 mod peers;
 mod pipeline;
 mod ports;
 mod recall;
+mod rings;
 mod session;
 mod timers;
 
-use std::{
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
-use anyhow::{Context as _, Result, anyhow, ensure};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::watch,
-    time::{sleep, timeout},
-};
+use anyhow::{Context as _, Result, anyhow};
+use tokio::{net::TcpListener, sync::watch};
 use tracing::{info, warn};
 
-use self::{outcomes::Totals, peers::Links, ports::ServerPorts, session::Session, timers::Timers};
+use self::{life::Over, outcomes::Totals, peers::Links, ports::ServerPorts, timers::Timers};
 use crate::{
     config::NodeConfig,
-    locks::atomic::{AtomicU64, Ordering},
+    locks::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     node::Node,
     quorum::Level,
     recover::Recovered,
-    resp::reply,
     ring::{RING_SIZE, Ring},
-    shard::Shard,
     types::NodeId,
+    wire::Join,
 };
-
-/// How often a server that is not ready looks whether it is.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A node as a server runs it.
 type ServerNode = Node<ServerPorts>;
@@ -48,12 +45,10 @@ type ServerNode = Node<ServerPorts>;
 pub struct Settings {
     /// Where clients connect.
     pub client: String,
-    /// Where peers connect: this node's address in the list of members.
+    /// Where peers connect: this node's address in the ring.
     pub peer: String,
-    /// The members of the first ring, the same on each node.
-    pub members: Vec<String>,
-    /// R.
-    pub replication: usize,
+    /// How it comes to be a member.
+    pub start: Start,
     /// Client connections at a time; further ones are refused.
     pub most_clients: usize,
     /// The level of reads where a connection does not choose.
@@ -64,16 +59,35 @@ pub struct Settings {
     pub node: NodeConfig,
 }
 
+/// How a server comes to be a member.
+#[derive(Clone, Debug)]
+pub enum Start {
+    /// A new cluster is formed.
+    Form {
+        /// The members of the first ring, the same on each node.
+        members: Vec<String>,
+        /// R.
+        replication: usize,
+    },
+    /// It joins one that runs.
+    Join {
+        /// The peer addresses of some of its members.
+        members: Vec<String>,
+    },
+}
+
 /// How a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// It was asked to.
     Drained,
-    /// Its peers refuse it.
-    Refused,
+    /// It left the ring: the others have all that it held.
+    Left,
+    /// Its join was given up by the members.
+    Cancelled,
 }
 
-/// A server that runs.
+/// A server that runs: one life of the process.
 pub struct Server {
     node: Arc<ServerNode>,
     settings: Settings,
@@ -82,28 +96,39 @@ pub struct Server {
     started: Instant,
     rejected: AtomicU64,
     outcomes: Totals,
-    /// Says so when a link comes up, and when peers refuse this process.
+    /// Why it did not join another cluster when it was asked to.
+    join_error: Mutex<Option<String>>,
+    /// Says so when a link comes up, when peers refuse this process, and when it is to join others.
     news: watch::Sender<News>,
+    /// All tasks of this life end.
+    is_over: watch::Sender<bool>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct News {
-    links_up: usize,
     refused: bool,
+    /// A member of the cluster that it is to join.
+    join: Option<String>,
+}
+
+/// Who a process is in a life.
+#[derive(Clone, Debug)]
+struct Identity {
+    ring: Arc<Ring>,
+    me: NodeId,
+    instance: u64,
 }
 
 impl Server {
     /// A server that has no socket yet, its timers, and what there will be to hear of its links.
     fn new(
         settings: Settings,
-        ring: Arc<Ring>,
-        me: NodeId,
+        Identity { ring, me, instance }: Identity,
         client_address: SocketAddr,
     ) -> (Arc<Self>, Arc<Timers>, watch::Receiver<News>) {
         let timers = Arc::new(Timers::default());
-        let peers = ring.members().keys().copied().filter(|peer| *peer != me);
-        let ports = ServerPorts::new(peers, timers.clone());
-        let links = Links::new(ring.cluster(), me, random());
+        let ports = ServerPorts::new(me, ring.clone(), timers.clone());
+        let links = Links::new(ring.cluster(), me, settings.peer.clone(), instance);
         let node = Node::start(me, &settings.node, ring, Recovered::default(), ports);
         let (news, heard) = watch::channel(News::default());
         let server = Self {
@@ -114,14 +139,11 @@ impl Server {
             started: Instant::now(),
             rejected: AtomicU64::new(0),
             outcomes: Totals::default(),
+            join_error: Mutex::default(),
             news,
+            is_over: watch::Sender::new(false),
         };
         (Arc::new(server), timers, heard)
-    }
-
-    /// Since when it runs.
-    fn uptime(&self) -> Duration {
-        self.started.elapsed()
     }
 
     /// Connections that were refused because there were too many.
@@ -129,32 +151,44 @@ impl Server {
         self.rejected.load(Ordering::Relaxed)
     }
 
-    fn link_changed(&self) {
-        let links_up = self.links.up();
-        self.news.send_modify(|news| news.links_up = links_up);
+    /// Runs a task that ends with this life.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut is_over = self.is_over.subscribe();
+        tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                _ = is_over.wait_for(|is_over| *is_over) => {}
+                () = task => {}
+            }
+        });
     }
 
-    fn give_up(&self) {
+    fn link_changed(&self) {
+        self.news.send_modify(|_| {});
+    }
+
+    fn refused(&self) {
         self.news.send_modify(|news| news.refused = true);
+    }
+
+    /// Leaves the ring in which it is alone, and joins another cluster.
+    fn join_others(&self, member: String) {
+        *self.join_error.lock() = None;
+        self.news.send_modify(|news| news.join = Some(member));
     }
 }
 
-/// Runs a server until `stop` is done. `ready` is called once clients can connect.
+/// Runs a server until `stop` is done, or until it left. `ready` is called once clients can connect, in
+/// each life.
 pub async fn serve(
     settings: Settings,
     stop: impl Future<Output = ()>,
-    ready: impl FnOnce(SocketAddr, NodeId),
+    mut ready: impl FnMut(SocketAddr, NodeId),
 ) -> Result<Ended> {
-    let ring = Ring::form(&settings.members, settings.replication, RING_SIZE)?;
-    let me = ring.members().iter().find(|(_, member)| member.address == settings.peer);
-    let (me, _) = me.ok_or_else(|| {
-        anyhow!(
-            "--peer {} is not one of --initial-cluster {}",
-            settings.peer,
-            settings.members.join(",")
-        )
-    })?;
-    let me = *me;
+    let formed = match &settings.start {
+        Start::Form { members, replication } => Some(form(&settings.peer, members, *replication)?),
+        Start::Join { .. } => None,
+    };
     let peer_listener = TcpListener::bind(&settings.peer)
         .await
         .with_context(|| format!("cannot listen for peers at {}", settings.peer))?;
@@ -162,123 +196,73 @@ pub async fn serve(
         .await
         .with_context(|| format!("cannot listen for clients at {}", settings.client))?;
     let client_address = client_listener.local_addr()?;
+    let (peer_listener, client_listener) = (Arc::new(peer_listener), Arc::new(client_listener));
     warn!("records are in memory only: what this process holds is lost when it ends");
 
-    let (server, timers, heard) = Server::new(settings, Arc::new(ring), me, client_address);
-    tokio::spawn(timers.run(server.node.clone()));
-    tokio::spawn(peers::listen(server.clone(), peer_listener));
-    for (id, member) in server.node.ring().members() {
-        if let Some(queue) = server.node.ports().peers().get(id) {
-            let (address, queue) = (member.address.clone(), queue.clone());
-            tokio::spawn(peers::send(server.clone(), *id, address, queue));
-        }
-    }
-    attend(&server, client_listener, heard, stop, ready).await
-}
-
-/// Waits until clients may be served, serves them, and drains when `stop` is done.
-async fn attend(
-    server: &Arc<Server>,
-    listener: TcpListener,
-    mut heard: watch::Receiver<News>,
-    stop: impl Future<Output = ()>,
-    ready: impl FnOnce(SocketAddr, NodeId),
-) -> Result<Ended> {
-    let me = server.node.id();
-    let majority = server.node.ring().members().len() / 2 + 1;
-    let mut clients = None;
+    let (Start::Form { members, .. } | Start::Join { members }) = settings.start.clone();
+    let (mut known, mut next) = (members, formed);
     let mut stop = std::pin::pin!(stop);
-    let mut waiting = Some((listener, ready));
-    let mut waited_with = usize::MAX;
     loop {
-        let News { links_up, refused } = *heard.borrow_and_update();
-        if refused {
-            return Ok(Ended::Refused);
-        }
-        // A process that a majority accepted is not one that its peers would refuse; and one that has
-        // not compared its clock would have to refuse writes.
-        let shards = 0..server.node.shards();
-        let measured =
-            || shards.clone().all(|shard| server.node.inspect(shard, Shard::has_measured_clocks));
-        if links_up + 1 >= majority
-            && measured()
-            && let Some((listener, ready)) = waiting.take()
-        {
-            clients = Some(tokio::spawn(listen(server.clone(), listener)));
-            info!("{me} serves clients at {}", server.client_address);
-            ready(server.client_address, me);
-        } else if waiting.is_some() && links_up != waited_with {
-            waited_with = links_up;
-            info!("waiting for peers: {} of {majority} are there", links_up + 1);
-        }
-        tokio::select! {
-            biased;
-            () = &mut stop => break,
-            heard = heard.changed() => ensure!(heard.is_ok(), "the server is gone"),
-            () = sleep(LOOK_EVERY), if waiting.is_some() => {}
-        }
-    }
-    // Nobody new is taken while those who are there are waited for.
-    drop(waiting);
-    if let Some(clients) = clients {
-        clients.abort();
-        let _ = clients.await;
-    }
-    drain(server).await;
-    Ok(Ended::Drained)
-}
-
-/// Lets requests under way finish, as long as one may take at most.
-async fn drain(server: &Server) {
-    let sessions = server.node.ports().sessions();
-    info!("ending: {} connections", sessions.counts().0);
-    sessions.drain();
-    let patience = 2 * server.settings.node.request_timeout.duration() + Duration::from_millis(500);
-    let gone = async {
-        while sessions.counts().0 > 0 {
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    if timeout(patience, gone).await.is_err() {
-        warn!("{} connections are cut", sessions.counts().0);
+        let identity = match next.take() {
+            Some(identity) => identity,
+            None => tokio::select! {
+                biased;
+                () = &mut stop => return Ok(Ended::Drained),
+                joined = join(&settings.peer, &known) => joined?,
+            },
+        };
+        let (server, timers, heard) = Server::new(settings.clone(), identity, client_address);
+        server.spawn(timers.run(server.node.clone()));
+        server.spawn(peers::listen(server.clone(), peer_listener.clone()));
+        server.spawn(peers::manage(server.clone()));
+        let over =
+            life::attend(&server, &client_listener, heard, stop.as_mut(), &mut ready).await?;
+        server.is_over.send_replace(true);
+        // Whom to ask for a place: the members that this life knew last, and those of before.
+        let ring = server.node.ring();
+        let mut members: Vec<String> = ring.members().values().map(|m| m.address.clone()).collect();
+        known.retain(|address| !members.contains(address));
+        members.append(&mut known);
+        known = members;
+        next = match over {
+            Over::Ended(ended) => return Ok(ended),
+            Over::JoinsAnew => None,
+            Over::Joined(identity) => Some(identity),
+        };
     }
 }
 
-/// Takes client connections, for ever.
-async fn listen(server: Arc<Server>, listener: TcpListener) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => take(&server, stream),
-            Err(why) => {
-                warn!("a client connection cannot be taken: {why}");
-                sleep(Duration::from_millis(50)).await;
-            }
-        }
-    }
+/// The first ring of a cluster, and who in it listens at this address.
+fn form(peer: &str, members: &[String], replication: usize) -> Result<Identity> {
+    let ring = Ring::form(members, replication, RING_SIZE)?;
+    let me = ring.members().iter().find(|(_, member)| member.address == peer).map(|(id, _)| *id);
+    let me = me.ok_or_else(|| {
+        anyhow!("--peer {peer} is not one of --initial-cluster {}", members.join(","))
+    })?;
+    Ok(Identity { ring: Arc::new(ring), me, instance: random() })
 }
 
-fn take(server: &Arc<Server>, stream: TcpStream) {
-    let _ = stream.set_nodelay(true);
-    let most = server.settings.most_clients;
-    if server.node.ports().sessions().counts().0 >= most {
-        server.rejected.fetch_add(1, Ordering::Relaxed);
-        let mut out = Vec::new();
-        reply::error(&mut out, &format!("ERR max number of clients reached, the limit is {most}"));
-        // What does not fit into the socket's buffer is not waited for.
-        let _ = stream.try_write(&out);
-        return;
-    }
-    let session = Session::new(server.clone());
-    tokio::spawn(async move {
-        // A client that goes away without a word is no news.
-        let _ = session.serve(stream).await;
-    });
+/// Joins the cluster of these members as a new one.
+async fn join(peer: &str, members: &[String]) -> Result<Identity> {
+    let join = Join { address: peer.to_string(), instance: random() };
+    info!("asking {} for a place in their ring", members.join(", "));
+    let ring = join::ask_until_told(&join, members).await?;
+    identity(ring, join.instance)
+}
+
+/// Who a process is in a ring that it joined.
+fn identity(ring: Arc<Ring>, instance: u64) -> Result<Identity> {
+    let me = ring.members().iter().find(|(_, member)| member.instance == instance);
+    let (me, _) = me.ok_or_else(|| anyhow!("the ring that came has no place for this process"))?;
+    info!("a member of the cluster {} as {me}", ring.cluster());
+    Ok(Identity { me: *me, ring, instance })
 }
 
 /// A number that nobody can guess: the standard library seeds its hash maps so.
 fn random() -> u64 {
     use std::hash::{BuildHasher as _, RandomState};
-    RandomState::new().hash_one(std::process::id())
+    // Zero means: no process.
+    RandomState::new().hash_one(std::process::id()).max(1)
 }
 
 /// A seed for the stores of a process, so that nobody can choose keys that collide.

@@ -14,19 +14,20 @@ use tokio::{
 };
 use tracing::{debug, error, info, warn};
 
-use super::{Server, ServerNode};
+use super::{Server, ServerNode, join};
 use crate::{
+    delivery::Peer,
     locks::Mutex,
     message::Message,
     node::Outbox,
     queue::Queue,
-    ring::ClusterId,
+    ring::{ClusterId, Ring},
     types::NodeId,
-    wire::{self, Hello, Refusal, Welcome},
+    wire::{self, Greeting, Hello, Purpose, Refusal, Welcome},
 };
 
 /// How long a peer may take to connect, and to greet.
-const HANDSHAKE: Duration = Duration::from_secs(2);
+pub const HANDSHAKE: Duration = Duration::from_secs(2);
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
 
@@ -34,6 +35,8 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
 pub struct Links {
     cluster: ClusterId,
     me: NodeId,
+    /// Where peers reach this node.
+    address: String,
     /// Tells this process from any other that had or will have this node's identity.
     instance: u64,
     inner: Mutex<Inner>,
@@ -49,8 +52,13 @@ struct Inner {
 
 impl Links {
     /// The links of a process that knows nobody yet.
-    pub fn new(cluster: ClusterId, me: NodeId, instance: u64) -> Self {
-        Self { cluster, me, instance, inner: Mutex::default() }
+    pub fn new(cluster: ClusterId, me: NodeId, address: String, instance: u64) -> Self {
+        Self { cluster, me, address, instance, inner: Mutex::default() }
+    }
+
+    /// Where peers reach this node.
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     /// A word for INFO.
@@ -61,27 +69,43 @@ impl Links {
         }
     }
 
-    /// How many connections of ours stand.
-    pub fn up(&self) -> usize {
-        self.inner.lock().connected.values().filter(|connected| **connected).count()
+    /// To how many other members of a ring a connection of ours stands.
+    pub fn up(&self, ring: &Ring) -> usize {
+        let inner = self.inner.lock();
+        let is_up = |peer: &&NodeId| inner.connected.get(peer).is_some_and(|connected| *connected);
+        ring.members().keys().filter(is_up).count()
     }
 
     fn set(&self, peer: NodeId, connected: bool) {
         self.inner.lock().connected.insert(peer, connected);
     }
 
-    /// Whether a process may have this id: the first one that is seen, and no other.
-    fn admit(&self, peer: NodeId, instance: u64) -> bool {
-        *self.inner.lock().instances.entry(peer).or_insert(instance) == instance
+    fn forget(&self, peer: NodeId) {
+        self.inner.lock().connected.remove(&peer);
     }
 
+    /// Whether a process may have this id: the one that the ring names, or the first one that is seen,
+    /// and no other.
+    fn admit(&self, ring: &Ring, peer: NodeId, instance: u64) -> bool {
+        match ring.members().get(&peer).map_or(0, |member| member.instance) {
+            0 => *self.inner.lock().instances.entry(peer).or_insert(instance) == instance,
+            named => named == instance,
+        }
+    }
+
+    /// Whether a connection is accepted. Of one who is no member too: it may be one of a newer ring, or
+    /// of an older one and have to learn that it is none any more.
     fn judge(&self, node: &ServerNode, hello: &Hello) -> Result<(), Refusal> {
-        let is_peer = node.ports().peers().contains_key(&hello.from);
+        let ring = node.ring();
+        let at = |address: &String| *address == hello.address;
+        let is_there = ring.members().get(&hello.from).is_none_or(|member| at(&member.address));
         if hello.cluster != self.cluster {
             Err(Refusal::Cluster(self.cluster))
-        } else if hello.to != self.me || !is_peer {
+        } else if hello.to != self.me || hello.from == self.me || !is_there {
             Err(Refusal::Identity)
-        } else if !self.admit(hello.from, hello.instance) {
+        } else if !node.ports().directory().meet(hello.from, &hello.address) {
+            Err(Refusal::Full("too many who are no members speak to this node".into()))
+        } else if !self.admit(&ring, hello.from, hello.instance) {
             Err(Refusal::Restarted)
         } else {
             Ok(())
@@ -90,14 +114,14 @@ impl Links {
 }
 
 /// Takes connections of peers, for ever.
-pub async fn listen(server: Arc<Server>, listener: TcpListener) {
+pub async fn listen(server: Arc<Server>, listener: Arc<TcpListener>) {
     loop {
         match listener.accept().await {
             Ok((stream, from)) => {
-                let server = server.clone();
-                tokio::spawn(async move {
+                let receiver = server.clone();
+                server.spawn(async move {
                     let _ = stream.set_nodelay(true);
-                    if let Err(why) = receive(&server, stream).await {
+                    if let Err(why) = receive(&receiver, stream).await {
                         warn!("the peer connection from {from} is closed: {why:#}");
                     }
                 });
@@ -110,21 +134,44 @@ pub async fn listen(server: Arc<Server>, listener: TcpListener) {
     }
 }
 
+/// Sees to it that somebody sends to each peer, for ever.
+pub async fn manage(server: Arc<Server>) {
+    loop {
+        let directory = server.node.ports().directory();
+        for (id, peer) in poll_fn(|cx| directory.poll_new(cx)).await {
+            server.spawn(send(server.clone(), id, peer));
+        }
+    }
+}
+
 /// Receives a peer's messages.
 pub async fn receive(server: &Server, mut io: impl AsyncRead + AsyncWrite + Unpin) -> Result<()> {
     let mut buffer = BytesMut::new();
     let greeting = read_frame(&mut io, &mut buffer, wire::MAX_GREETING);
     let greeting = timeout(HANDSHAKE, greeting).await.context("no greeting came in time")??;
     let Some(greeting) = greeting else { return Ok(()) };
-    let judged = wire::decode_hello(&greeting)
-        .and_then(|hello| server.links.judge(&server.node, &hello).map(|()| hello));
-    let welcome = match &judged {
-        Ok(_) => Welcome::Accepted(server.links.instance),
-        Err(refusal) => Welcome::Refused(refusal.clone()),
+    let judged = match wire::decode_greeting(&greeting).map(|greeting| greeting.purpose) {
+        Ok(Purpose::Link(hello)) => server.links.judge(&server.node, &hello).map(|()| hello),
+        Ok(Purpose::Join(join)) => {
+            // At once: it is to know that it is heard.
+            answer(&mut io, &Welcome::Accepted(server.links.instance)).await?;
+            let welcome = join::answer(server, &join).await;
+            answer(&mut io, &welcome).await?;
+            return match welcome {
+                Welcome::Refused(refusal) => bail!("{} may not join: {refusal}", join.address),
+                Welcome::Accepted(_) | Welcome::Member(_) | Welcome::Wait => Ok(()),
+            };
+        }
+        Err(refusal) => Err(refusal),
     };
-    let mut out = Vec::new();
-    wire::encode(&welcome, &mut out);
-    io.write_all(&out).await?;
+    answer(
+        &mut io,
+        &match &judged {
+            Ok(_) => Welcome::Accepted(server.links.instance),
+            Err(refusal) => Welcome::Refused(refusal.clone()),
+        },
+    )
+    .await?;
     let hello = judged.map_err(|refusal| anyhow!("refused: {refusal}"))?;
     debug!("{} is connected to us", hello.from);
 
@@ -142,6 +189,12 @@ pub async fn receive(server: &Server, mut io: impl AsyncRead + AsyncWrite + Unpi
     Ok(())
 }
 
+async fn answer(io: &mut (impl AsyncWrite + Unpin), welcome: &Welcome) -> std::io::Result<()> {
+    let mut out = Vec::new();
+    wire::encode(welcome, &mut out);
+    io.write_all(&out).await
+}
+
 fn take(server: &Server, from: NodeId, frame: &[u8], batch: &mut crate::node::Batch) -> Result<()> {
     for message in wire::decode_messages(frame)? {
         server.node.message(batch, from, message);
@@ -150,7 +203,7 @@ fn take(server: &Server, from: NodeId, frame: &[u8], batch: &mut crate::node::Ba
 }
 
 /// The next frame. None: the peer closed the connection.
-async fn read_frame(
+pub async fn read_frame(
     io: &mut (impl AsyncRead + Unpin),
     buffer: &mut BytesMut,
     limit: usize,
@@ -172,39 +225,46 @@ async fn read_frame(
     }
 }
 
-/// Keeps a connection to a peer and sends it what waits, for ever.
-pub async fn send(server: Arc<Server>, peer: NodeId, address: String, queue: Arc<Queue<Message>>) {
+/// Keeps a connection to a peer and sends it what waits: to a member for ever, to another as long as it
+/// can be reached.
+async fn send(server: Arc<Server>, id: NodeId, peer: Arc<Peer>) {
     let mut backoff = FIRST_BACKOFF;
     let mut last = String::new();
+    let address = &peer.address;
     loop {
-        match connect(&server, peer, &address).await {
+        match connect(&server, id, address).await {
             Ok(stream) => {
                 (backoff, last) = (FIRST_BACKOFF, String::new());
-                info!("connected to {peer} at {address}");
+                info!("connected to {id} at {address}");
                 // What waited meanwhile is old: its senders have asked again or given up.
-                queue.clear();
-                server.links.set(peer, true);
+                peer.queue.clear();
+                server.links.set(id, true);
                 server.link_changed();
-                let ended = send_all(stream, &queue).await;
-                server.links.set(peer, false);
-                info!("the connection to {peer} ended: {ended:#}");
+                let ended = send_all(stream, &peer.queue).await;
+                server.links.set(id, false);
+                info!("the connection to {id} ended: {ended:#}");
             }
             Err(Failed::Lost) => {
-                error!("{peer} refuses this process: {}", Refusal::Restarted);
-                server.give_up();
+                error!("{id} refuses this process: {}", Refusal::Restarted);
+                server.refused();
                 return;
             }
             Err(Failed::Other(why)) => {
                 let why = format!("{why:#}");
                 // Once for each reason: a peer that is down is asked for a long time.
                 if why != last {
-                    warn!("cannot connect to {peer} at {address}: {why}; trying on");
+                    warn!("cannot connect to {id} at {address}: {why}; trying on");
                 }
                 last = why;
             }
         }
+        if server.node.ports().directory().forget(id, &peer) {
+            info!("{id} at {address} is no member and cannot be reached: it is left alone");
+            server.links.forget(id);
+            return;
+        }
         // Peers that lost each other at one moment should not all come back at one moment.
-        let spread = Duration::from_millis(u64::from(server.links.me.0 * 7 + peer.0 * 3) % 20);
+        let spread = Duration::from_millis(u64::from(server.links.me.0 * 7 + id.0 * 3) % 20);
         sleep(backoff + spread).await;
         backoff = (backoff * 2).min(LONGEST_BACKOFF);
     }
@@ -228,17 +288,22 @@ async fn connect(server: &Server, peer: NodeId, address: &str) -> Result<TcpStre
     let mut stream = connecting.await.context("it does not answer")??;
     stream.set_nodelay(true)?;
     let mut out = Vec::new();
-    wire::encode(&Hello::new(links.cluster, links.me, peer, links.instance), &mut out);
+    let (instance, address) = (links.instance, links.address.clone());
+    let hello = Hello { cluster: links.cluster, from: links.me, to: peer, instance, address };
+    wire::encode(&Greeting::new(Purpose::Link(hello)), &mut out);
     stream.write_all(&out).await?;
     let mut buffer = BytesMut::new();
     let answer = timeout(HANDSHAKE, read_frame(&mut stream, &mut buffer, wire::MAX_GREETING));
     let answer = answer.await.context("it does not greet")??;
     let answer = answer.ok_or_else(|| anyhow!("it closed the connection"))?;
     match wire::decode(&answer)? {
-        Welcome::Accepted(instance) if links.admit(peer, instance) => Ok(stream),
+        Welcome::Accepted(instance) if links.admit(&server.node.ring(), peer, instance) => {
+            Ok(stream)
+        }
         Welcome::Accepted(_) => Err(Failed::Other(anyhow!("{}", Refusal::Restarted))),
         Welcome::Refused(Refusal::Restarted) => Err(Failed::Lost),
         Welcome::Refused(refusal) => Err(Failed::Other(anyhow!("it refuses us: {refusal}"))),
+        Welcome::Member(_) | Welcome::Wait => Err(Failed::Other(anyhow!("its answer is not one"))),
     }
 }
 

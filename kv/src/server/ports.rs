@@ -5,21 +5,35 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
+use tokio::sync::watch;
+
 use super::timers::Timers;
 use crate::{
     clock::Timestamp,
-    delivery::{Delivery, Peers, Sessions},
+    delivery::{Delivery, Directory, Sessions},
     env::{Entry, Note, Timer},
     locks::atomic::{AtomicU64, Ordering},
     node::{Machine, Outbox, Ports, Position},
+    ring::{MemberState, Ring},
     types::{Micros, NodeId},
 };
 
 /// Messages that wait for a peer at most; further ones are dropped, and the protocol copes.
 const PEER_QUEUE: usize = 16_384;
 
+/// The newest ring, and this node in it.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    pub ring: Arc<Ring>,
+    /// What this node is, or was in the last ring of which it was a member.
+    pub last: MemberState,
+    pub is_member: bool,
+}
+
 /// The ports of a node.
 pub struct ServerPorts {
+    me: NodeId,
+    standing: watch::Sender<Standing>,
     started: Instant,
     timers: Arc<Timers>,
     delivery: Delivery,
@@ -28,20 +42,28 @@ pub struct ServerPorts {
 }
 
 impl ServerPorts {
-    /// Ports with links to these peers.
-    pub fn new(peers: impl Iterator<Item = NodeId>, timers: Arc<Timers>) -> Self {
+    /// Ports of this node on its first ring.
+    pub fn new(me: NodeId, ring: Arc<Ring>, timers: Arc<Timers>) -> Self {
+        let standing = Standing { ring, last: MemberState::Joining, is_member: true };
         Self {
+            me,
+            standing: watch::Sender::new(standing),
             started: Instant::now(),
             timers,
-            delivery: Delivery::new(peers, PEER_QUEUE),
+            delivery: Delivery::new(me, PEER_QUEUE),
             entries: AtomicU64::new(0),
             notes: std::array::from_fn(|_| AtomicU64::new(0)),
         }
     }
 
-    /// The queues to the peers.
-    pub fn peers(&self) -> &Peers {
-        &self.delivery.peers
+    /// Who the peers are.
+    pub fn directory(&self) -> &Directory {
+        &self.delivery.directory
+    }
+
+    /// Tells of each newer ring.
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.subscribe()
     }
 
     /// The sessions.
@@ -82,6 +104,20 @@ impl Ports for ServerPorts {
     fn note(&self, note: Note) {
         let index = Note::EVERY.iter().position(|n| *n == note).expect("all notes are listed");
         self.notes[index].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn adopted(&self, ring: &Arc<Ring>) {
+        self.delivery.directory.adopt(ring);
+        self.standing.send_if_modified(|standing| {
+            let is_older = ring.epoch() < standing.ring.epoch();
+            if !is_older {
+                let member = ring.members().get(&self.me);
+                standing.last = member.map_or(standing.last, |member| member.state);
+                standing.is_member = member.is_some();
+                standing.ring = ring.clone();
+            }
+            !is_older
+        });
     }
 
     fn send(&self, outbox: &mut Outbox) {

@@ -311,7 +311,7 @@ mod tests {
         message::{Body, Message},
         record::{Record, Version},
         ring::{RING_SIZE, Ring},
-        server::{Settings, recall::MOST_KEYS, timers::Timers},
+        server::{Identity, Settings, Start, recall::MOST_KEYS, timers::Timers},
         types::{Key, Micros, NodeId, Value},
     };
 
@@ -327,15 +327,15 @@ mod tests {
         let settings = Settings {
             client: String::new(),
             peer: members[0].clone(),
-            members,
-            replication,
+            start: Start::Form { members, replication },
             most_clients: 1,
             default_read: Level::Quorum,
             default_write: Level::Quorum,
             node: NodeConfig { request_timeout: Micros::from_millis(1), ..NodeConfig::default() },
         };
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-        let (server, timers, _) = Server::new(settings, ring, NodeId(1), address);
+        let (server, timers, _) =
+            Server::new(settings, Identity { ring, me: NodeId(1), instance: 1 }, address);
         (server, timers)
     }
 
@@ -475,7 +475,9 @@ mod tests {
     fn found(session: &mut Session, time: u64) -> String {
         let (_, owner) = key_of_another(&session.server);
         let (mut cx, mut asked) = (Context::from_waker(Waker::noop()), Vec::new());
-        let _ = session.server.node.ports().peers()[&owner].poll_take(&mut cx, &mut asked);
+        let _ = session.server.node.ports().directory().peers()[&owner]
+            .queue
+            .poll_take(&mut cx, &mut asked);
         asked.retain(|message: &Message| matches!(message.body, Body::Read { .. }));
         let [Message { epoch, body: Body::Read { op, .. } }] = asked[..] else {
             panic!("not one read: {asked:?}");

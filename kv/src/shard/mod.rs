@@ -336,6 +336,10 @@ impl Shard {
         self.ring = ring;
         let ring = &self.ring;
         self.guard.retain(|node| ring.members().contains_key(&node));
+        // Writes need not be refused until the next look at the clocks.
+        if self.guard.is_on() && !self.has_measured_clocks() {
+            self.probe(env);
+        }
         for (op, pending) in std::mem::take(&mut self.pending) {
             env.note(Note::Restarted);
             match pending {

@@ -1,0 +1,293 @@
+//! `orrery ring`, `leave`, `evict`, `cancel` and `join`: an operator looks at the ring, and changes it.
+
+use std::{
+    collections::BTreeSet,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, anyhow, bail, ensure};
+use comfy_table::{CellAlignment, Table, presets::UTF8_BORDERS_ONLY};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    ChangeArgs, NodeArgs,
+    client::{Answer, Connection, reason, say},
+};
+use crate::types::NodeId;
+
+/// Between two looks at the ring, and between two requests for a change: a node that heard one may have
+/// died.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// How long a node that joins another cluster may not answer.
+const ABSENCE: Duration = Duration::from_secs(60);
+
+/// What a node says of its ring.
+#[derive(Clone, Debug, Deserialize)]
+struct View {
+    cluster: String,
+    epoch: u64,
+    joint: bool,
+    replication: usize,
+    node: String,
+    members: Vec<MemberView>,
+    slots_to_pull: usize,
+    slots_to_hand_over: usize,
+    join_error: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct MemberView {
+    id: String,
+    address: String,
+    state: String,
+    tokens: usize,
+    slots: usize,
+    share: f64,
+}
+
+impl View {
+    fn has(&self, node: NodeId) -> bool {
+        self.members.iter().any(|member| member.id == node.to_string())
+    }
+
+    fn kind(&self) -> &'static str {
+        if self.joint { "joint" } else { "final" }
+    }
+
+    /// How far a change is.
+    fn progress(&self) -> String {
+        let View { epoch, node, slots_to_pull, slots_to_hand_over, .. } = self;
+        let busy = self.members.iter().filter(|member| member.state != "Active");
+        let busy: Vec<String> = busy.map(|m| format!("{} {}", m.id, m.state)).collect();
+        let busy = if busy.is_empty() { "all Active".into() } else { busy.join(", ") };
+        format!(
+            "epoch {epoch}, {}: {busy}; {node} has {slots_to_pull} slots to pull, \
+             {slots_to_hand_over} to hand over",
+            self.kind()
+        )
+    }
+}
+
+/// A node that an operator talks to.
+struct Node<'a> {
+    args: &'a NodeArgs,
+    connection: Option<Connection>,
+}
+
+impl<'a> Node<'a> {
+    fn new(args: &'a NodeArgs) -> Self {
+        Self { args, connection: None }
+    }
+
+    fn ask(&mut self, words: &[&str]) -> Result<Answer> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => Connection::to(&self.args.connect)?,
+        };
+        let answer = connection.ask(words)?;
+        self.connection = Some(connection);
+        Ok(answer)
+    }
+
+    fn json(&mut self) -> Result<Value> {
+        match self.ask(&["RING"])? {
+            Answer::Bytes(text) => Ok(serde_json::from_str(&text)?),
+            other => Err(anyhow!(reason(other))),
+        }
+    }
+
+    fn view(&mut self) -> Result<View> {
+        Ok(serde_json::from_value(self.json()?)?)
+    }
+
+    /// Asks for a change: what the node says to it.
+    fn change(&mut self, words: &[&str]) -> Result<String> {
+        match self.ask(words)? {
+            Answer::Text(text) => Ok(text),
+            other => Err(anyhow!(reason(other))),
+        }
+    }
+
+    /// The end of a command.
+    fn done(&mut self, text: &str) -> Result<bool> {
+        match self.args.json {
+            true => say(&json!({ "done": text }))?,
+            false => say(&text)?,
+        }
+        Ok(true)
+    }
+}
+
+/// `orrery ring`.
+pub fn show(args: &NodeArgs) -> Result<bool> {
+    let mut node = Node::new(args);
+    if args.json {
+        say(&format_args!("{:#}", node.json()?))?;
+        return Ok(true);
+    }
+    let view = node.view()?;
+    say(&format_args!(
+        "cluster {}, epoch {} ({}), R = {}, as {} knows it",
+        view.cluster,
+        view.epoch,
+        view.kind(),
+        view.replication,
+        view.node
+    ))?;
+    let mut table = Table::new();
+    table.load_style(UTF8_BORDERS_ONLY);
+    table.set_header(["member", "address", "state", "tokens", "slots", "share"]);
+    for member in &view.members {
+        table.add_row([
+            member.id.clone(),
+            member.address.clone(),
+            member.state.clone(),
+            member.tokens.to_string(),
+            member.slots.to_string(),
+            format!("{:.1} %", member.share * 100.0),
+        ]);
+    }
+    for column in table.column_iter_mut().skip(3) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    say(&table)?;
+    if view.joint || view.slots_to_pull + view.slots_to_hand_over > 0 {
+        say(&view.progress())?;
+    }
+    Ok(true)
+}
+
+/// `orrery leave`.
+pub fn leave(leaver: Option<NodeId>, args: &ChangeArgs) -> Result<bool> {
+    let mut node = Node::new(&args.node);
+    let asked: NodeId = node.view()?.node.parse()?;
+    let leaver = leaver.unwrap_or(asked);
+    let name = leaver.to_string();
+    let words = ["RING", "LEAVE", &name];
+    node.change(&words)?;
+    if args.no_wait {
+        return node.done(&format!("{name} is asked to leave"));
+    }
+    let is_over = |view: &View| !view.has(leaver) && !view.joint;
+    match follow(&mut node, Some(&words), is_over) {
+        Ok(view) => {
+            let (epoch, stay) = (view.epoch, view.members.len());
+            node.done(&format!("{name} is no member any more: epoch {epoch} has {stay} members"))
+        }
+        // It ends once the others can do without it.
+        Err(Lost::Connection(_)) if leaver == asked => {
+            node.done(&format!("{name} has ended; orrery ring at another member shows its ring"))
+        }
+        Err(Lost::Connection(why) | Lost::Change(why)) => Err(why),
+    }
+}
+
+/// `orrery evict`.
+pub fn evict(nodes: &[NodeId], force: bool, args: &ChangeArgs) -> Result<bool> {
+    let mut node = Node::new(&args.node);
+    let names: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+    let mut words = if force { vec!["RING", "FORCE", "EVICT"] } else { vec!["RING", "EVICT"] };
+    words.extend(names.iter().map(String::as_str));
+    let told = node.change(&words)?;
+    let list = names.join(", ");
+    match (force, args.no_wait) {
+        (true, _) => return node.done(&told),
+        (false, true) => return node.done(&format!("the members are asked to evict {list}")),
+        (false, false) => {}
+    }
+    let gone: BTreeSet<NodeId> = nodes.iter().copied().collect();
+    let is_over = |view: &View| !view.joint && !gone.iter().any(|node| view.has(*node));
+    let view = follow(&mut node, Some(&words), is_over).map_err(Lost::why)?;
+    let (epoch, stay) = (view.epoch, view.members.len());
+    node.done(&format!("{list} evicted: epoch {epoch} has {stay} members"))
+}
+
+/// `orrery cancel`.
+pub fn cancel(args: &ChangeArgs) -> Result<bool> {
+    let mut node = Node::new(&args.node);
+    let epoch = node.view()?.epoch;
+    node.change(&["RING", "CANCEL"])?;
+    if args.no_wait {
+        return node.done("the members are asked to give the change up");
+    }
+    // Asked once: what is under way a moment later may be another change.
+    let view = follow(&mut node, None, |view| view.epoch > epoch).map_err(Lost::why)?;
+    node.done(&format!("the change of epoch {epoch} is over: {}", view.progress()))
+}
+
+/// `orrery join`.
+pub fn join(member: &str, args: &ChangeArgs) -> Result<bool> {
+    let mut node = Node::new(&args.node);
+    let before = node.view()?;
+    node.change(&["RING", "JOIN", member])?;
+    if args.no_wait {
+        return node.done("the node is asked to join");
+    }
+    let mut absent_since = Instant::now();
+    loop {
+        sleep(LOOK_EVERY);
+        match node.view() {
+            Ok(view) if view.cluster != before.cluster => {
+                return node.done(&format!("the node is {} now: {}", view.node, view.progress()));
+            }
+            Ok(View { join_error: Some(why), .. }) => bail!(why),
+            Ok(_) => absent_since = Instant::now(),
+            // It lets its clients go before it joins.
+            Err(why) => ensure!(absent_since.elapsed() < ABSENCE, "{why:#}"),
+        }
+    }
+}
+
+/// Why the end of a change was not seen.
+enum Lost {
+    /// The node does not answer any more.
+    Connection(anyhow::Error),
+    /// The change is refused now.
+    Change(anyhow::Error),
+}
+
+impl Lost {
+    fn why(self) -> anyhow::Error {
+        match self {
+            Lost::Connection(why) => {
+                why.context("the node went away; orrery ring at another member shows how it went")
+            }
+            Lost::Change(why) => why,
+        }
+    }
+}
+
+/// Looks at the ring until the change is over, tells how far it is, and asks for it again.
+fn follow(
+    node: &mut Node<'_>,
+    words: Option<&[&str]>,
+    is_over: impl Fn(&View) -> bool,
+) -> Result<View, Lost> {
+    let (mut told, mut asked) = (String::new(), Instant::now());
+    loop {
+        // A connection may break for its own reasons: once is not enough.
+        let view = node.view().or_else(|_| node.view()).map_err(Lost::Connection)?;
+        let progress = view.progress();
+        if progress != told {
+            eprintln!("{progress}");
+            told = progress;
+        }
+        if is_over(&view) {
+            return Ok(view);
+        }
+        if let Some(words) = words
+            && asked.elapsed() >= ASK_EVERY
+        {
+            asked = Instant::now();
+            if let Answer::Error(why) = node.ask(words).map_err(Lost::Connection)?
+                && !node.view().is_ok_and(|view| is_over(&view))
+            {
+                return Err(Lost::Change(anyhow!(why)));
+            }
+        }
+        sleep(LOOK_EVERY);
+    }
+}

@@ -1,0 +1,242 @@
+//! One life of a server: it waits until clients may be served, serves them, follows its place in the
+//! ring, and drains its connections at the end.
+
+use std::{
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, anyhow, ensure};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+use tracing::{error, info, warn};
+
+use super::{
+    Ended, Identity, News, Server, admin, identity,
+    join::{self, Failed},
+    ports::Standing,
+    random,
+    session::Session,
+};
+use crate::{
+    locks::atomic::Ordering, resp::reply, ring::MemberState, shard::Shard, types::NodeId,
+    wire::Join,
+};
+
+/// How often a server looks whether what it waits for has come.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How long an evicted node tries to hand over what it holds.
+const HANDING_OVER: Duration = Duration::from_secs(30);
+/// How often a member is asked again, when an operator wants a node to join.
+const ASKED: usize = 6;
+
+/// How a life ended.
+pub enum Over {
+    /// And the process with it.
+    Ended(Ended),
+    /// The process joins the cluster anew.
+    JoinsAnew,
+    /// The process has become a member of another cluster.
+    Joined(Identity),
+}
+
+/// A server, and whether it takes clients.
+struct Life<'a, R> {
+    server: &'a Arc<Server>,
+    listener: &'a Arc<TcpListener>,
+    ready: &'a mut R,
+    clients: Option<JoinHandle<()>>,
+    /// With how many peers it was last seen to wait for more.
+    waited_with: usize,
+    /// Since when it is no member.
+    out_since: Option<Instant>,
+}
+
+/// Waits until clients may be served, serves them, and drains when `stop` is done or the life is over.
+pub async fn attend<R: FnMut(SocketAddr, NodeId)>(
+    server: &Arc<Server>,
+    listener: &Arc<TcpListener>,
+    mut heard: watch::Receiver<News>,
+    mut stop: Pin<&mut impl Future<Output = ()>>,
+    ready: &mut R,
+) -> Result<Over> {
+    let mut standing = server.node.ports().standing();
+    let (clients, waited_with, out_since) = (None, usize::MAX, None);
+    let mut life = Life { server, listener, ready, clients, waited_with, out_since };
+    let over = loop {
+        let News { refused, join } = heard.borrow_and_update().clone();
+        let now = standing.borrow_and_update().clone();
+        if refused {
+            warn!("this process joins anew, as another member");
+            break Over::JoinsAnew;
+        }
+        if let Some(over) = life.follow(&now) {
+            break over;
+        }
+        if let Some(member) = join {
+            life.drain().await;
+            tokio::select! {
+                biased;
+                () = &mut stop => return Ok(Over::Ended(Ended::Drained)),
+                joined = life.join(&member) => match joined {
+                    Ok(identity) => return Ok(Over::Joined(identity)),
+                    Err(why) => life.stay(&member, &why),
+                },
+            }
+        }
+        life.take_clients(&now);
+        let waits = life.clients.is_none() || !now.is_member;
+        tokio::select! {
+            biased;
+            () = &mut stop => break Over::Ended(Ended::Drained),
+            heard = heard.changed() => ensure!(heard.is_ok(), "the server is gone"),
+            changed = standing.changed() => ensure!(changed.is_ok(), "the node is gone"),
+            () = sleep(LOOK_EVERY), if waits => {}
+        }
+    };
+    life.drain().await;
+    Ok(over)
+}
+
+impl<R: FnMut(SocketAddr, NodeId)> Life<'_, R> {
+    /// Looks at this node's place in the ring: whether the life is over.
+    fn follow(&mut self, standing: &Standing) -> Option<Over> {
+        let me = self.server.node.id();
+        if standing.is_member {
+            return None;
+        }
+        let since = self.out_since.unwrap_or_else(|| {
+            info!("{me} is no member of ring {} any more", standing.ring.epoch().0);
+            Instant::now()
+        });
+        self.out_since = Some(since);
+        let is_released = self.server.node.is_released();
+        match standing.last {
+            MemberState::Joining => {
+                error!("the members gave up the join of {me}; start it again to try anew");
+                Some(Over::Ended(Ended::Cancelled))
+            }
+            MemberState::Leaving if is_released => {
+                info!("{me} has left: the others have all that it held");
+                Some(Over::Ended(Ended::Left))
+            }
+            MemberState::Leaving => None,
+            MemberState::Active | MemberState::Evicted => {
+                if !is_released && since.elapsed() < HANDING_OVER {
+                    return None;
+                }
+                let rest = if is_released { "all" } else { "not all" };
+                warn!(
+                    "{me} was evicted; the others have {rest} that it held; this process joins \
+                     anew, as another member"
+                );
+                Some(Over::JoinsAnew)
+            }
+        }
+    }
+
+    /// Begins to serve clients once that makes sense. A process that a majority accepted is not one that
+    /// its peers would refuse; and one that has not compared its clock would have to refuse writes.
+    fn take_clients(&mut self, standing: &Standing) {
+        if self.clients.is_some() || !standing.is_member {
+            return;
+        }
+        let server = self.server;
+        let majority = standing.ring.members().len() / 2 + 1;
+        let there = server.links.up(&standing.ring) + 1;
+        let mut shards = 0..server.node.shards();
+        if there >= majority
+            && shards.all(|shard| server.node.inspect(shard, Shard::has_measured_clocks))
+        {
+            self.clients = Some(tokio::spawn(listen(server.clone(), self.listener.clone())));
+            info!("{} serves clients at {}", server.node.id(), server.client_address);
+            (self.ready)(server.client_address, server.node.id());
+        } else if there != self.waited_with {
+            self.waited_with = there;
+            info!("waiting for peers: {there} of {majority} are there");
+        }
+    }
+
+    /// Takes no more clients, and lets requests under way finish, as long as one may take at most.
+    async fn drain(&mut self) {
+        // Nobody new is taken while those who are there are waited for.
+        if let Some(clients) = self.clients.take() {
+            clients.abort();
+            let _ = clients.await;
+        }
+        let server = self.server;
+        let sessions = server.node.ports().sessions();
+        info!("ending: {} connections", sessions.counts().0);
+        sessions.drain();
+        let request = server.settings.node.request_timeout.duration();
+        let gone = async {
+            while sessions.counts().0 > 0 {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if timeout(2 * request + Duration::from_millis(500), gone).await.is_err() {
+            warn!("{} connections are cut", sessions.counts().0);
+        }
+    }
+
+    /// Asks a member of another cluster for a place there, while there is nothing that could be lost.
+    async fn join(&self, member: &str) -> Result<Identity> {
+        let (all, _) = admin::record_counts(self.server);
+        ensure!(all == 0, "this node holds {all} records, which would be lost");
+        let join = Join { address: self.server.settings.peer.clone(), instance: random() };
+        for _ in 0..ASKED {
+            match join::ask(&join, member).await {
+                Ok(Some(ring)) => return identity(ring, join.instance),
+                Ok(None) => {}
+                Err(Failed::Refused(why) | Failed::Other(why)) => return Err(why),
+            }
+        }
+        Err(anyhow!("its members did not decide in time"))
+    }
+
+    /// The join came to nothing: all goes on as before.
+    fn stay(&mut self, member: &str, why: &anyhow::Error) {
+        let why = format!("cannot join at {member}: {why:#}");
+        error!("{why}");
+        *self.server.join_error.lock() = Some(why);
+        self.server.news.send_modify(|news| news.join = None);
+        self.server.node.ports().sessions().resume();
+    }
+}
+
+/// Takes client connections, for ever.
+async fn listen(server: Arc<Server>, listener: Arc<TcpListener>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => take(&server, stream),
+            Err(why) => {
+                warn!("a client connection cannot be taken: {why}");
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+fn take(server: &Arc<Server>, stream: TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let most = server.settings.most_clients;
+    if server.node.ports().sessions().counts().0 >= most {
+        server.rejected.fetch_add(1, Ordering::Relaxed);
+        let mut out = Vec::new();
+        reply::error(&mut out, &format!("ERR max number of clients reached, the limit is {most}"));
+        // What does not fit into the socket's buffer is not waited for.
+        let _ = stream.try_write(&out);
+        return;
+    }
+    let session = Session::new(server.clone());
+    server.spawn(async move {
+        // A client that goes away without a word is no news.
+        let _ = session.serve(stream).await;
+    });
+}

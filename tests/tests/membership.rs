@@ -1,0 +1,521 @@
+//! Rings that change while real processes serve real clients.
+
+use std::{
+    collections::BTreeMap,
+    io::Write as _,
+    net::{SocketAddr, TcpListener},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use kv::wire::{self, Greeting, Join, Purpose};
+use redis::{Commands as _, Connection, RedisError};
+use rustix::process::Signal;
+use serde_json::Value;
+use tests::{
+    cluster::{Cluster, connect, local, ports_in_a_row, stream},
+    history::History,
+    process::{Process, eventually, orrery},
+};
+
+const CLIENTS: usize = 4;
+const KEYS: usize = 4;
+
+/// What a node says of its ring. None: it cannot be asked.
+fn ring(node: u16, cluster: &Cluster) -> Option<Value> {
+    let client = redis::Client::open(format!("redis://{}", cluster.address(node))).ok()?;
+    let mut connection =
+        client.get_connection_with_timeout(std::time::Duration::from_secs(1)).ok()?;
+    let text: String = redis::cmd("RING").query(&mut connection).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+/// The members of a ring with their states.
+fn members(ring: &Value) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().expect("a text").to_string();
+    let all = ring["members"].as_array().expect("members");
+    all.iter().map(|member| (text(&member["id"]), text(&member["state"]))).collect()
+}
+
+/// Waits until a node's ring is final and has these members.
+fn has_members(cluster: &Cluster, node: u16, ids: &[&str]) {
+    eventually(&format!("a final ring of {ids:?}"), || {
+        let ring = ring(node, cluster)?;
+        let members = members(&ring);
+        let found: Vec<&str> = members.iter().map(|(id, _)| id.as_str()).collect();
+        (found == ids && ring["joint"] == false).then_some(())
+    });
+}
+
+fn error(connection: &mut Connection, words: &[&str]) -> String {
+    let mut command = redis::cmd(words[0]);
+    for word in &words[1..] {
+        command.arg(*word);
+    }
+    command.query::<redis::Value>(connection).unwrap_err().to_string()
+}
+
+/// Runs `orrery` against a node, and expects success.
+fn ask(cluster: &Cluster, node: u16, words: &[&str]) -> String {
+    let at = cluster.address(node).to_string();
+    let (code, out, why) = orrery(&[words, &["--connect", &at]].concat());
+    assert_eq!(code, Some(0), "{words:?}: {out}{why}");
+    out
+}
+
+/// Waits until a process serves: the id that it has.
+fn serves(process: &mut Process) -> String {
+    let line = process.line("ready ").expect("it serves");
+    line.rsplit_once("node=").expect("it says its id").1.to_string()
+}
+
+/// Clients that go on wherever there are nodes. Which nodes may be asked is said by the test.
+struct Load {
+    addresses: Vec<SocketAddr>,
+    stop: AtomicBool,
+    nodes: Mutex<Vec<u16>>,
+    done: AtomicU64,
+    /// How requests failed, by the word that the error begins with.
+    failed: Mutex<BTreeMap<String, u64>>,
+}
+
+/// Whether a request may fail so while members come and go: nothing was done, or nobody knows.
+enum Failure {
+    Nothing,
+    Perhaps,
+    Closed,
+}
+
+fn failure(why: &RedisError, load: &Load) -> Failure {
+    let word = why.code().unwrap_or("closed").to_string();
+    *load.failed.lock().unwrap().entry(word).or_default() += 1;
+    match why.code() {
+        Some("BUSY" | "CLOCK" | "UNAVAILABLE") => Failure::Nothing,
+        Some("TIMEOUT") => Failure::Perhaps,
+        _ => {
+            assert!(why.is_io_error() || why.is_connection_dropped(), "{why}");
+            Failure::Closed
+        }
+    }
+}
+
+impl Load {
+    fn new(cluster: &Cluster, nodes: &[u16]) -> Self {
+        Self {
+            addresses: (0..10).map(|node| cluster.address(node)).collect(),
+            stop: AtomicBool::new(false),
+            nodes: Mutex::new(nodes.to_vec()),
+            done: AtomicU64::new(0),
+            failed: Mutex::default(),
+        }
+    }
+
+    fn node(&self, number: usize) -> u16 {
+        let nodes = self.nodes.lock().unwrap();
+        nodes[number % nodes.len()]
+    }
+
+    fn set(&self, nodes: &[u16]) {
+        *self.nodes.lock().unwrap() = nodes.to_vec();
+    }
+
+    /// Waits until the clients have done so much more.
+    fn goes_on(&self, by: u64) {
+        let goal = self.done.load(Ordering::Relaxed) + by;
+        eventually("operations under way", || {
+            (self.done.load(Ordering::Relaxed) >= goal).then_some(())
+        });
+    }
+}
+
+/// A client that writes its own keys through one node at a time, and reads them through another.
+struct Client<'a> {
+    number: usize,
+    load: &'a Load,
+    writer: Option<(u16, Connection)>,
+    reader: Option<(u16, Connection)>,
+    histories: Vec<History>,
+}
+
+impl<'a> Client<'a> {
+    fn new(number: usize, load: &'a Load) -> Self {
+        let histories = vec![History::default(); KEYS];
+        Self { number, load, writer: None, reader: None, histories }
+    }
+
+    fn run(mut self) -> Vec<History> {
+        for value in 0.. {
+            if self.load.stop.load(Ordering::Relaxed) {
+                break;
+            }
+            self.write(value);
+            self.read(value as usize % KEYS);
+        }
+        self.histories
+    }
+
+    fn connection(&self, at: usize, held: Option<(u16, Connection)>) -> Option<(u16, Connection)> {
+        let wanted = self.load.node(self.number + at);
+        if let Some((node, connection)) = held
+            && node == wanted
+        {
+            return Some((node, connection));
+        }
+        let client =
+            redis::Client::open(format!("redis://{}", self.load.addresses[usize::from(wanted)]));
+        let client = client.expect("an address");
+        let patience = std::time::Duration::from_secs(5);
+        let connection = client.get_connection_with_timeout(patience).ok()?;
+        connection.set_read_timeout(Some(patience)).expect("a timeout");
+        Some((wanted, connection))
+    }
+
+    fn write(&mut self, value: u64) {
+        let held = self.writer.take();
+        self.writer = self.connection(0, held);
+        let Some((_, connection)) = &mut self.writer else { return };
+        let at = value as usize % KEYS;
+        let (key, history) = (key(self.number, at), &mut self.histories[at]);
+        match connection.set::<_, _, ()>(key, value) {
+            Ok(()) => {
+                history.written(value);
+                self.load.done.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(why) => match failure(&why, self.load) {
+                Failure::Nothing => {}
+                Failure::Perhaps => history.perhaps_written(value),
+                Failure::Closed => {
+                    history.perhaps_written(value);
+                    self.writer = None;
+                }
+            },
+        }
+    }
+
+    fn read(&mut self, at: usize) {
+        let held = self.reader.take();
+        self.reader = self.connection(1, held);
+        let Some((node, connection)) = &mut self.reader else { return };
+        match connection.get::<_, Option<u64>>(key(self.number, at)) {
+            Ok(found) => {
+                if let Err(why) = self.histories[at].read(found) {
+                    panic!("{} through place {node}: {why}", key(self.number, at));
+                }
+                self.load.done.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(why) => {
+                if let Failure::Closed = failure(&why, self.load) {
+                    self.reader = None;
+                }
+            }
+        }
+    }
+}
+
+fn key(client: usize, at: usize) -> String {
+    format!("c{client}-{at}")
+}
+
+/// Runs clients while `act` changes the ring; then all that they know is read through these nodes.
+fn under_load(cluster: &Cluster, load: &Load, last: &[u16], act: impl FnOnce()) {
+    let mut histories: Vec<Vec<History>> = thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|number| scope.spawn(move || Client::new(number, load).run()))
+            .collect();
+        // The clients end even if something fails here.
+        let acted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            load.goes_on(200);
+            act();
+            load.goes_on(200);
+        }));
+        load.stop.store(true, Ordering::Relaxed);
+        let histories: Vec<_> =
+            clients.into_iter().map(|client| client.join().expect("a promise was kept")).collect();
+        acted.expect("the ring changed");
+        histories
+    });
+    println!(
+        "{} operations, failed: {:?}",
+        load.done.load(Ordering::Relaxed),
+        load.failed.lock().unwrap()
+    );
+    for node in last {
+        let mut connection = cluster.connect(*node);
+        for (number, histories) in histories.iter_mut().enumerate() {
+            for (at, history) in histories.iter_mut().enumerate() {
+                let found = connection.get(key(number, at)).expect("QUORUM goes on");
+                history.read(found).unwrap_or_else(|why| panic!("{}: {why}", key(number, at)));
+            }
+        }
+    }
+}
+
+/// Writes many keys, so that members have something to move.
+fn fill(cluster: &Cluster, node: u16, count: usize) {
+    let mut connection = cluster.connect(node);
+    for first in (0..count).step_by(500) {
+        let pairs: Vec<(String, usize)> =
+            (first..count.min(first + 500)).map(|n| (format!("k{n}"), n)).collect();
+        let () = connection.mset(&pairs).unwrap();
+    }
+}
+
+/// All of them are there, through a node.
+fn has_all(connection: &mut Connection, count: usize) {
+    for first in (0..count).step_by(500) {
+        let numbers = first..count.min(first + 500);
+        let keys: Vec<String> = numbers.clone().map(|n| format!("k{n}")).collect();
+        let found: Vec<Option<usize>> = connection.mget(&keys).unwrap();
+        assert_eq!(found, numbers.map(Some).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_node_that_joins_under_load_reads_everything_and_is_an_active_member() {
+    let cluster = Cluster::start(3, &[]);
+    fill(&cluster, 0, 3_000);
+    let load = Load::new(&cluster, &[0, 1, 2]);
+    let mut joiner = None;
+    under_load(&cluster, &load, &[3, 0], || {
+        let mut fourth = cluster.joiner(3, 0);
+        assert_eq!(serves(&mut fourth), "n4");
+        has_members(&cluster, 3, &["n1", "n2", "n3", "n4"]);
+        load.set(&[3, 0, 1, 2]);
+        joiner = Some(fourth);
+    });
+    let ring = ring(3, &cluster).unwrap();
+    assert!(members(&ring).iter().all(|(_, state)| state == "Active"), "{ring}");
+    has_all(&mut cluster.connect(3), 3_000);
+    let table = ask(&cluster, 1, &["ring"]);
+    assert!(table.contains("n4") && table.contains("Active"), "{table}");
+}
+
+#[test]
+fn a_node_that_leaves_under_load_hands_over_everything_and_exits_with_0() {
+    let mut cluster = Cluster::start(4, &[]);
+    fill(&cluster, 0, 3_000);
+    let load = Load::new(&cluster, &[0, 1, 2, 3]);
+    under_load(&cluster, &load, &[0, 1, 2], || {
+        let out = ask(&cluster, 1, &["leave", "n4"]);
+        load.set(&[0, 1, 2]);
+        assert!(out.contains("n4"), "{out}");
+        has_members(&cluster, 0, &["n1", "n2", "n3"]);
+    });
+    assert_eq!(cluster.nodes[3].wait().code(), Some(0));
+    assert!(cluster.nodes[3].log().contains("n4 has left"), "{}", cluster.nodes[3].log());
+    has_all(&mut cluster.connect(2), 3_000);
+}
+
+#[test]
+fn all_nodes_are_replaced_one_by_one_under_load_and_no_ok_write_is_lost() {
+    const OLD: u16 = 5;
+    let mut cluster = Cluster::start(OLD, &[]);
+    fill(&cluster, 0, 2_000);
+    let mut old = std::mem::take(&mut cluster.nodes);
+    let mut new = Vec::new();
+    let load = Load::new(&cluster, &[0, 1, 2, 3, 4]);
+    let last: Vec<u16> = (OLD..2 * OLD).collect();
+    under_load(&cluster, &load, &last, || {
+        for (place, process) in (0..OLD).zip(&mut old) {
+            let mut joiner = cluster.joiner(OLD + place, place);
+            assert_eq!(serves(&mut joiner), format!("n{}", OLD + place + 1));
+            new.push(joiner);
+            // Its clients stay as long as it answers.
+            let nodes: Vec<u16> = (place..=OLD + place).collect();
+            load.set(&nodes);
+            ask(&cluster, OLD + place, &["leave", &format!("n{}", place + 1)]);
+            assert_eq!(process.wait().code(), Some(0));
+            load.set(&nodes[1..]);
+            load.goes_on(100);
+        }
+    });
+    has_members(&cluster, OLD, &["n6", "n7", "n8", "n9", "n10"]);
+    has_all(&mut cluster.connect(OLD), 2_000);
+}
+
+#[test]
+fn a_node_that_is_killed_and_started_again_joins_anew_as_another_member() {
+    let mut cluster = Cluster::start(3, &[]);
+    fill(&cluster, 0, 1_000);
+    cluster.nodes[2].kill();
+    let mut again = cluster.process(2);
+    assert_eq!(serves(&mut again), "n4");
+    again.logs("it is a restarted process under its old identity");
+    again.logs("joins anew, as another member");
+    for node in 0..3 {
+        has_members(&cluster, node, &["n1", "n2", "n4"]);
+    }
+    has_all(&mut cluster.connect(2), 1_000);
+    // Again, and with the member's arguments of a join.
+    again.kill();
+    let mut again = cluster.joiner(2, 0);
+    assert_eq!(serves(&mut again), "n5");
+    has_members(&cluster, 0, &["n1", "n2", "n5"]);
+}
+
+#[test]
+fn a_live_node_that_is_evicted_joins_anew() {
+    let cluster = Cluster::start(4, &[]);
+    fill(&cluster, 0, 1_000);
+    ask(&cluster, 0, &["evict", "n4", "--no-wait"]);
+    has_members(&cluster, 0, &["n1", "n2", "n3", "n5"]);
+    cluster.nodes[3].logs("n4 was evicted");
+    eventually("it serves again", || {
+        cluster.nodes[3].log().contains("n5 serves clients").then_some(())
+    });
+    has_all(&mut cluster.connect(3), 1_000);
+}
+
+#[test]
+fn a_paused_node_that_was_evicted_learns_it_and_joins_anew() {
+    let cluster = Cluster::start(4, &[]);
+    fill(&cluster, 0, 1_000);
+    cluster.nodes[3].signal(Signal::STOP);
+    ask(&cluster, 0, &["evict", "n4"]);
+    has_members(&cluster, 1, &["n1", "n2", "n3"]);
+    has_all(&mut cluster.connect(1), 1_000);
+    cluster.nodes[3].signal(Signal::CONT);
+    has_members(&cluster, 3, &["n1", "n2", "n3", "n5"]);
+    cluster.nodes[3].logs("n5 serves clients");
+    has_all(&mut cluster.connect(3), 1_000);
+}
+
+#[test]
+fn a_join_that_comes_to_no_end_is_given_up_at_an_operators_word() {
+    let cluster = Cluster::start(3, &[]);
+    fill(&cluster, 0, 1_000);
+    // Somebody listens there, and never speaks.
+    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = mute.local_addr().unwrap().to_string();
+    let mut bytes = Vec::new();
+    let join = |address| Greeting::new(Purpose::Join(Join { address, instance: 7 }));
+    wire::encode(&join(address), &mut bytes);
+    let mut asks = stream(cluster.peer_address(0));
+    asks.write_all(&bytes).unwrap();
+    eventually("a joint ring", || ring(1, &cluster).filter(|ring| ring["joint"] == true));
+    // All is served meanwhile.
+    has_all(&mut cluster.connect(1), 1_000);
+    let shown = ask(&cluster, 1, &["ring"]);
+    assert!(shown.contains("Joining"), "{shown}");
+    ask(&cluster, 2, &["cancel"]);
+    has_members(&cluster, 0, &["n1", "n2", "n3"]);
+    let () = cluster.connect(0).set("after", 1).unwrap();
+    // An address that nobody reaches is not taken at all.
+    drop(mute);
+    let nobody = local(ports_in_a_row(1)).to_string();
+    let mut bytes = Vec::new();
+    wire::encode(&join(nobody), &mut bytes);
+    let mut asks = stream(cluster.peer_address(0));
+    asks.write_all(&bytes).unwrap();
+    cluster.nodes[0].logs("may not join");
+    cluster.nodes[0].logs("--peer must be an address at which the other members reach it");
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_with_advice() {
+    let cluster = Cluster::start(1, &[]);
+    let at = cluster.address(0).to_string();
+    let mut connection = cluster.connect(0);
+    let () = connection.set("a", "b").unwrap();
+    let run = |words: &[&str]| {
+        let (code, out, why) = orrery(&[words, &["--connect", &at]].concat());
+        (code, out + &why)
+    };
+    for (words, reason) in [
+        (&["leave", "n9"][..], "n9 is no member of the ring"),
+        (&["evict", "n1"], "n1 is the last member: to end the cluster, stop its process"),
+        (&["leave"], "n1 is the last member"),
+        (&["cancel"], "has no change under way"),
+        (&["evict", "n1", "--force"], "n1 is asked, so it is not gone"),
+        (&["evict", "n7", "--force"], "n7 is no member of the ring"),
+        (&["join", "127.0.0.1:1"], "n1 holds 1 records"),
+    ] {
+        let (code, text) = run(words);
+        assert_eq!(code, Some(1), "{words:?}: {text}");
+        assert!(text.contains(reason), "{words:?}: {text}");
+    }
+    assert_eq!(run(&["evict"]).0, Some(2));
+    assert_eq!(run(&["leave", "x"]).0, Some(2));
+    let why = error(&mut connection, &["RING", "FORCE"]);
+    assert!(why.contains("wrong number of arguments"), "{why}");
+    let why = error(&mut connection, &["RING", "FORCE", "EVICT"]);
+    assert!(why.contains("wrong number of arguments"), "{why}");
+    // A port for clients, and one where nobody is.
+    let free = ports_in_a_row(1);
+    let (client, peer) = (local(free).to_string(), local(free + 10_000).to_string());
+    let serve = ["serve", "--client", &client, "--peer", &peer, "--join"];
+    let (code, _, why) = orrery(&[&serve[..], &[at.as_str()]].concat());
+    assert_eq!(code, Some(1), "{why}");
+    assert!(why.contains(&format!("{at} is no port for peers")), "{why}");
+    assert_eq!(orrery(&[&serve[..], &[&at, "--replication", "3"]].concat()).0, Some(2));
+    let nobody = local(ports_in_a_row(1)).to_string();
+    let args: Vec<String> =
+        [&serve[..], &[&nobody]].concat().iter().map(|a| a.to_string()).collect();
+    let mut lonely = Process::start("lonely", &args);
+    lonely.logs(&format!("cannot join at {nobody}"));
+    assert!(!lonely.has_ended());
+}
+
+#[test]
+fn an_empty_node_joins_at_an_operators_word_and_stays_when_it_cannot() {
+    let cluster = Cluster::start(2, &[]);
+    fill(&cluster, 0, 500);
+    let alone = Cluster::start(1, &[]);
+    let at = alone.address(0).to_string();
+    let (code, _, why) = orrery(&["join", &cluster.address(0).to_string(), "--connect", &at]);
+    assert_eq!(code, Some(1), "{why}");
+    assert!(why.contains("is no port for peers"), "{why}");
+    eventually("it serves on", || ring(0, &alone));
+    ask(&alone, 0, &["join", &cluster.peer_address(1).to_string()]);
+    has_members(&cluster, 0, &["n1", "n2", "n3"]);
+    has_all(&mut alone.connect(0), 500);
+    let (code, _, why) = orrery(&["join", &cluster.peer_address(0).to_string(), "--connect", &at]);
+    assert_eq!(code, Some(1));
+    assert!(why.contains("is in a ring with 2 other members"), "{why}");
+}
+
+#[test]
+fn where_a_majority_is_gone_for_good_an_operator_forces_the_ring() {
+    let mut cluster = Cluster::start(3, &[]);
+    fill(&cluster, 0, 500);
+    let refused = error(&mut cluster.connect(2), &["RING", "FORCE", "EVICT", "n1"]);
+    assert!(refused.contains("can decide without force"), "{refused}");
+    let mut connection = cluster.connect(0);
+    let () = redis::cmd("CONSISTENCY").arg(&["WRITE", "all"]).query(&mut connection).unwrap();
+    let () = connection.set("everywhere", 1).unwrap();
+    cluster.nodes[0].kill();
+    cluster.nodes[1].kill();
+    let why = cluster.connect(2).get::<_, String>("k1").unwrap_err();
+    assert_eq!(why.code(), Some("TIMEOUT"));
+    let told = ask(&cluster, 2, &["evict", "n1", "n2", "--force"]);
+    assert!(told.contains("is lost") && told.contains("Never start n1, n2 again"), "{told}");
+    has_members(&cluster, 2, &["n3"]);
+    let mut connection = cluster.connect(2);
+    assert_eq!(connection.get::<_, usize>("everywhere").unwrap(), 1);
+    let () = connection.set("after", 1).unwrap();
+    // New processes join, at the addresses of those that are gone too.
+    let mut again = cluster.joiner(0, 2);
+    assert_eq!(serves(&mut again), "n4");
+    has_members(&cluster, 0, &["n3", "n4"]);
+    assert_eq!(cluster.connect(0).get::<_, usize>("after").unwrap(), 1);
+}
+
+#[test]
+fn a_cluster_of_one_moves_to_another_process() {
+    let mut cluster = Cluster::start(1, &[]);
+    fill(&cluster, 0, 2_000);
+    let mut second = cluster.joiner(1, 0);
+    assert_eq!(serves(&mut second), "n2");
+    has_members(&cluster, 1, &["n1", "n2"]);
+    // Asked of the node that goes.
+    ask(&cluster, 0, &["leave"]);
+    assert_eq!(cluster.nodes[0].wait().code(), Some(0));
+    has_members(&cluster, 1, &["n2"]);
+    has_all(&mut cluster.connect(1), 2_000);
+    let mut bare = stream(cluster.address(1));
+    bare.write_all(b"PING\r\n").unwrap();
+    let () = connect(cluster.address(1)).set("a", "b").unwrap();
+}
