@@ -115,6 +115,7 @@ impl State {
             Event::Timer(Machine::Topology, timer) => {
                 self.topology.handle(TopologyInput::Timer(timer), env);
             }
+            Event::Timer(Machine::Detector, _) => {}
             Event::Message(from, message) => {
                 let ring = self.topology.ring();
                 let (epoch, size) = (ring.epoch(), ring.size());
@@ -123,6 +124,8 @@ impl State {
                     Recipient::Topology => {
                         self.topology.handle(TopologyInput::Message(from, message), env);
                     }
+                    // It advises, and no promise rests on it: no model has one.
+                    Recipient::Detector => {}
                     Recipient::Slot(_) | Recipient::Shard(_) | Recipient::EveryShard => {
                         self.shard.handle(Input::Message(from, message), env);
                     }
@@ -290,6 +293,7 @@ impl Actor for Node {
     fn on_timeout(&self, _id: Id, state: &mut Cow<'_, State>, timer: &Timer, out: &mut Out<Self>) {
         let machine = match timer {
             Timer::Fetch | Timer::Propose | Timer::Report => Machine::Topology,
+            Timer::Detect => Machine::Detector,
             Timer::Hedge | Timer::Timeout | Timer::Sync | Timer::Probe | Timer::Pull => {
                 Machine::Shard(0)
             }

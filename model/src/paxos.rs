@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use kv::{
     message::Body,
     ring::{Change, Member, MemberState, Ring},
-    types::NodeId,
+    types::{Epoch, NodeId},
 };
 
 use crate::world::{Budget, Cluster, Setup, World, ring_of};
@@ -36,6 +36,7 @@ fn speaks(body: &Body) -> bool {
         | Body::Synced
         | Body::Refused { .. }
         | Body::Ring(_)
+        | Body::Gossip(_)
         | Body::Probe { .. }
         | Body::ProbeReply { .. }
         | Body::RingRequest => false,

@@ -63,6 +63,7 @@ fn speaks(body: &Body) -> bool {
         | Body::Synced
         | Body::Probe { .. }
         | Body::ProbeReply { .. }
+        | Body::Gossip(_)
         | Body::RingRequest
         | Body::Ring(_) => false,
     }
