@@ -56,7 +56,7 @@ impl Default for NodeConfig {
             sync_every: Micros::from_millis(1_000),
             probe_every: Micros::from_millis(1_000),
             fetch_every: Micros::from_millis(200),
-            pull_every: Micros::from_millis(5),
+            pull_every: Micros::from_millis(20),
             propose_every: Micros::from_millis(50),
             report_every: Micros::from_millis(500),
             detect_every: Micros::from_millis(1_000),

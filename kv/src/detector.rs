@@ -107,6 +107,17 @@ pub enum Health {
     Down,
 }
 
+impl Health {
+    /// A word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Health::Alive => "alive",
+            Health::Suspect => "suspect",
+            Health::Down => "down",
+        }
+    }
+}
+
 type Swim = Foca<Life, PostcardCodec, ChaCha8Rng, NoCustomBroadcast>;
 
 /// Timers of the protocol: when each is due, by the monotonic clock, in order.

@@ -324,11 +324,8 @@ impl Scenario {
         if !(1..=100).contains(nodes) {
             return Err(format!("cluster.nodes is {nodes}, and must be from 1 to 100"));
         }
-        let members = *nodes as usize;
-        if *replication == 0 || *replication > members {
-            return Err(format!(
-                "cluster.replication is {replication}, and must be from 1 to {members}"
-            ));
+        if !(1..=100).contains(replication) {
+            return Err(format!("cluster.replication is {replication}, and must be from 1 to 100"));
         }
         if config.shards == 0 || config.request_timeout.0 == 0 || config.hedge_after.0 == 0 {
             return Err(

@@ -214,10 +214,10 @@ fn cluster(seed: u64, fixed: &Fixed, random: &mut ChaCha8Rng) -> Cluster {
     let replication = match random.random_range(0..10) {
         0 => 1,
         1 => members,
-        2 => random.random_range(1..=members),
+        2 => random.random_range(1..=members + 2),
         _ => 3,
     };
-    let replication = fixed.replication.unwrap_or(replication).min(members);
+    let replication = fixed.replication.unwrap_or(replication);
     let hedge_ms = pick(&[5, 20, 100], random);
     let config = NodeConfig {
         shards: pick(&[1, 2, 4], random),

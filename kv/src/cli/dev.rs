@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
 use super::client::say;
@@ -18,7 +18,7 @@ pub struct DevArgs {
     /// Nodes.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
     nodes: u16,
-    /// On how many nodes each key is. By default 3, or all if there are fewer.
+    /// On how many nodes each key is: on all, while there are fewer. By default 3.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=100))]
     replication: Option<u16>,
     /// Where clients of the first node connect; the others follow. Peers use ports 10000 above.
@@ -52,8 +52,7 @@ impl Drop for Nodes {
 /// Starts the nodes, and waits for the end.
 pub fn run(args: &DevArgs) -> Result<bool> {
     let count = args.nodes;
-    let replication = args.replication.unwrap_or(count.min(3));
-    ensure!(replication <= count, "--replication {replication} is more than --nodes {count}");
+    let replication = args.replication.unwrap_or(3);
     let clients: Vec<u16> = (0..count).map(|node| args.port + node).collect();
     for port in clients.iter().flat_map(|port| [*port, port + 10_000]) {
         TcpListener::bind(("127.0.0.1", port)).with_context(|| {

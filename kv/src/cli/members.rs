@@ -43,6 +43,7 @@ struct MemberView {
     id: String,
     address: String,
     state: String,
+    seems: Option<String>,
     tokens: usize,
     slots: usize,
     share: f64,
@@ -139,18 +140,19 @@ pub fn show(args: &NodeArgs) -> Result<bool> {
     ))?;
     let mut table = Table::new();
     table.load_style(UTF8_BORDERS_ONLY);
-    table.set_header(["member", "address", "state", "tokens", "slots", "share"]);
+    table.set_header(["member", "address", "state", "seems", "tokens", "slots", "share"]);
     for member in &view.members {
         table.add_row([
             member.id.clone(),
             member.address.clone(),
             member.state.clone(),
+            member.seems.clone().unwrap_or_default(),
             member.tokens.to_string(),
             member.slots.to_string(),
             format!("{:.1} %", member.share * 100.0),
         ]);
     }
-    for column in table.column_iter_mut().skip(3) {
+    for column in table.column_iter_mut().skip(4) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     say(&table)?;

@@ -10,6 +10,7 @@ use crate::{
     config::NodeConfig,
     quorum::Level,
     server::{self, Ended, Settings, Start},
+    types::Micros,
 };
 
 #[derive(Args)]
@@ -29,7 +30,7 @@ pub struct ServeArgs {
     /// joins it as a new member.
     #[arg(long, value_delimiter = ',', conflicts_with_all = ["initial_cluster", "replication"])]
     join: Vec<String>,
-    /// On how many members each key is. By default 3, or all if there are fewer.
+    /// On how many members each key is: on all, while there are fewer. By default 3.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=100))]
     replication: Option<u16>,
     /// Parts of the store that work in parallel.
@@ -49,6 +50,10 @@ pub struct ServeArgs {
     /// linearizable.
     #[arg(long, default_value_t = Level::Quorum)]
     default_write: Level,
+    /// A member that answered nobody for so many seconds is evicted, if more members stay than there are
+    /// replicas. 0: nobody is evicted by itself.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(..=86_400))]
+    evict_after: u32,
     /// End when the standard input does: whoever started this process is gone.
     #[arg(long, hide = true)]
     exit_with_stdin: bool,
@@ -96,13 +101,17 @@ fn settings(args: ServeArgs) -> Settings {
         true => vec![args.peer.clone()],
         false => args.initial_cluster,
     };
-    let replication = args.replication.map_or(members.len().min(3), usize::from);
+    let replication = args.replication.map_or(3, usize::from);
     let start = match args.join.is_empty() {
         true => Start::Form { members, replication },
         false => Start::Join { members: args.join },
     };
-    let node =
-        NodeConfig { shards: args.shards, seed: server::secret_seed(), ..NodeConfig::default() };
+    let node = NodeConfig {
+        shards: args.shards,
+        seed: server::secret_seed(),
+        evict_after: Micros::from_millis(u64::from(args.evict_after) * 1_000),
+        ..NodeConfig::default()
+    };
     Settings {
         client: args.client,
         peer: args.peer,

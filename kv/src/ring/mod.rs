@@ -97,8 +97,8 @@ pub enum RingError {
         /// The ring's slots.
         size: u16,
     },
-    /// R is not between 1 and the number of members.
-    #[error("replication {replication} is not between 1 and the number of members, {members}")]
+    /// R is not between 1 and the most members.
+    #[error("replication {replication} is not between 1 and {MAX_MEMBERS}")]
     Replication {
         /// The R given.
         replication: usize,
@@ -241,7 +241,10 @@ impl Ring {
         if count > limit {
             return Err(RingError::TooManyMembers { given: count, limit, size });
         }
-        if replication == 0 || replication > count {
+        if count == 0 {
+            return Err(RingError::NoMembers);
+        }
+        if replication == 0 || replication > MAX_MEMBERS {
             return Err(RingError::Replication { replication, members: count });
         }
         let mut seen = BTreeSet::new();
@@ -445,12 +448,14 @@ mod tests {
 
     #[test]
     fn each_slot_has_as_many_distinct_owners_as_replicas() {
-        for (count, replication) in [(1, 1), (2, 1), (2, 2), (3, 3), (5, 3), (100, 5), (100, 100)] {
+        for (count, replication) in
+            [(1, 1), (1, 3), (2, 1), (2, 2), (3, 3), (3, 5), (5, 3), (100, 5), (100, 100)]
+        {
             let ring = ring(count, replication);
             for slot in 0..RING_SIZE {
                 let owners = ring.owners(Slot(slot));
                 let distinct: BTreeSet<_> = owners.all().iter().collect();
-                assert_eq!(distinct.len(), replication);
+                assert_eq!(distinct.len(), replication.min(count), "all members where R ≥ N");
                 assert_eq!(owners.old(), owners.new_set());
             }
         }
@@ -512,9 +517,9 @@ mod tests {
     #[test]
     fn bad_sizes_are_refused() {
         let form = |count, replication| Ring::form(&addresses(count), replication, RING_SIZE);
-        assert!(matches!(form(0, 1), Err(RingError::Replication { .. })));
+        assert!(matches!(form(0, 1), Err(RingError::NoMembers)));
         assert!(matches!(form(3, 0), Err(RingError::Replication { .. })));
-        assert!(matches!(form(3, 4), Err(RingError::Replication { .. })));
+        assert!(matches!(form(3, MAX_MEMBERS + 1), Err(RingError::Replication { .. })));
         assert!(matches!(form(201, 3), Err(RingError::TooManyMembers { .. })));
         let twice = ["a:1".to_string(), "a:1".to_string()];
         assert!(matches!(Ring::form(&twice, 1, RING_SIZE), Err(RingError::Address(_))));

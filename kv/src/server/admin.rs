@@ -62,10 +62,13 @@ pub fn info(server: &Server) -> String {
     line("replication", &ring.replication());
     line("default_read", &server.settings.default_read);
     line("default_write", &server.settings.default_write);
+    let health = node.health();
     for (id, member) in ring.members().iter().filter(|(id, _)| **id != node.id()) {
         let (address, link) = (&member.address, server.links.state(*id));
         let dropped = peers.get(id).map_or(0, |peer| peer.queue.dropped());
-        line(&format!("peer_{id}"), &format!("address={address},link={link},dropped={dropped}"));
+        let seems = health.get(id).map_or("unknown", |health| health.name());
+        let told = format!("address={address},link={link},seems={seems},dropped={dropped}");
+        line(&format!("peer_{id}"), &told);
     }
     line("\r\n# Keyspace\r\nrecords", &records);
     line("live_records", &live);

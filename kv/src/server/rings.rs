@@ -106,6 +106,7 @@ pub fn moving(server: &Server) -> (usize, usize) {
 fn describe(server: &Server) -> Value {
     let ring = server.node.ring();
     let counts = slots_of_members(&ring);
+    let health = server.node.health();
     let all: usize = counts.values().sum();
     let members: Vec<Value> = ring
         .members()
@@ -116,6 +117,8 @@ fn describe(server: &Server) -> Value {
                 "id": id.to_string(),
                 "address": member.address,
                 "state": format!("{:?}", member.state),
+                // Of itself a node has no opinion.
+                "seems": health.get(id).map(|health| health.name()),
                 "tokens": member.tokens.len(),
                 "slots": slots,
                 "share": slots as f64 / all.max(1) as f64,

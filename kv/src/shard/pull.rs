@@ -19,7 +19,7 @@ use crate::{
 /// Slots that a round is about.
 const SLOTS_PER_ROUND: usize = 256;
 /// Records in an answer.
-const RECORDS_PER_ANSWER: usize = 512;
+const RECORDS_PER_ANSWER: usize = 256;
 /// Rounds without an answer after which an owner is asked again, and others are asked too.
 pub const SILENT_ROUNDS: u32 = 8;
 

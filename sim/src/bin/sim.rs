@@ -57,7 +57,7 @@ struct FixedArgs {
     /// Nodes of every cluster. By default each seed chooses.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
     nodes: Option<u32>,
-    /// Replicas of every key (at most the nodes). By default each seed chooses.
+    /// On how many nodes each key is: on all, where there are fewer. By default each seed chooses.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=100))]
     replication: Option<u16>,
     /// Operations of every run. By default each seed chooses.
