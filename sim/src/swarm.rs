@@ -178,7 +178,9 @@ fn ring_changes(
             mortal -= 1;
             true
         }
-        ChangeKind::Join | ChangeKind::Leave(_) | ChangeKind::Accuse(_) | ChangeKind::Cancel => true,
+        ChangeKind::Join | ChangeKind::Leave(_) | ChangeKind::Accuse(_) | ChangeKind::Cancel => {
+            true
+        }
     });
     changes.sort_by_key(|change| change.at_ms);
     let stale = random.random_bool(0.3).then(|| random.random_range(1..=cluster.nodes));

@@ -111,7 +111,15 @@ pub fn gates(only: Option<Level>) -> Vec<(Topic, String)> {
     let is_used = |level: &Level| only.is_none_or(|only| only == *level);
     let mut gates = Vec::new();
     gates.extend(FaultKind::NAMES.map(|name| (Topic::Fault, name.to_string())));
-    for fate in ["delivered", "doubled", "held back", "lost", "cut", "to a node that is down", "rings withheld"] {
+    for fate in [
+        "delivered",
+        "doubled",
+        "held back",
+        "lost",
+        "cut",
+        "to a node that is down",
+        "rings withheld",
+    ] {
         gates.push((Topic::Message, fate.to_string()));
     }
     for kind in ["put", "delete", "get"] {
