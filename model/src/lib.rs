@@ -42,7 +42,7 @@ pub fn all() -> Vec<world::Cluster> {
         ring_change::register("rd", 1, &[3, 3]),
         ring_change::register("re", 4, &[3, 2]),
         ring_change::crash("ca", 3, 4, &[2]),
-        ring_change::crash("cb", 3, 4, &[]),
+        ring_change::crash("cb", 3, 1, &[2]),
         ring_change::crash("cc", 3, 1, &[1, 2]),
     ]
 }

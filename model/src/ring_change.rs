@@ -102,7 +102,7 @@ pub fn replaced() -> Cluster {
         about: "a member is replaced by another, and goes on serving",
         states: 0,
         clocks: vec![1, 1, 1, 1],
-        plans: plans(3, [4, 1]),
+        plans: plans(3, [1, 4]),
         rings: rings(&[&[join(), evict(3)]]),
         ..Setup::default()
     })

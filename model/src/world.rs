@@ -445,15 +445,24 @@ impl Cluster {
     }
 
     /// Drops messages of older epochs than that of their receiver, once it is seen that they do nothing:
-    /// epochs only grow, so they never will.
+    /// epochs only grow, so they never will. That a crash makes none forget its epoch is not taken for
+    /// granted.
     fn forget_fenced_messages(&self, world: &mut World) {
         let network = std::mem::take(&mut world.network);
         let does_something = |envelope: &Hashed<Envelope>| {
             let at = envelope.to.0 as usize - 1;
             let is_old = envelope.message.epoch < world.nodes[at].shard.epoch();
-            !is_old || !self.is_ignored(world, envelope, |one, other| one == other)
+            !is_old
+                || self.may_crash(world, envelope.to)
+                || !self.is_ignored(world, envelope, |one, other| one == other)
         };
         world.network = network.into_iter().filter(does_something).collect();
+    }
+
+    /// Whether a node may still crash.
+    fn may_crash(&self, world: &World, node: NodeId) -> bool {
+        let frail = &self.setup.frail;
+        world.budget.crashes > 0 && (frail.is_empty() || frail.contains(&node))
     }
 
     /// Whether a message leaves its receiver the same, and is not answered by anything that is sent here.
@@ -801,10 +810,9 @@ impl Model for Cluster {
                 actions.push(Action::Double(envelope.clone()));
             }
         }
-        if is_faulty && world.budget.crashes > 0 {
+        if is_faulty {
             let nodes = (0..world.nodes.len()).map(|at| node_of(Id::from(at)));
-            let may = nodes.filter(|n| self.setup.frail.is_empty() || self.setup.frail.contains(n));
-            actions.extend(may.map(Action::Crash));
+            actions.extend(nodes.filter(|node| self.may_crash(world, *node)).map(Action::Crash));
         }
         self.timer_actions(world, actions);
         self.ring_actions(world, actions);
