@@ -103,7 +103,7 @@ pub fn replaced() -> Cluster {
         about: "a member is replaced by another, and goes on serving",
         states: 0,
         clocks: vec![1, 1, 1, 1],
-        plans: plans(3, [4, 1]),
+        plans: plans(3, [1, 4]),
         rings: rings(&[&[join(), evict(3)]]),
         ..Setup::default()
     })
@@ -144,21 +144,24 @@ pub fn again() -> Cluster {
         about: "a joint ring is followed by another joint ring",
         states: 0,
         clocks: vec![1, 1, 1, 1],
-        plans: plans(2, [4, 1]),
+        plans: vec![vec![put(2, "a", Level::Quorum)], vec![get(4, Level::Quorum)]],
         rings: rings(&[&[join(), evict(3)], &[evict(1), evict(2)]]),
         ..Setup::default()
     })
 }
 
 /// As [`replaced`], at LINEARIZABLE: stateright's tester looks at the histories.
-pub fn register() -> Cluster {
+pub fn register(name: &'static str, writer: u32, readers: &[u32]) -> Cluster {
     let level = Level::Linearizable;
     base(Setup {
-        name: "ring-register",
+        name,
         about: "LINEARIZABLE while a member is replaced by another",
         states: 0,
         clocks: vec![2, 1, 1, 1],
-        plans: vec![vec![put(1, "a", level)], vec![get(4, level), get(3, level)]],
+        plans: vec![
+            vec![put(writer, "a", level)],
+            readers.iter().map(|node| get(*node, level)).collect(),
+        ],
         rings: rings(&[&[join(), evict(3)]]),
         is_register: true,
         ..Setup::default()
@@ -169,15 +172,16 @@ pub fn register() -> Cluster {
 }
 
 /// As [`replaced`], and a node crashes and starts again from its journal.
-pub fn crash() -> Cluster {
+pub fn crash(name: &'static str, writer: u32, reader: u32, frail: &[u32]) -> Cluster {
     base(Setup {
-        name: "ring-crash",
+        name,
         about: "a member is replaced by another, and a node crashes meanwhile",
         states: 0,
         clocks: vec![1, 1, 1, 1],
-        plans: plans(1, [4, 3]),
+        plans: vec![vec![put(writer, "a", Level::Quorum)], vec![get(reader, Level::Quorum)]],
         rings: rings(&[&[join(), evict(3)]]),
         budget: Budget { crashes: 1, ..Budget::default() },
+        frail: frail.iter().map(|node| NodeId(*node)).collect(),
         ..Setup::default()
     })
 }

@@ -189,6 +189,8 @@ pub struct Setup {
     pub speaks: fn(&Body) -> bool,
     /// Nodes that are dead from the beginning.
     pub dead: Vec<NodeId>,
+    /// The nodes that may crash. Empty: all.
+    pub frail: Vec<NodeId>,
 }
 
 impl Default for Setup {
@@ -206,6 +208,7 @@ impl Default for Setup {
             changes: Vec::new(),
             speaks: |_| true,
             dead: Vec::new(),
+            frail: Vec::new(),
         }
     }
 }
@@ -442,19 +445,33 @@ impl Cluster {
     }
 
     /// Drops messages of older epochs than that of their receiver, once it is seen that they do nothing:
-    /// epochs only grow, so they never will.
+    /// epochs only grow, so they never will. That a crash makes none forget its epoch is not taken for
+    /// granted.
     fn forget_fenced_messages(&self, world: &mut World) {
         let network = std::mem::take(&mut world.network);
         let does_something = |envelope: &Hashed<Envelope>| {
             let at = envelope.to.0 as usize - 1;
             let is_old = envelope.message.epoch < world.nodes[at].shard.epoch();
-            !is_old || !self.is_ignored(world, envelope)
+            !is_old
+                || self.may_crash(world, envelope.to)
+                || !self.is_ignored(world, envelope, |one, other| one == other)
         };
         world.network = network.into_iter().filter(does_something).collect();
     }
 
-    /// Whether a message changes nothing at its receiver, and is not answered by anything that is sent here.
-    fn is_ignored(&self, world: &World, envelope: &Envelope) -> bool {
+    /// Whether a node may still crash.
+    fn may_crash(&self, world: &World, node: NodeId) -> bool {
+        let frail = &self.setup.frail;
+        world.budget.crashes > 0 && (frail.is_empty() || frail.contains(&node))
+    }
+
+    /// Whether a message leaves its receiver the same, and is not answered by anything that is sent here.
+    fn is_ignored(
+        &self,
+        world: &World,
+        envelope: &Envelope,
+        is_same: fn(&State, &State) -> bool,
+    ) -> bool {
         let at = envelope.to.0 as usize - 1;
         let before = &*world.nodes[at];
         let (mut out, mut state) = (Out::new(), Cow::Owned(before.clone()));
@@ -463,9 +480,11 @@ impl Cluster {
         let acted = quietly(|| self.node(at).on_msg(id, &mut state, from, said, &mut out));
         let is_silent = out.into_iter().all(|command| match command {
             Command::Send(_, Said::Peer(message)) => !(self.setup.speaks)(&message.body),
+            // Rings are learned by [`Action::Learn`].
+            Command::SetTimer(Timer::Fetch, _) => true,
             _ => false,
         });
-        acted.is_ok() && is_silent && *state == *before
+        acted.is_ok() && is_silent && is_same(&state, before)
     }
 
     fn take(&self, world: &mut World, at: usize, out: Out<Node>) {
@@ -791,8 +810,9 @@ impl Model for Cluster {
                 actions.push(Action::Double(envelope.clone()));
             }
         }
-        if is_faulty && world.budget.crashes > 0 {
-            actions.extend((0..world.nodes.len()).map(|at| Action::Crash(node_of(Id::from(at)))));
+        if is_faulty {
+            let nodes = (0..world.nodes.len()).map(|at| node_of(Id::from(at)));
+            actions.extend(nodes.filter(|node| self.may_crash(world, *node)).map(Action::Crash));
         }
         self.timer_actions(world, actions);
         self.ring_actions(world, actions);
@@ -832,10 +852,12 @@ impl Model for Cluster {
 
 impl Cluster {
     /// A message of a later epoch than its receiver's waits until that one has learned of the ring: in
-    /// truth it is dropped, and sent again.
+    /// truth it is dropped, as is seen here, and sent again.
     fn can_arrive(&self, world: &World, envelope: &Envelope) -> bool {
         let node = &world.nodes[envelope.to.0 as usize - 1];
-        self.rings.len() == 1 || envelope.message.epoch <= node.shard.epoch()
+        self.rings.len() == 1
+            || envelope.message.epoch <= node.shard.epoch()
+            || !self.is_ignored(world, envelope, |one, other| one.shard == other.shard)
     }
 
     fn ring_actions(&self, world: &World, actions: &mut Vec<Action>) {
