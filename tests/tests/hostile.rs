@@ -138,7 +138,7 @@ fn a_peer_that_is_older_or_not_who_it_says_is_refused_with_a_reason() {
     let cluster = Cluster::start(2, &[]);
     let mut witness = Witness::of(&cluster);
     let addresses: Vec<String> = (0..2).map(|n| cluster.peer_address(n).to_string()).collect();
-    let ours = Ring::form(&addresses, 2, RING_SIZE).unwrap().cluster();
+    let ours = Ring::form(&addresses, 3, RING_SIZE).unwrap().cluster();
     let theirs = Ring::form(&addresses, 1, RING_SIZE).unwrap().cluster();
     let second = addresses[1].clone();
     let hello = |cluster, from, to| {

@@ -115,7 +115,8 @@ impl Ring {
                 Some(_) => {
                     let (stay, replication) = (stay - 1, self.replication());
                     let is_leave = matches!(change, Change::Leave(_));
-                    match is_leave && stay < replication {
+                    // With fewer members than replicas, each key is on all of them anyway.
+                    match is_leave && stay + 1 == replication {
                         true => Err(ChangeError::TooFew { stay, replication }),
                         false => Ok(()),
                     }
