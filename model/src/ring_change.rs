@@ -97,16 +97,21 @@ fn plans(writer: u32, readers: [u32; 2]) -> Vec<Vec<Ask>> {
 }
 
 /// ABC -> ABD: D is pulled for, C was taken for dead and is not.
+fn abd(name: &'static str, about: &'static str, plans: Vec<Vec<Ask>>) -> Setup {
+    let (clocks, rings) = (vec![1, 1, 1, 1], rings(&[&[join(), evict(3)]]));
+    Setup { name, about, clocks, plans, rings, ..Setup::default() }
+}
+
+/// ABC -> ABD: C writes by its old ring.
 pub fn replaced() -> Cluster {
-    base(Setup {
-        name: "ring-replaced",
-        about: "a member is replaced by another, and goes on serving",
-        states: 0,
-        clocks: vec![1, 1, 1, 1],
-        plans: plans(3, [1, 4]),
-        rings: rings(&[&[join(), evict(3)]]),
-        ..Setup::default()
-    })
+    let about = "a member is replaced by another, and goes on writing";
+    base(Setup { states: 317_461, ..abd("ring-replaced", about, plans(3, [1, 4])) })
+}
+
+/// ABC -> ABD: C reads by its old ring.
+pub fn stale() -> Cluster {
+    let about = "a member is replaced by another, and goes on reading";
+    base(Setup { states: 337_625, ..abd("ring-stale", about, plans(1, [3, 4])) })
 }
 
 /// ABC -> A: who stays pulls from those who go.
@@ -150,38 +155,30 @@ pub fn again() -> Cluster {
     })
 }
 
-/// As [`replaced`], at LINEARIZABLE: stateright's tester looks at the histories.
-pub fn register(name: &'static str, writer: u32, readers: &[u32]) -> Cluster {
+/// ABC -> ABD at LINEARIZABLE: stateright's tester looks at the histories. Begins on the joint ring, before
+/// anything is pulled.
+pub fn register() -> Cluster {
     let level = Level::Linearizable;
-    base(Setup {
-        name,
-        about: "LINEARIZABLE while a member is replaced by another",
-        states: 0,
-        clocks: vec![2, 1, 1, 1],
-        plans: vec![
-            vec![put(writer, "a", level)],
-            readers.iter().map(|node| get(*node, level)).collect(),
-        ],
-        rings: rings(&[&[join(), evict(3)]]),
-        is_register: true,
-        ..Setup::default()
-    })
-    .always("P13: histories are linearizable", |_, world: &World| {
+    let plans = vec![vec![put(1, "a", level)], vec![get(3, level), get(4, level)]];
+    let about = "LINEARIZABLE while a member is replaced by another";
+    let mut setup = abd("ring-register", about, plans);
+    setup.rings.remove(0);
+    let cluster = base(Setup { states: 0, is_register: true, ..setup });
+    cluster.always("P13: histories are linearizable", |_, world: &World| {
         world.history.as_ref().is_none_or(|(_, agrees)| *agrees)
     })
 }
 
-/// As [`replaced`], and a node crashes and starts again from its journal.
-pub fn crash(name: &'static str, writer: u32, reader: u32, frail: &[u32]) -> Cluster {
+/// ABC -> ABD: one of A and C, which D pulls from, crashes and starts again from its journal, and B writes
+/// by its old ring.
+pub fn crash() -> Cluster {
+    let level = Level::Quorum;
+    let plans = vec![vec![put(2, "a", level)], vec![get(1, level)]];
+    let about = "a member is replaced by another, one crashes meanwhile";
     base(Setup {
-        name,
-        about: "a member is replaced by another, and a node crashes meanwhile",
         states: 0,
-        clocks: vec![1, 1, 1, 1],
-        plans: vec![vec![put(writer, "a", Level::Quorum)], vec![get(reader, Level::Quorum)]],
-        rings: rings(&[&[join(), evict(3)]]),
         budget: Budget { crashes: 1, ..Budget::default() },
-        frail: frail.iter().map(|node| NodeId(*node)).collect(),
-        ..Setup::default()
+        frail: vec![NodeId(1), NodeId(3)],
+        ..abd("ring-crash", about, plans)
     })
 }

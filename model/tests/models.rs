@@ -1,5 +1,6 @@
 //! Every model is explored to its end and holds, has as many states as it once had, and what must be
-//! possible in it is. And every way that a model shows is one that the simulated nodes take too.
+//! possible in it is. And every way that a model shows is one that the simulated nodes take too, but for
+//! those of ring changes: a script has no steps that decide rings and let nodes learn of them.
 
 use kv::env::Reply;
 use model::{
@@ -37,10 +38,14 @@ fn is_same(modelled: &Outcome, simulated: &Done) -> bool {
     }
 }
 
-fn replays(explored: &Explored, way: &Way) {
+/// True when there was something to replay.
+fn replays(explored: &Explored, way: &Way) -> bool {
     let name = format!("{}: {}", explored.setup.name, way.property);
-    let written = replay::scenario(&explored.setup, &way.actions).text();
-    let scenario = Scenario::parse(&written).unwrap_or_else(|why| panic!("{name}: {why}"));
+    let Some(written) = replay::scenario(&explored.setup, &way.actions) else {
+        assert!(!explored.setup.rings.is_empty(), "{name}: it has one ring for ever");
+        return false;
+    };
+    let scenario = Scenario::parse(&written.text()).unwrap_or_else(|why| panic!("{name}: {why}"));
     let verdict = run::run(&scenario, true);
     assert_eq!(verdict.violation, None, "{name}");
     for (client, modelled) in (0..).zip(&way.last.clients) {
@@ -48,6 +53,7 @@ fn replays(explored: &Explored, way: &Way) {
         let same = modelled.outcomes.iter().zip(of_client).all(|(one, other)| is_same(one, other));
         assert!(same, "{name}: {modelled:?}, but {:?}", verdict.history);
     }
+    true
 }
 
 /// One test, so that the models have all cores one after the other.
@@ -61,8 +67,7 @@ fn every_model_holds_to_its_end_and_its_ways_are_taken_by_the_simulation_too() {
         assert!(explored.is_complete, "{name}: an unfinished search proves nothing");
         assert_eq!(explored.impossible, Vec::<&str>::new(), "{name}: never seen");
         assert_eq!(explored.states, explored.setup.states, "{name}: states");
-        explored.seen.iter().for_each(|way| replays(&explored, way));
-        ways += explored.seen.len();
+        ways += explored.seen.iter().filter(|way| replays(&explored, way)).count();
     }
     assert!(ways > 15, "{ways} ways were replayed");
 }

@@ -124,8 +124,11 @@ fn write(explored: &Explored, folder: &Path, json: bool) -> Result<()> {
     std::fs::create_dir_all(folder)
         .with_context(|| format!("{} cannot be made", folder.display()))?;
     for way in explored.fell.iter().chain(&explored.seen) {
+        let Some(scenario) = replay::scenario(&explored.setup, &way.actions) else {
+            continue;
+        };
         let path = folder.join(file(explored, way));
-        std::fs::write(&path, replay::scenario(&explored.setup, &way.actions).text())
+        std::fs::write(&path, scenario.text())
             .with_context(|| format!("{} cannot be written", path.display()))?;
         if !json {
             eprintln!("  {}: cargo sim replay {}", way.property, path.display());
@@ -189,9 +192,12 @@ fn as_json(all: &[Explored], holds: bool) -> String {
 }
 
 fn model_json(explored: &Explored) -> Value {
+    let can_replay = explored.setup.rings.is_empty();
     let steps = |way: &Way| {
-        let file = file(explored, way);
-        json!({ "property": way.property, "steps": way.actions.len(), "file": file })
+        let file = can_replay.then(|| file(explored, way));
+        let why = (!can_replay).then_some(replay::NO_RINGS);
+        let steps = way.actions.len();
+        json!({ "property": way.property, "steps": steps, "file": file, "no_file": why })
     };
     let names = |ways: &[Way]| ways.iter().map(|way| way.property).collect::<Vec<_>>();
     json!({

@@ -36,8 +36,18 @@ pub struct Found {
     pub seeds: Option<u64>,
     /// Seconds of time, without the build.
     pub seconds: f64,
-    /// What the simulation said to the way that the model wrote, where there is one.
-    pub replays_as: Option<String>,
+    /// What came of the way of a model in the simulation.
+    pub replay: Replay,
+}
+
+/// What came of the way of a model in the simulation.
+pub enum Replay {
+    /// The engine is no model.
+    None,
+    /// This fell, or nothing did.
+    As(String),
+    /// There is no such scenario: why.
+    Impossible(String),
 }
 
 impl Engine {
@@ -79,10 +89,14 @@ const MADSIM: &str = "build.rustflags=['--cfg','madsim','--cap-lints','allow']";
 const LOOM: &str = "build.rustflags=['--cfg','loom','--cap-lints','allow']";
 
 impl Found {
-    /// Whether the way that a model wrote, if any, breaks a property in the simulation too.
-    pub fn replays(&self) -> bool {
-        let same = |property: &String| self.what.split([',', ' ']).any(|of| of == property);
-        self.replays_as.as_ref().is_none_or(same)
+    /// Whether the way that a model wrote, if any, breaks a property in the simulation too. Where it wrote
+    /// none, the patch has to say so.
+    pub fn replays(&self, is_known_not_to: bool) -> bool {
+        match &self.replay {
+            Replay::None => true,
+            Replay::As(property) => self.what.split([',', ' ']).any(|of| of == property),
+            Replay::Impossible(_) => is_known_not_to,
+        }
     }
 }
 
@@ -129,7 +143,7 @@ fn simulation(tree: &Path) -> Result<Option<Found>> {
     let what = first["property"].as_str().unwrap_or("?").to_string();
     let seconds = swept["wall_seconds"].as_f64().unwrap_or(0.0);
     let effort = format!("{seeds} seeds");
-    Ok(Some(Found { what, effort, seeds: Some(seeds), seconds, replays_as: None }))
+    Ok(Some(Found { what, effort, seeds: Some(seeds), seconds, replay: Replay::None }))
 }
 
 fn model(tree: &Path) -> Result<Option<Found>> {
@@ -146,14 +160,18 @@ fn model(tree: &Path) -> Result<Option<Found>> {
     let fallen = models.iter().find(|model| model["fell"].get(0).is_some());
     let Some(fallen) = fallen else { return Ok(None) };
     let property = fallen["fell"][0].as_str().unwrap_or("?");
-    let file = fallen["ways"][0]["file"].as_str().context("a way has a file")?;
+    let way = &fallen["ways"][0];
+    let replay = match way["file"].as_str() {
+        Some(file) => Replay::As(replay(&built.join("sim"), &ways.join(file))?),
+        None => Replay::Impossible(way["no_file"].as_str().context("a reason")?.to_string()),
+    };
     let (name, states) = (&fallen["model"], &fallen["states"]);
     Ok(Some(Found {
         what: format!("{} in {}", short(property), name.as_str().unwrap_or("?")),
-        effort: format!("{states} states, {} steps", fallen["ways"][0]["steps"]),
+        effort: format!("{states} states, {} steps", way["steps"]),
         seeds: None,
         seconds: started.elapsed().as_secs_f64(),
-        replays_as: Some(replay(&built.join("sim"), &ways.join(file))?),
+        replay,
     }))
 }
 
@@ -197,7 +215,7 @@ fn test(tree: &Path, flags: &str, folder: &str, args: &[&str]) -> Result<Option<
         .with_context(|| String::from_utf8_lossy(&done.stderr).into_owned())?;
     let effort = format!("{before} tests before it passed");
     let seconds = started.elapsed().as_secs_f64();
-    Ok(Some(Found { what: name, effort, seeds: None, seconds, replays_as: None }))
+    Ok(Some(Found { what: name, effort, seeds: None, seconds, replay: Replay::None }))
 }
 
 /// The first test that failed, or that ended the process; and how many passed before it.

@@ -57,7 +57,7 @@ fn root() -> Result<PathBuf> {
 }
 
 fn plant(root: &Path, tree: &Path, bug: Bug, doing: impl Fn(String)) -> Result<Fate> {
-    let Bug { id, title, source, kind } = bug;
+    let Bug { id, title, source, kind, no_replay } = bug;
     let came = match kind {
         Kind::NoRoom(why) => Came::NoRoom(why),
         Kind::Patch(patch, engines) => {
@@ -73,7 +73,7 @@ fn plant(root: &Path, tree: &Path, bug: Bug, doing: impl Fn(String)) -> Result<F
             Came::Of(all)
         }
     };
-    Ok(Fate { id, title, source, came })
+    Ok(Fate { id, title, source, came, no_replay })
 }
 
 #[cfg(test)]

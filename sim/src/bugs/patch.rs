@@ -20,6 +20,8 @@ pub struct Bug {
     pub source: String,
     /// The patch, and who must find it; or why there is none.
     pub kind: Kind,
+    /// Why the way of the model that finds it is not replayed, where that is known.
+    pub no_replay: Option<String>,
 }
 
 /// What is to be planted.
@@ -37,17 +39,20 @@ pub fn read(folder: &Path) -> Result<Vec<Bug>> {
         let path = entry?.path();
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         let id = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_string();
-        let header = |name: &str| {
+        let line = |name: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(&format!("# {name}: ")));
-            line.map(str::to_string).with_context(|| format!("{id} has no line `# {name}: …`"))
+            line.map(str::to_string)
         };
+        let header =
+            |name: &str| line(name).with_context(|| format!("{id} has no line `# {name}: …`"));
+        let no_replay = line("no replay");
         let (title, source) = (header("title")?, header("source")?);
         let kind = match path.extension().and_then(|extension| extension.to_str()) {
             Some("patch") => Kind::Patch(body(&text), engines(&header("engine")?, &id)?),
             Some("absent") => Kind::NoRoom(header("why")?),
             _ => bail!("{}: neither .patch nor .absent", path.display()),
         };
-        bugs.push(Bug { id, title, source, kind });
+        bugs.push(Bug { id, title, source, kind, no_replay });
     }
     bugs.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(bugs)

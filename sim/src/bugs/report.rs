@@ -3,7 +3,7 @@
 use comfy_table::{ContentArrangement, Table, presets::UTF8_BORDERS_ONLY};
 use serde_json::{Value, json};
 
-use super::engine::{Engine, Found, MOST_SEEDS};
+use super::engine::{Engine, Found, MOST_SEEDS, Replay};
 
 /// The table's width, in characters: its texts are long.
 const WIDTH: u16 = 140;
@@ -18,6 +18,8 @@ pub struct Fate {
     pub source: String,
     /// What came of it.
     pub came: Came,
+    /// Why the way of the model that finds it is not replayed, where that is known.
+    pub no_replay: Option<String>,
 }
 
 /// What came of a bug.
@@ -29,11 +31,14 @@ pub enum Came {
 }
 
 impl Fate {
-    /// Whether each engine that must find the bug did, and the ways that the model wrote replay.
+    /// Whether each engine that must find the bug did, and the ways that the model wrote replay, unless the
+    /// patch says why they cannot.
     pub fn is_found(&self) -> bool {
         match &self.came {
             Came::Of(all) => {
-                all.iter().all(|(_, found)| found.as_ref().is_some_and(Found::replays))
+                let is_known = self.no_replay.is_some();
+                let replays = |found: &Found| found.replays(is_known);
+                all.iter().all(|(_, found)| found.as_ref().is_some_and(replays))
             }
             Came::NoRoom(_) => true,
         }
@@ -77,8 +82,7 @@ pub fn table(fates: &[Fate]) -> String {
                         row(engine.name(), "NOT FOUND".into(), "-".into(), "-".into());
                         continue;
                     };
-                    let replay = found.replays_as.as_ref().map(|p| format!("; replays as {p}"));
-                    let what = found.what.clone() + &replay.unwrap_or_default();
+                    let what = found.what.clone() + &replay(found, fate.no_replay.as_deref());
                     row(engine.name(), what, found.effort.clone(), format!("{:.1}", found.seconds));
                 }
             }
@@ -89,6 +93,15 @@ pub fn table(fates: &[Fate]) -> String {
         text.push_str(&engine_line(fates, engine).unwrap_or_default());
     }
     text
+}
+
+fn replay(found: &Found, known: Option<&str>) -> String {
+    match (&found.replay, known) {
+        (Replay::None, _) => String::new(),
+        (Replay::As(property), _) => format!("; replays as {property}"),
+        (Replay::Impossible(_), Some(why)) => format!("; no replay: {why}"),
+        (Replay::Impossible(why), None) => format!("; NOT REPLAYED: {why}"),
+    }
 }
 
 fn engine_line(fates: &[Fate], engine: Engine) -> Option<String> {
@@ -120,7 +133,10 @@ fn fate_json(fate: &Fate) -> Value {
             "effort": found.effort,
             "seeds": found.seeds,
             "seconds": found.seconds,
-            "replays_as": found.replays_as,
+            "replays_as": match &found.replay {
+                Replay::As(property) => Some(property),
+                Replay::None | Replay::Impossible(_) => None,
+            },
         }),
     };
     let (engines, why): (Vec<Value>, Option<&String>) = match &fate.came {
@@ -129,6 +145,6 @@ fn fate_json(fate: &Fate) -> Value {
     };
     json!({
         "id": fate.id, "title": fate.title, "source": fate.source,
-        "engines": engines, "no_room": why,
+        "engines": engines, "no_room": why, "no_replay": fate.no_replay,
     })
 }
