@@ -4,6 +4,9 @@
 //! `cargo run --release -p kv --example live_change`. Needs redis-benchmark. Rates are medians of short
 //! runs: on a machine that others use too, only their ratios mean something.
 
+// A program that measures real processes has real time.
+#![allow(clippy::disallowed_types, clippy::disallowed_methods)]
+
 use std::{
     collections::BTreeMap,
     error::Error,

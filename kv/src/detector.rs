@@ -264,7 +264,7 @@ impl Detector {
         let turn = self.turn;
         self.turn = turn.wrapping_add(1);
         let (ticks, greeted) = (usize::try_from(TICKS).unwrap_or(1), GREETED);
-        if turn % ticks != 0 {
+        if !turn.is_multiple_of(ticks) {
             return;
         }
         let is_down = |node: &NodeId| self.health_of(*node) == Health::Down;
