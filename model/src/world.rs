@@ -4,123 +4,33 @@
 //! network never falls silent, and it does not bound how many messages are lost or how often nodes
 //! crash. The actors are stateright's all the same.
 
-use std::{
-    borrow::Cow,
-    cell::Cell,
-    collections::BTreeSet,
-    fmt,
-    hash::{Hash, Hasher},
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-};
+mod actions;
+mod envelope;
+mod setup;
+mod steps;
+
+use std::{collections::BTreeSet, sync::Arc};
 
 use kv::{
     clock::Timestamp,
-    env::{Failure, Reply, Request, Timer},
-    message::{Body, Message},
-    quorum::Level,
+    env::{Failure, Reply, Timer},
+    message::Body,
     record::{Record, Version},
-    ring::{Change, RING_SIZE, Ring},
-    shard::SILENT_ROUNDS,
-    types::{Key, NodeId, RequestId, Value},
+    ring::{RING_SIZE, Ring},
+    types::{NodeId, Value},
 };
 use stateright::{
     Model, Property,
-    actor::{Actor as _, Command, Id, Out},
-    semantics::{
-        ConsistencyTester as _, LinearizabilityTester,
-        register::{Register, RegisterOp, RegisterRet},
-    },
+    actor::{Actor as _, Id, Out},
+    semantics::{LinearizabilityTester, register::Register},
 };
-use xxhash_rust::xxh3::Xxh3;
 
-use crate::actor::{CLIENTS, Node, RingInput, Said, State, actor_of, node_of};
-
-/// The key of all models.
-pub const KEY: &str = "k";
-
-/// A value with its hash, which is taken once: states share what did not change.
-#[derive(Clone)]
-pub struct Hashed<T>(Arc<(u64, T)>);
-
-impl<T: Hash> Hashed<T> {
-    /// Takes the hash.
-    pub fn new(value: T) -> Self {
-        let mut hasher = Xxh3::new();
-        value.hash(&mut hasher);
-        Self(Arc::new((hasher.finish(), value)))
-    }
-}
-
-impl<T> std::ops::Deref for Hashed<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.0.1
-    }
-}
-
-impl<T> Hash for Hashed<T> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.0.hash(state);
-    }
-}
-
-impl<T: PartialEq> PartialEq for Hashed<T> {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.0.0 == other.0.0 && self.0.1 == other.0.1
-    }
-}
-
-impl<T: fmt::Debug> fmt::Debug for Hashed<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.1.fmt(f)
-    }
-}
-
-/// A message on its way.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Envelope {
-    /// Who sent it.
-    pub from: NodeId,
-    /// Whom it is for.
-    pub to: NodeId,
-    /// What it says.
-    pub message: Message,
-}
-
-impl fmt::Debug for Envelope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} -> {} {:?}", self.from, self.to, self.message.body)
-    }
-}
-
-/// A request of a client's plan.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Ask {
-    /// The node that is asked.
-    pub node: NodeId,
-    /// What.
-    pub request: Request,
-}
-
-/// Stores a value.
-pub fn put(node: u32, value: &str, level: Level) -> Ask {
-    let (key, value) = (Key::trusted(KEY), Some(Value::trusted(value)));
-    Ask { node: NodeId(node), request: Request::Put { key, value, level } }
-}
-
-/// Deletes.
-pub fn delete(node: u32, level: Level) -> Ask {
-    let key = Key::trusted(KEY);
-    Ask { node: NodeId(node), request: Request::Put { key, value: None, level } }
-}
-
-/// Reads.
-pub fn get(node: u32, level: Level) -> Ask {
-    let (key, at_least) = (Key::trusted(KEY), None);
-    Ask { node: NodeId(node), request: Request::Get { key, level, at_least } }
-}
+pub use self::{
+    envelope::{Envelope, Hashed},
+    setup::{Ask, Budget, KEY, Setup, delete, get, put, ring_of},
+    steps::quiet_panics,
+};
+use crate::actor::{Node, RingInput, State, node_of};
 
 /// How a request ended for its client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -138,92 +48,6 @@ pub struct Client {
     pub outcomes: Vec<Outcome>,
     /// One is under way. The version that it must find, if it is a read that promises any.
     pub waiting: Option<Option<Version>>,
-}
-
-/// How often something may go wrong, or happen early.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Budget {
-    /// Messages lost.
-    pub losses: u8,
-    /// Messages delivered twice.
-    pub doubles: u8,
-    /// Nodes that crash, and start again from their journals.
-    pub crashes: u8,
-    /// Hedge timers that fire while messages are on their way.
-    pub hedges: u8,
-    /// Timeouts that fire while messages are on their way.
-    pub timeouts: u8,
-    /// Comparisons of digests that begin while requests are under way.
-    pub syncs: u8,
-    /// Proposers that try again.
-    pub proposals: u8,
-    /// Further rounds of pulls and offers.
-    pub pulls: u8,
-}
-
-/// What decides a model.
-#[derive(Clone, Debug)]
-pub struct Setup {
-    /// Its name.
-    pub name: &'static str,
-    /// What it is about, in a line.
-    pub about: &'static str,
-    /// How many distinct states there are, as it was once counted.
-    pub states: usize,
-    /// What the nodes' wall clocks say. As many as there are nodes.
-    pub clocks: Vec<u64>,
-    /// The plans of the clients.
-    pub plans: Vec<Vec<Ask>>,
-    /// What may go wrong.
-    pub budget: Budget,
-    /// Whether, when all is quiet, each two nodes compare digests.
-    pub converges: bool,
-    /// Whether histories are tested for linearizability.
-    pub is_register: bool,
-    /// The rings that are decided, one after the other; the nodes start with the first. Empty: one ring of
-    /// all nodes, for ever.
-    pub rings: Vec<Arc<Ring>>,
-    /// Changes of the ring that somebody asks a node for.
-    pub changes: Vec<(NodeId, Change)>,
-    /// Whether such a message is sent at all. All others are lost.
-    pub speaks: fn(&Body) -> bool,
-    /// Nodes that are dead from the beginning.
-    pub dead: Vec<NodeId>,
-    /// The nodes that may crash. Empty: all.
-    pub frail: Vec<NodeId>,
-}
-
-impl Default for Setup {
-    fn default() -> Self {
-        Self {
-            name: "",
-            about: "",
-            states: 0,
-            clocks: Vec::new(),
-            plans: Vec::new(),
-            budget: Budget::default(),
-            converges: false,
-            is_register: false,
-            rings: Vec::new(),
-            changes: Vec::new(),
-            speaks: |_| true,
-            dead: Vec::new(),
-            frail: Vec::new(),
-        }
-    }
-}
-
-impl Setup {
-    /// R.
-    pub fn replication(&self) -> usize {
-        self.clocks.len().min(3)
-    }
-}
-
-/// The first ring of so many members, the same as in the simulation; each key is on three of them.
-pub fn ring_of(members: usize, size: u16) -> Ring {
-    let addresses: Vec<String> = (1..=members).map(|node| format!("node{node}:1")).collect();
-    Ring::form(&addresses, members.min(3), size).expect("few members fit")
 }
 
 type Tester = LinearizabilityTester<(usize, usize), Register<Option<Value>>>;
@@ -274,28 +98,6 @@ pub enum Action {
     Learn(NodeId, usize),
     /// Somebody asks for this change of the setup's list.
     Change(usize),
-}
-
-thread_local! {
-    /// A panic is a promise that fell, and is told as such.
-    static IS_STEP: Cell<bool> = const { Cell::new(false) };
-}
-
-fn quietly(act: impl FnOnce()) -> std::thread::Result<()> {
-    IS_STEP.set(true);
-    let acted = catch_unwind(AssertUnwindSafe(act));
-    IS_STEP.set(false);
-    acted
-}
-
-/// Lets panics of the core within a step print nothing: a broken invariant is a promise that fell.
-pub fn quiet_panics() {
-    let usual = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        if !IS_STEP.get() {
-            usual(panic);
-        }
-    }));
 }
 
 /// A model: its setup, and what must hold.
@@ -414,274 +216,11 @@ impl Cluster {
     pub fn is_quiescent(&self, world: &World) -> bool {
         world.network.is_empty() && self.is_served(world) && world.rounds == self.rounds()
     }
-
-    /// Lets a node act, and takes what it does.
-    fn step(
-        &self,
-        world: &mut World,
-        node: NodeId,
-        act: impl FnOnce(&Node, Id, &mut Cow<'_, State>, &mut Out<Node>),
-    ) {
-        let at = node.0 as usize - 1;
-        let mut out = Out::new();
-        let before = world.nodes[at].shard.version(KEY);
-        let mut state = Cow::Owned((*world.nodes[at]).clone());
-        let acted = quietly(|| act(&self.node(at), actor_of(node), &mut state, &mut out));
-        if acted.is_err() {
-            world.broken = Some(broken::INVARIANT);
-            return;
-        }
-        let state = state.into_owned();
-        if state.shard.version(KEY) < before {
-            world.broken = Some(broken::P2);
-        }
-        world.nodes[at] = Hashed::new(state);
-        self.take(world, at, out);
-        world.forget_dead_messages();
-        self.forget_fenced_messages(world);
-        if world.has_two_values_of_one_version() {
-            world.broken = Some(broken::P9);
-        }
-    }
-
-    /// Drops messages of older epochs than that of their receiver, once it is seen that they do nothing:
-    /// epochs only grow, so they never will. That a crash makes none forget its epoch is not taken for
-    /// granted.
-    fn forget_fenced_messages(&self, world: &mut World) {
-        let network = std::mem::take(&mut world.network);
-        let does_something = |envelope: &Hashed<Envelope>| {
-            let at = envelope.to.0 as usize - 1;
-            let is_old = envelope.message.epoch < world.nodes[at].shard.epoch();
-            !is_old
-                || self.may_crash(world, envelope.to)
-                || !self.is_ignored(world, envelope, |one, other| one == other)
-        };
-        world.network = network.into_iter().filter(does_something).collect();
-    }
-
-    /// Whether a node may still crash.
-    fn may_crash(&self, world: &World, node: NodeId) -> bool {
-        let frail = &self.setup.frail;
-        world.budget.crashes > 0 && (frail.is_empty() || frail.contains(&node))
-    }
-
-    /// Whether a message leaves its receiver the same, and is not answered by anything that is sent here.
-    fn is_ignored(
-        &self,
-        world: &World,
-        envelope: &Envelope,
-        is_same: fn(&State, &State) -> bool,
-    ) -> bool {
-        let at = envelope.to.0 as usize - 1;
-        let before = &*world.nodes[at];
-        let (mut out, mut state) = (Out::new(), Cow::Owned(before.clone()));
-        let (id, from) = (actor_of(envelope.to), actor_of(envelope.from));
-        let said = Said::Peer(envelope.message.clone());
-        let acted = quietly(|| self.node(at).on_msg(id, &mut state, from, said, &mut out));
-        let is_silent = out.into_iter().all(|command| match command {
-            Command::Send(_, Said::Peer(message)) => !(self.setup.speaks)(&message.body),
-            // Rings are learned by [`Action::Learn`].
-            Command::SetTimer(Timer::Fetch, _) => true,
-            _ => false,
-        });
-        acted.is_ok() && is_silent && is_same(&state, before)
-    }
-
-    fn take(&self, world: &mut World, at: usize, out: Out<Node>) {
-        for command in out {
-            match command {
-                Command::Send(to, Said::Peer(message)) => {
-                    let to_nobody = usize::from(to) >= self.setup.clocks.len()
-                        || self.setup.dead.contains(&node_of(to));
-                    if to_nobody || !(self.setup.speaks)(&message.body) {
-                        continue;
-                    }
-                    let (from, to) = (node_of(Id::from(at)), node_of(to));
-                    world.insert(Hashed::new(Envelope { from, to, message }));
-                }
-                Command::Send(_, Said::Answer(request, reply)) => {
-                    self.answered(world, request, reply)
-                }
-                Command::SetTimer(timer, _) => {
-                    world.timers[at].insert(timer);
-                }
-                Command::Send(_, Said::Ask(..) | Said::Change(_))
-                | Command::CancelTimer(_)
-                | Command::ChooseRandom(..)
-                | Command::Save(_) => {
-                    unreachable!("nodes do none of this")
-                }
-            }
-        }
-    }
-
-    fn ask(&self, world: &mut World, client: usize) {
-        let Some(mut ask) = self.next_ask(world, client).cloned() else { return };
-        let number = world.clients[client].outcomes.len();
-        let needs = match &mut ask.request {
-            Request::Get { level, .. } if level.is_majority() => world.newest_ended(self),
-            // As a connection does, with room for all keys.
-            Request::Get { level: Level::Session, at_least, .. } => {
-                let seen = world.clients[client].outcomes.iter().filter_map(Outcome::version).max();
-                *at_least = seen;
-                seen
-            }
-            Request::Get { .. } | Request::Put { .. } => None,
-        };
-        world.clients[client].waiting = Some(needs);
-        if let Some((tester, _)) = &mut world.history {
-            let mut told = (**tester).clone();
-            let op = match &ask.request {
-                Request::Put { value, .. } => RegisterOp::Write(value.clone()),
-                Request::Get { .. } => RegisterOp::Read,
-            };
-            told.on_invoke((client, number), op).expect("a client asks one thing at a time");
-            *tester = Hashed::new(told);
-        }
-        let request = RequestId((client as u64) << 8 | number as u64);
-        self.step(world, ask.node, |node, id, state, out| {
-            node.on_msg(id, state, Id::from(CLIENTS), Said::Ask(request, ask.request), out);
-        });
-    }
-
-    fn answered(&self, world: &mut World, request: RequestId, reply: Reply) {
-        let client = usize::try_from(request.0 >> 8).expect("few clients");
-        let number = usize::try_from(request.0 & 0xff).expect("few requests");
-        // A node that crashed cannot answer: its client has gone on.
-        let is_awaited = world.clients[client].outcomes.len() == number;
-        let Some(needs) = world.clients[client].waiting.take_if(|_| is_awaited) else { return };
-        if let Reply::Found(record) = &reply {
-            if record.as_ref().map(|record| record.version) < needs {
-                let level = self.setup.plans[client][number].request.level();
-                let is_session = level == Level::Session;
-                world.broken = Some(if is_session { broken::P7 } else { broken::P3_P4 });
-            }
-            if !self.was_written(world, record.as_ref()) {
-                world.broken = Some(broken::P0);
-            }
-        }
-        if let Some((tester, agrees)) = &mut world.history {
-            let answer = match &reply {
-                Reply::Written(_) => Some(RegisterRet::WriteOk),
-                Reply::Found(found) => Some(RegisterRet::ReadOk(
-                    found.as_ref().and_then(|record| record.value.clone()),
-                )),
-                // It may have happened, or may happen still: it stays open.
-                Reply::Failed(_) => None,
-            };
-            if let Some(answer) = answer {
-                let mut told = (**tester).clone();
-                told.on_return((client, number), answer).expect("it was asked");
-                *agrees = *agrees && told.is_consistent();
-                *tester = Hashed::new(told);
-            }
-        }
-        world.clients[client].outcomes.push(Outcome::Answered(reply));
-    }
-
-    /// Whether a request wrote what was found.
-    fn was_written(&self, world: &World, found: Option<&Record>) -> bool {
-        let Some(record) = found else { return true };
-        world.clients.iter().zip(&self.setup.plans).any(|(client, plan)| {
-            let begun = client.outcomes.len() + usize::from(client.waiting.is_some());
-            plan.iter().take(begun).enumerate().any(|(number, ask)| {
-                let failed = |outcome: &Outcome| {
-                    matches!(outcome, Outcome::Answered(Reply::Failed(f)) if f.is_definite())
-                };
-                let is_it = matches!(&ask.request, Request::Put { value, .. } if *value == record.value);
-                is_it && !client.outcomes.get(number).is_some_and(failed)
-            })
-        })
-    }
-
-    fn crash(&self, world: &mut World, node: NodeId) {
-        let at = node.0 as usize - 1;
-        world.timers[at].clear();
-        for (client, plan) in world.clients.iter_mut().zip(&self.setup.plans) {
-            let asked = plan.get(client.outcomes.len()).is_some_and(|ask| ask.node == node);
-            if asked && client.waiting.take().is_some() {
-                client.outcomes.push(Outcome::Unknown);
-            }
-        }
-        self.step(world, node, |node, id, state, out| {
-            let kept = state.kept.clone();
-            *state = Cow::Owned(node.on_start(id, &Some(kept), out));
-        });
-    }
-
-    fn fire(&self, world: &mut World, node: NodeId, timer: Timer) {
-        // One firing stands for as many as it takes until an owner counts as silent, or until a proposer
-        // that heard another takes its turn.
-        let times = match timer {
-            Timer::Pull => SILENT_ROUNDS,
-            Timer::Propose => 2,
-            _ => 1,
-        };
-        for turn in 0..times {
-            let proposes = world.nodes[node.0 as usize - 1].topology.ballot().is_some();
-            if turn > 0 && timer == Timer::Propose && proposes {
-                break;
-            }
-            world.timers[node.0 as usize - 1].remove(&timer);
-            self.step(world, node, |node, id, state, out| node.on_timeout(id, state, &timer, out));
-        }
-    }
-
-    /// The timers that may fire: at any time while the budget lasts, and whenever nothing else happens.
-    fn timer_actions(&self, world: &World, actions: &mut Vec<Action>) {
-        let is_still = world.network.is_empty();
-        let is_served = self.is_served(world);
-        for (at, timers) in world.timers.iter().enumerate() {
-            let node = node_of(Id::from(at));
-            for timer in timers {
-                let may = match timer {
-                    Timer::Hedge => world.budget.hedges > 0,
-                    Timer::Timeout => world.budget.timeouts > 0 || is_still,
-                    Timer::Sync => world.budget.syncs > 0 && !is_served,
-                    Timer::Propose => world.budget.proposals > 0,
-                    Timer::Pull => world.budget.pulls > 0,
-                    Timer::Probe | Timer::Fetch | Timer::Report | Timer::Detect => false,
-                };
-                let is_of_request = matches!(timer, Timer::Hedge | Timer::Timeout);
-                let is_idle = is_of_request && world.nodes[at].shard.in_flight() == 0;
-                if may && !is_idle {
-                    actions.push(Action::Fire(node, *timer));
-                }
-            }
-        }
-        if is_still && is_served && world.rounds < self.rounds() {
-            let peers = self.setup.clocks.len() - 1;
-            actions.push(Action::Fire(node_of(Id::from(world.rounds / peers)), Timer::Sync));
-        }
-    }
-
-    fn spend(&self, world: &mut World, action: &Action) {
-        let is_still = world.network.is_empty();
-        let is_served = self.is_served(world);
-        let budget = &mut world.budget;
-        match action {
-            Action::Ask(_)
-            | Action::Deliver(_)
-            | Action::Decide
-            | Action::Learn(..)
-            | Action::Change(_) => {}
-            Action::Lose(_) => budget.losses -= 1,
-            Action::Double(_) => budget.doubles -= 1,
-            Action::Crash(_) => budget.crashes -= 1,
-            Action::Fire(_, Timer::Hedge) => budget.hedges -= 1,
-            Action::Fire(_, Timer::Timeout) if !is_still => budget.timeouts -= 1,
-            Action::Fire(_, Timer::Sync) if is_served => world.rounds += 1,
-            Action::Fire(_, Timer::Sync) => budget.syncs -= 1,
-            Action::Fire(_, Timer::Propose) => budget.proposals -= 1,
-            Action::Fire(_, Timer::Pull) => budget.pulls -= 1,
-            Action::Fire(..) => {}
-        }
-    }
 }
 
 impl World {
     fn insert(&mut self, envelope: Hashed<Envelope>) {
-        let at = self.network.partition_point(|other| other.0.0 < envelope.0.0);
+        let at = self.network.partition_point(|other| other.fingerprint() < envelope.fingerprint());
         self.network.insert(at, envelope);
     }
 
@@ -847,59 +386,5 @@ impl Model for Cluster {
 
     fn properties(&self) -> Vec<Property<Self>> {
         self.properties.clone()
-    }
-}
-
-impl Cluster {
-    /// A message of a later epoch than its receiver's waits until that one has learned of the ring: in
-    /// truth it is dropped, as is seen here, and sent again.
-    fn can_arrive(&self, world: &World, envelope: &Envelope) -> bool {
-        let node = &world.nodes[envelope.to.0 as usize - 1];
-        self.rings.len() == 1
-            || envelope.message.epoch <= node.shard.epoch()
-            || !self.is_ignored(world, envelope, |one, other| one.shard == other.shard)
-    }
-
-    fn ring_actions(&self, world: &World, actions: &mut Vec<Action>) {
-        let changes = (0..world.changes.len()).filter(|at| !world.changes[*at]);
-        actions.extend(changes.map(Action::Change));
-        if let Some(next) = self.rings.get(world.decided)
-            && self.may_decide(world, next)
-        {
-            actions.push(Action::Decide);
-        }
-        for (at, node) in world.nodes.iter().enumerate() {
-            let id = node_of(Id::from(at));
-            if !self.setup.dead.contains(&id) {
-                let epoch = node.topology.ring().epoch();
-                let newer = (0..world.decided).filter(|at| self.rings[*at].epoch() > epoch);
-                actions.extend(newer.map(|ring| Action::Learn(id, ring)));
-            }
-        }
-    }
-
-    /// A joint ring becomes final once all have reported who must.
-    fn may_decide(&self, world: &World, next: &Ring) -> bool {
-        let last = &self.rings[world.decided - 1];
-        let has_synced = |node: &NodeId| {
-            let topology = &world.nodes[node.0 as usize - 1].topology;
-            topology.ring().epoch() == last.epoch() && topology.synced().contains(node)
-        };
-        let is_final = last.after(&BTreeSet::new(), true).is_some_and(|ring| ring == *next);
-        !is_final || last.reporters().iter().all(has_synced)
-    }
-
-    fn tell(&self, world: &mut World, node: NodeId, input: RingInput) {
-        self.step(world, node, |node, id, state, out| {
-            node.on_msg(id, state, Id::from(CLIENTS), Said::Change(input), out);
-        });
-    }
-
-    fn deliver(&self, world: &mut World, envelope: &Envelope) {
-        let from = actor_of(envelope.from);
-        let said = Said::Peer(envelope.message.clone());
-        self.step(world, envelope.to, |node, id, state, out| {
-            node.on_msg(id, state, from, said, out)
-        });
     }
 }

@@ -1,0 +1,106 @@
+//! What may happen next.
+
+use std::collections::BTreeSet;
+
+use kv::{env::Timer, ring::Ring, types::NodeId};
+use stateright::actor::Id;
+
+use super::{Action, Cluster, Envelope, World};
+use crate::actor::node_of;
+
+impl Cluster {
+    /// Whether a node may still crash.
+    pub(super) fn may_crash(&self, world: &World, node: NodeId) -> bool {
+        let frail = &self.setup.frail;
+        world.budget.crashes > 0 && (frail.is_empty() || frail.contains(&node))
+    }
+
+    /// The timers that may fire: at any time while the budget lasts, and whenever nothing else happens.
+    pub(super) fn timer_actions(&self, world: &World, actions: &mut Vec<Action>) {
+        let is_still = world.network.is_empty();
+        let is_served = self.is_served(world);
+        for (at, timers) in world.timers.iter().enumerate() {
+            let node = node_of(Id::from(at));
+            for timer in timers {
+                let may = match timer {
+                    Timer::Hedge => world.budget.hedges > 0,
+                    Timer::Timeout => world.budget.timeouts > 0 || is_still,
+                    Timer::Sync => world.budget.syncs > 0 && !is_served,
+                    Timer::Propose => world.budget.proposals > 0,
+                    Timer::Pull => world.budget.pulls > 0,
+                    Timer::Probe | Timer::Fetch | Timer::Report | Timer::Detect => false,
+                };
+                let is_of_request = matches!(timer, Timer::Hedge | Timer::Timeout);
+                let is_idle = is_of_request && world.nodes[at].shard.in_flight() == 0;
+                if may && !is_idle {
+                    actions.push(Action::Fire(node, *timer));
+                }
+            }
+        }
+        if is_still && is_served && world.rounds < self.rounds() {
+            let peers = self.setup.clocks.len() - 1;
+            actions.push(Action::Fire(node_of(Id::from(world.rounds / peers)), Timer::Sync));
+        }
+    }
+
+    pub(super) fn ring_actions(&self, world: &World, actions: &mut Vec<Action>) {
+        let changes = (0..world.changes.len()).filter(|at| !world.changes[*at]);
+        actions.extend(changes.map(Action::Change));
+        if let Some(next) = self.rings.get(world.decided)
+            && self.may_decide(world, next)
+        {
+            actions.push(Action::Decide);
+        }
+        for (at, node) in world.nodes.iter().enumerate() {
+            let id = node_of(Id::from(at));
+            if !self.setup.dead.contains(&id) {
+                let epoch = node.topology.ring().epoch();
+                let newer = (0..world.decided).filter(|at| self.rings[*at].epoch() > epoch);
+                actions.extend(newer.map(|ring| Action::Learn(id, ring)));
+            }
+        }
+    }
+
+    /// A joint ring becomes final once all have reported who must.
+    pub(super) fn may_decide(&self, world: &World, next: &Ring) -> bool {
+        let last = &self.rings[world.decided - 1];
+        let has_synced = |node: &NodeId| {
+            let topology = &world.nodes[node.0 as usize - 1].topology;
+            topology.ring().epoch() == last.epoch() && topology.synced().contains(node)
+        };
+        let is_final = last.after(&BTreeSet::new(), true).is_some_and(|ring| ring == *next);
+        !is_final || last.reporters().iter().all(has_synced)
+    }
+
+    /// A message of a later epoch than its receiver's waits until that one has learned of the ring: in
+    /// truth it is dropped, as is seen here, and sent again.
+    pub(super) fn can_arrive(&self, world: &World, envelope: &Envelope) -> bool {
+        let node = &world.nodes[envelope.to.0 as usize - 1];
+        self.rings.len() == 1
+            || envelope.message.epoch <= node.shard.epoch()
+            || !self.is_ignored(world, envelope, |one, other| one.shard == other.shard)
+    }
+
+    pub(super) fn spend(&self, world: &mut World, action: &Action) {
+        let is_still = world.network.is_empty();
+        let is_served = self.is_served(world);
+        let budget = &mut world.budget;
+        match action {
+            Action::Ask(_)
+            | Action::Deliver(_)
+            | Action::Decide
+            | Action::Learn(..)
+            | Action::Change(_) => {}
+            Action::Lose(_) => budget.losses -= 1,
+            Action::Double(_) => budget.doubles -= 1,
+            Action::Crash(_) => budget.crashes -= 1,
+            Action::Fire(_, Timer::Hedge) => budget.hedges -= 1,
+            Action::Fire(_, Timer::Timeout) if !is_still => budget.timeouts -= 1,
+            Action::Fire(_, Timer::Sync) if is_served => world.rounds += 1,
+            Action::Fire(_, Timer::Sync) => budget.syncs -= 1,
+            Action::Fire(_, Timer::Propose) => budget.proposals -= 1,
+            Action::Fire(_, Timer::Pull) => budget.pulls -= 1,
+            Action::Fire(..) => {}
+        }
+    }
+}
