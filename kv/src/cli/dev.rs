@@ -86,9 +86,16 @@ pub fn run(args: &DevArgs) -> Result<bool> {
         port + count,
         port + count + 10_000,
     ))?;
+    let mut left = clients.len();
     loop {
         match news.recv() {
-            Ok(News::Ended(node)) => eprintln!("node {} ended; the others go on", node + 1),
+            Ok(News::Ended(node)) => {
+                left -= 1;
+                if left == 0 {
+                    bail!("node {} ended, and it was the last one", node + 1);
+                }
+                eprintln!("node {} ended; {left} go on", node + 1);
+            }
             Ok(News::Ready) => {}
             Ok(News::Stop) | Err(_) => return Ok(true),
         }

@@ -20,15 +20,15 @@ pub struct ServeArgs {
     client: String,
     /// Where peers connect: this node's entry in --initial-cluster, or, with --join, an address at which
     /// the other members reach it.
-    #[arg(long, default_value = "127.0.0.1:17001")]
+    #[arg(long, default_value = "127.0.0.1:17001", value_parser = peer_address)]
     peer: String,
     /// The peer addresses of all members, with commas between them, the same on each node. By
     /// default, this node alone.
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', value_parser = peer_address)]
     initial_cluster: Vec<String>,
     /// The peer addresses of some members of a cluster that runs, with commas between them: this node
     /// joins it as a new member.
-    #[arg(long, value_delimiter = ',', conflicts_with_all = ["initial_cluster", "replication"])]
+    #[arg(long, value_delimiter = ',', value_parser = peer_address, conflicts_with_all = ["initial_cluster", "replication"])]
     join: Vec<String>,
     /// On how many members each key is: on all, while there are fewer. By default 3.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=100))]
@@ -57,6 +57,18 @@ pub struct ServeArgs {
     /// End when the standard input does: whoever started this process is gone.
     #[arg(long, hide = true)]
     exit_with_stdin: bool,
+}
+
+/// An address that others connect to: a host, and a port that is not 0.
+fn peer_address(text: &str) -> Result<String, String> {
+    let is_good = |(host, port): (&str, &str)| {
+        let is_host = !host.is_empty() && !host.contains(char::is_whitespace);
+        is_host && port.parse::<u16>().is_ok_and(|port| port > 0)
+    };
+    match text.rsplit_once(':').is_some_and(is_good) {
+        true => Ok(text.to_string()),
+        false => Err("a host and a port are wanted, such as 10.0.0.1:17001".into()),
+    }
 }
 
 /// Runs a node until it is asked to end.

@@ -28,9 +28,10 @@ impl<'a> Args<'a> {
         self.ranges.len()
     }
 
+    /// Those from a place on; none, where there are fewer.
     fn from(&self, at: usize) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let buffer = self.buffer;
-        self.ranges[at..].iter().map(move |range| &buffer[range.clone()])
+        self.ranges.get(at..).unwrap_or_default().iter().map(move |range| &buffer[range.clone()])
     }
 }
 
@@ -428,6 +429,18 @@ mod tests {
             r#"ERR "host" is no address; one is written host:port"#
         );
         assert_eq!(error(&["RING", "x"]), "ERR RING has no option 'X' here; nothing was done");
+    }
+
+    /// Found by a user: HELLO without an argument ended the node.
+    #[test]
+    fn every_command_takes_or_refuses_any_number_of_arguments() {
+        assert_eq!(parse(&["HELLO"]).unwrap(), "Hello(None, None)");
+        for (name, _) in COMMANDS {
+            for count in 0..6 {
+                let words: Vec<&str> = [name].into_iter().chain((0..count).map(|_| "1")).collect();
+                let _ = parse(&words);
+            }
+        }
     }
 
     #[test]
