@@ -68,6 +68,10 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<bool> {
     if let Some(Command::Explore { name, address }) = cli.command {
         let model = chosen(&[name])?.pop().context("it was chosen")?;
+        // The server itself ends without a word where it cannot listen.
+        std::net::TcpListener::bind(&address).with_context(|| {
+            format!("cannot listen at {address}; choose another with --address")
+        })?;
         eprintln!("serving {} at http://{address}; Ctrl-C ends it", model.setup.name);
         model.checker().serve(address);
         return Ok(true);

@@ -173,8 +173,10 @@ fn sweep_seeds(args: &SweepArgs) -> Result<bool> {
     let bar = if args.json { ProgressBar::hidden() } else { ProgressBar::new(args.seeds) };
     let style = "{elapsed_precise} {wide_bar} {pos}/{len} seeds, {per_sec}, {eta} left";
     bar.set_style(ProgressStyle::with_template(style).context("the progress bar's template")?);
-    let swept = sweep::sweep(&what, |done| bar.set_position(done))
-        .with_context(|| format!("the logs cannot be written to {:?}", what.logs))?;
+    let swept = sweep::sweep(&what, |done| bar.set_position(done)).with_context(|| {
+        let folder = what.logs.as_deref().unwrap_or(Path::new("."));
+        format!("the logs cannot be written to {}", folder.display())
+    })?;
     bar.finish_and_clear();
 
     let missing = swept.tally.missing_gates(what.fixed.level);
