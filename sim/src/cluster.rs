@@ -15,13 +15,13 @@ use kv::{
     record::Record,
     recover::Recovered,
     ring::{Change, Ring},
-    types::{Key, Micros, NodeId, RequestId},
+    types::{Epoch, Key, Micros, NodeId, RequestId},
 };
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    check::Violation,
+    check::{self, Violation},
     cost::Meter,
     host::{Host, SimPorts, check_all, newest, records},
     log::{Event, Log},
@@ -80,6 +80,8 @@ pub struct Cluster {
     pub answers: Vec<(RequestId, Reply)>,
     /// The first promise that was broken within a step.
     pub broken: Option<Violation>,
+    /// The newest ring whose owners were looked at.
+    looked_at: Epoch,
     /// A node that hears of no ring.
     pub withheld: Option<NodeId>,
     /// While a script decides: what waits for it.
@@ -117,7 +119,8 @@ impl Cluster {
             notes: [0; Note::EVERY.len()],
             sent: 0,
             answers: Vec::new(),
-            broken: None,
+            broken: check::owners::check(&first_ring).err(),
+            looked_at: first_ring.epoch(),
             withheld: None,
             waiting: None,
             recorder: None,
@@ -355,7 +358,7 @@ impl Cluster {
         recorder.did(id, shared.now, shared.uptime, effects);
     }
 
-    /// P2 and P14 on what a step changed.
+    /// P2, P14 and the owners of slots, on what a step changed.
     fn check_moved(&mut self, id: NodeId, entries_before: usize, touched: Option<&Key>) {
         let bound = true_time(self.at).plus(self.config.max_clock_drift);
         let host = &mut self.hosts[id.0 as usize - 1];
@@ -370,10 +373,21 @@ impl Cluster {
             | Entry::Dropped(..)
             | Entry::Acceptor(..) => None,
         });
-        // A replica that is one no more may forget.
         for entry in entries {
-            if let Entry::Dropped(_, keys) = entry {
-                host.seen.retain(|key, _| !keys.contains(key));
+            match entry {
+                // A replica that is one no more may forget.
+                Entry::Dropped(_, keys) => host.seen.retain(|key, _| !keys.contains(key)),
+                Entry::Ring(ring) if ring.epoch() > self.looked_at => {
+                    self.looked_at = ring.epoch();
+                    if let Err(violation) = check::owners::check(ring) {
+                        self.broken.get_or_insert(violation);
+                    }
+                }
+                Entry::Opened(_)
+                | Entry::ClockFloor(_)
+                | Entry::Record(..)
+                | Entry::Ring(_)
+                | Entry::Acceptor(..) => {}
             }
         }
         for key in changed.chain(touched) {

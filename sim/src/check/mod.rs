@@ -1,6 +1,7 @@
-//! The promises of the store, one file each. P2 and P14 are looked at after each step as well, by the
-//! cluster; the rest when a run is over.
+//! The promises of the store, one file each. P2, P14 and the owners of each slot are looked at after
+//! each step, by the cluster; the rest when a run is over.
 
+pub mod owners;
 pub mod p0;
 pub mod p1;
 pub mod p13;
