@@ -5,20 +5,20 @@
 //! [`Node::run`] takes one lock per machine that has inputs, runs them, releases the lock, and leaves
 //! what may leave now in the [`Outbox`]; [`Node::flush`] hands that to the world.
 
+mod step;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     mem,
     sync::Arc,
 };
 
+use self::step::Step;
 use crate::{
     clock::Timestamp,
     config::NodeConfig,
-    detector::{Advise, Detector, DetectorInput, Health},
-    env::{
-        Clients, Clock, Entry, Journal, Network, Note, Progress, Publish, Reply, Request, Timer,
-        Trace,
-    },
+    detector::{Detector, DetectorInput, Health},
+    env::{Entry, Note, Reply, Request, Timer},
     locks::{
         Mutex,
         atomic::{AtomicU64, Ordering},
@@ -500,74 +500,6 @@ impl<P: Ports> Node<P> {
     pub fn oldest_epoch(&self) -> Epoch {
         let epochs = (0..self.shards.len()).map(|shard| self.inspect(shard, Shard::epoch));
         epochs.min().expect("a node has a shard")
-    }
-}
-
-/// The environment of one step: effects go to the outbox, entries and timers straight to the world.
-struct Step<'a, P> {
-    ports: &'a P,
-    name: Machine,
-    now: Timestamp,
-    uptime: Micros,
-    outbox: &'a mut Outbox,
-    highest: &'a mut Position,
-}
-
-impl<P: Ports> Clock for Step<'_, P> {
-    fn now(&self) -> Timestamp {
-        self.now
-    }
-
-    fn uptime(&self) -> Micros {
-        self.uptime
-    }
-
-    fn set_timer(&mut self, timer: Timer, after: Micros) {
-        self.ports.set_timer(self.name, timer, after);
-    }
-}
-
-impl<P> Network for Step<'_, P> {
-    fn send(&mut self, to: NodeId, message: Message) {
-        self.outbox.messages.push((to, message));
-    }
-}
-
-impl<P: Ports> Journal for Step<'_, P> {
-    fn persist(&mut self, entry: Entry) {
-        *self.highest = self.ports.append(entry);
-    }
-}
-
-impl<P> Clients for Step<'_, P> {
-    fn reply(&mut self, request: RequestId, reply: Reply) {
-        self.outbox.replies.push((request, reply));
-    }
-}
-
-impl<P: Ports> Trace for Step<'_, P> {
-    fn note(&mut self, note: Note) {
-        self.ports.note(note);
-    }
-}
-
-impl<P> Progress for Step<'_, P> {
-    fn synced(&mut self, epoch: Epoch) {
-        if let Machine::Shard(shard) = self.name {
-            self.outbox.synced.push((shard, epoch));
-        }
-    }
-}
-
-impl<P> Advise for Step<'_, P> {
-    fn gone(&mut self, members: BTreeSet<NodeId>) {
-        self.outbox.gone = Some(members);
-    }
-}
-
-impl<P> Publish for Step<'_, P> {
-    fn publish(&mut self, ring: Arc<Ring>) {
-        self.outbox.rings.push(ring);
     }
 }
 

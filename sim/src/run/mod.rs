@@ -1,12 +1,12 @@
 //! One run: load under faults, then healing, then convergence, then service; and the verdict.
 
+mod after;
 mod faults;
 mod script;
 
 use std::{collections::VecDeque, time::Duration};
 
 use kv::{
-    detector::Health,
     env::{Reply, Request},
     quorum::Level,
     record::Record,
@@ -323,141 +323,6 @@ impl<'a> Run<'a> {
             self.audited(place);
         } else {
             self.schedule(client as usize);
-        }
-    }
-
-    // Phases.
-
-    fn heal(&mut self) {
-        self.enter(Phase::Converge, "heal");
-        for place in 0..self.active_faults.len() {
-            self.fault_ends(place);
-        }
-        self.cluster.network.heal();
-        self.cluster.withheld = None;
-        self.cluster.wake(self.cluster.at() + LOOK_EVERY_US, Wake::Phase);
-    }
-
-    /// When the phase after healing must be over. Each operation of the audit gets as long, and so does
-    /// what it wrote.
-    fn deadline(&self) -> u64 {
-        let since = match self.phase {
-            Phase::Load | Phase::Converge => self.scenario.heal_at_ms * 1_000,
-            Phase::Serve | Phase::Settle | Phase::Over => self.audit_since,
-        };
-        since + self.scenario.converge_within_ms * 1_000
-    }
-
-    fn look_for_convergence(&mut self) {
-        let missing = self.what_is_missing();
-        match missing {
-            None => {
-                self.cluster.check_everything();
-                match self.phase {
-                    Phase::Settle => self.enter(Phase::Over, "over"),
-                    Phase::Load | Phase::Converge | Phase::Serve | Phase::Over => {
-                        self.begin_serving();
-                    }
-                }
-            }
-            Some(_) if self.cluster.at() < self.deadline() => {
-                self.cluster.wake(self.cluster.at() + LOOK_EVERY_US, Wake::Phase);
-            }
-            Some(what) => {
-                let within = self.scenario.converge_within_ms;
-                let what = format!("{within} ms after all faults were healed, {what}");
-                self.fail(Violation::new("P1", what));
-            }
-        }
-    }
-
-    /// Why the cluster has not converged, if it has not.
-    fn what_is_missing(&self) -> Option<String> {
-        if !self.waiting.is_empty() {
-            return Some(format!("{} operations were not answered", self.waiting.len()));
-        }
-        let ring = self.operator.current();
-        if !self.operator.is_done() {
-            let joint = if ring.is_joint() { "joint" } else { "not the last" };
-            return Some(format!("the ring {} is {joint}", ring.epoch()));
-        }
-        for node in ring.members().keys() {
-            match self.cluster.inspect(*node, |node| node.oldest_epoch()) {
-                Some(epoch) if epoch == ring.epoch() => {}
-                Some(epoch) => return Some(format!("{node} is still at {epoch}")),
-                None => return Some(format!("{node} does not run")),
-            }
-        }
-        self.who_seems_dead().or_else(|| check::p1::difference(&self.cluster, ring))
-    }
-
-    /// A member that another one still takes for dead, if they look at each other at all.
-    fn who_seems_dead(&self) -> Option<String> {
-        if self.scenario.cluster.config.detect_every.0 == 0 {
-            return None;
-        }
-        self.operator.current().members().keys().find_map(|node| {
-            let health = self.cluster.inspect(*node, |node| node.health())?;
-            let (other, seems) = health.into_iter().find(|(_, seems)| *seems != Health::Alive)?;
-            Some(format!("{node} takes {other} for {seems:?}"))
-        })
-    }
-
-    /// The auditor writes through each node, and reads each key through each node at each level.
-    fn begin_serving(&mut self) {
-        self.enter(Phase::Serve, "serve");
-        self.audit_since = self.cluster.at();
-        let members: Vec<NodeId> = self.operator.current().members().keys().copied().collect();
-        for node in members.iter().copied() {
-            let value = format!("served by {node}");
-            self.audit.push_back((node, Action::Put("audit".into(), value, Level::Quorum)));
-        }
-        for key in check::keys(&self.history) {
-            for node in members.iter().copied() {
-                let level = Level::EVERY[node.0 as usize % Level::EVERY.len()];
-                self.audit.push_back((node, Action::Get(key.clone(), level)));
-            }
-        }
-        self.go_on_serving();
-    }
-
-    fn go_on_serving(&mut self) {
-        match self.audit.front().cloned() {
-            Some((node, action)) => {
-                let number = self.scenario.operations.len() + self.history.len();
-                self.invoke(AUDITOR, node, action, number);
-            }
-            // What the auditor wrote is to be on all owners too.
-            None => {
-                self.enter(Phase::Settle, "settle");
-                self.cluster.wake(self.cluster.at(), Wake::Phase);
-            }
-        }
-    }
-
-    /// The auditor goes on, or tries again until the time is over.
-    fn audited(&mut self, place: usize) {
-        let done = &self.history[place];
-        match &done.outcome {
-            Outcome::Written(_) | Outcome::Found(_) => {
-                self.audit.pop_front();
-                self.audit_since = self.cluster.at();
-                self.cluster.wake(self.cluster.at() + 1, Wake::Phase);
-            }
-            Outcome::Failed(why) | Outcome::Unknown(why) => {
-                if self.cluster.at() >= self.deadline() {
-                    let node = done.node;
-                    let what =
-                        format!("after healing {node} does not serve {:?}: {why}", done.action);
-                    self.fail(Violation::new("liveness", what));
-                    return;
-                }
-                // A value may be written once only.
-                if let Some((_, Action::Put(_, value, _))) = self.audit.front_mut() {
-                    value.push('!');
-                }
-                self.cluster.wake(self.cluster.at() + LOOK_EVERY_US, Wake::Phase);
-            }
         }
     }
 
