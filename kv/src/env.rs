@@ -150,8 +150,8 @@ pub enum Failure {
     Busy,
     /// Not enough owners answered in time. A write may still take effect.
     #[error(
-        "TIMEOUT too few owners answered in time; a write may or may not take effect, \
-         read the key to find out"
+        "TIMEOUT too few owners answered in time; a read told nothing, try again; a write may or may \
+         not take effect, read the key to find out"
     )]
     Timeout,
     /// Too few owners answered before anything was written. Nothing happened.

@@ -1,14 +1,11 @@
 //! Everything that decides a run, as a value and as a text that people read and edit (RON).
 
-use std::collections::BTreeSet;
+mod sense;
 
 use kv::{config::NodeConfig, quorum::Level, types::Micros};
 use serde::{Deserialize, Serialize};
 
 use crate::script::Step;
-
-/// Changes of the ring in a run at most.
-const MOST_CHANGES: usize = 100;
 
 /// Everything that decides a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -293,9 +290,6 @@ impl std::fmt::Display for ScenarioError {
 
 impl std::error::Error for ScenarioError {}
 
-/// The longest time of a scenario, in milliseconds: one hour.
-const MAX_MS: u64 = 3_600_000;
-
 impl Scenario {
     /// Reads a scenario.
     pub fn parse(text: &str) -> Result<Self, ScenarioError> {
@@ -317,102 +311,5 @@ impl Scenario {
     /// How many milliseconds the load lasts.
     pub fn load(&self) -> Micros {
         Micros::from_millis(self.heal_at_ms)
-    }
-
-    fn check(&self) -> Result<(), String> {
-        let Cluster { nodes, replication, config, sync_us, clocks } = &self.cluster;
-        if !(1..=100).contains(nodes) {
-            return Err(format!("cluster.nodes is {nodes}, and must be from 1 to 100"));
-        }
-        if !(1..=100).contains(replication) {
-            return Err(format!("cluster.replication is {replication}, and must be from 1 to 100"));
-        }
-        if config.shards == 0 || config.request_timeout.0 == 0 || config.hedge_after.0 == 0 {
-            return Err(
-                "cluster.config: shards, request_timeout and hedge_after must not be 0".into()
-            );
-        }
-        if config.sync_every.0 < 1_000
-            || config.probe_every.0 < 1_000
-            || config.fetch_every.0 < 1_000
-        {
-            return Err(
-                "cluster.config: sync_every, probe_every and fetch_every must be at least \
-                        1000 microseconds"
-                    .into(),
-            );
-        }
-        if clocks.len() > *nodes as usize {
-            return Err(format!("cluster.clocks has {} clocks for {nodes} nodes", clocks.len()));
-        }
-        if clocks.iter().any(|clock| !(1..=1_000_000).contains(&clock.tick_us)) {
-            return Err("cluster.clocks: tick_us must be from 1 to 1000000".into());
-        }
-        let links = self.network.links.iter().map(|(_, _, link)| link);
-        for (from, to) in links.chain([&self.network.usual]).map(|l| l.latency_us).chain([*sync_us])
-        {
-            if from > to || to > MAX_MS * 1_000 {
-                return Err(format!("({from}, {to}) is no range of microseconds"));
-            }
-        }
-        if self.heal_at_ms > MAX_MS || self.converge_within_ms > MAX_MS {
-            return Err(format!("no phase may be longer than {MAX_MS} ms"));
-        }
-        self.check_nodes()
-    }
-
-    fn check_nodes(&self) -> Result<(), String> {
-        // Each change may bring a node.
-        let changes = u32::try_from(self.changes.len()).unwrap_or(u32::MAX);
-        let known = |node: u32, what: &str| {
-            let nodes = self.cluster.nodes.saturating_add(changes);
-            match (1..=nodes).contains(&node) {
-                true => Ok(()),
-                false => Err(format!("{what} names node {node}; there are nodes 1 to {nodes}")),
-            }
-        };
-        for operation in &self.operations {
-            known(operation.node, "an operation")?;
-        }
-        let mut asked = BTreeSet::new();
-        for step in &self.script {
-            match step {
-                Step::Ask(place) if *place >= self.operations.len() => {
-                    return Err(format!("the script asks operation {place}, which there is not"));
-                }
-                // A value names the write that wrote it: no write can be made twice.
-                Step::Ask(place) if !asked.insert(place) => {
-                    return Err(format!("the script asks operation {place} twice"));
-                }
-                Step::Ask(_) => {}
-                Step::Deliver(wire) | Step::Lose(wire) | Step::Double(wire) => {
-                    known(wire.from, "the script")?;
-                    known(wire.to, "the script")?;
-                }
-                Step::Fire(node, _) | Step::Crash(node) => known(*node, "the script")?,
-            }
-        }
-        for fault in &self.faults {
-            for node in fault.kind.nodes() {
-                known(node, "a fault")?;
-            }
-            if fault.at_ms > MAX_MS || fault.for_ms > MAX_MS {
-                return Err(format!("a fault begins after, or lasts longer than, {MAX_MS} ms"));
-            }
-            if let FaultKind::Flapping(_, 0) = fault.kind {
-                return Err("a flapping partition needs a period of at least 1 ms".into());
-            }
-        }
-        for (from, to, _) in &self.network.links {
-            known(*from, "a link")?;
-            known(*to, "a link")?;
-        }
-        if let Some(node) = self.stale {
-            known(node, "stale")?;
-        }
-        if self.changes.len() > MOST_CHANGES || self.changes.iter().any(|c| c.at_ms > MAX_MS) {
-            return Err(format!("at most {MOST_CHANGES} changes, within {MAX_MS} ms"));
-        }
-        Ok(())
     }
 }

@@ -2,10 +2,10 @@
 
 use std::process::Command;
 
-use kv::env::Timer;
+use kv::{env::Timer, types::Micros};
 use sim::{
     run::run,
-    scenario::Scenario,
+    scenario::{Fault, FaultKind, Scenario},
     script::{Step, Wire},
     swarm::{self, Fixed},
 };
@@ -41,6 +41,38 @@ fn a_bad_text_is_rejected_with_line_and_column() {
     assert!(cut.starts_with("line "), "{cut}");
     let nodes = wrong("nodes: 4", "nodes: 0");
     assert_eq!(nodes, "cluster.nodes is 0, and must be from 1 to 100");
+}
+
+#[test]
+fn numbers_of_no_sense_are_refused_by_name() {
+    let good = swarm::scenario(3, &Fixed { operations: Some(5), ..Fixed::default() });
+    let refused = |spoil: &dyn Fn(&mut Scenario)| {
+        let mut bad = good.clone();
+        spoil(&mut bad);
+        Scenario::parse(&bad.text()).expect_err("it makes no sense").to_string()
+    };
+    let text = refused(&|bad| bad.network.usual.loss = u32::MAX);
+    assert_eq!(text, "a link's loss is 4294967295, and must be from 0 to 1000");
+    let text = refused(&|bad| bad.cluster.config.max_in_flight = 0);
+    assert_eq!(text, "cluster.config.max_in_flight is 0, and must be from 1 to 1000000");
+    let text = refused(&|bad| bad.cluster.config.limits.key_chars = 0);
+    assert_eq!(text, "cluster.config.limits.key_chars is 0, and must be from 1 to 10000");
+    let text = refused(&|bad| bad.cluster.config.pull_every = Micros(0));
+    assert_eq!(text, "cluster.config.pull_every is 0, and must be from 1000 to 3600000000");
+    let text = refused(&|bad| bad.network.usual.latency_us = (2, 1));
+    assert_eq!(text, "a link's latency_us: (2, 1) is no range of microseconds up to 3600000000");
+    let text = refused(&|bad| bad.operations[0].after_us = u64::MAX);
+    assert!(text.starts_with("an operation's after_us is 18446744073709551615"), "{text}");
+    let fault = |kind| Fault { at_ms: 0, for_ms: 1, kind };
+    for (kind, names) in [
+        (FaultKind::Flapping(vec![1], 0), "a flapping partition's period is 0"),
+        (FaultKind::Slow(1, u64::MAX), "a slow node's delay is"),
+        (FaultKind::ClockJump(1, i64::MIN), "a clock's jump is -9223372036854775808"),
+        (FaultKind::Storm { loss: 0, duplicate: 1_001, reorder: 0 }, "a storm's duplicate is 1001"),
+    ] {
+        let text = refused(&|bad| bad.faults.push(fault(kind.clone())));
+        assert!(text.starts_with(names), "{text}");
+    }
 }
 
 #[test]
@@ -80,6 +112,7 @@ fn the_command_refuses_bad_input_with_2() {
     assert_eq!(code, Some(2));
     assert!(text.contains("line 1, column 20"), "{text}");
     assert_eq!(sim(&["replay", "no such file"]).0, Some(2));
+    assert_eq!(sim(&["replay", file.to_str().unwrap(), "--nodes", "3"]).0, Some(2));
     assert_eq!(sim(&["--nodes", "0"]).0, Some(2));
     assert_eq!(sim(&["--nodes", "101"]).0, Some(2));
     assert_eq!(sim(&["--seeds", "0"]).0, Some(2));

@@ -99,6 +99,7 @@ enum Command {
         #[arg(long, conflicts_with = "file", required_unless_present = "file")]
         seed: Option<u64>,
         /// A scenario file.
+        #[arg(conflicts_with_all = ["nodes", "replication", "ops", "level"])]
         file: Option<PathBuf>,
         #[command(flatten)]
         fixed: FixedArgs,

@@ -36,7 +36,10 @@ pub fn command(only: Option<&str>, json: bool) -> Result<bool> {
     bar.set_style(ProgressStyle::with_template(style).context("the progress bar's template")?);
     let mut fates = Vec::new();
     for bug in bugs {
-        fates.push(plant(&root, &tree, bug, |doing| bar.set_message(doing))?);
+        let fate = plant(&root, &tree, bug, |doing| bar.set_message(doing))?;
+        // Each takes a build: whoever waits sees them come in, on a terminal or not.
+        bar.suspend(|| eprintln!("{}", report::line(&fate)));
+        fates.push(fate);
         bar.inc(1);
     }
     bar.finish_and_clear();

@@ -63,6 +63,21 @@ fn median(fates: &[Fate]) -> Option<u64> {
     seeds.get(seeds.len() / 2).copied()
 }
 
+/// One bug in one line, as it comes in.
+pub fn line(fate: &Fate) -> String {
+    let came = match &fate.came {
+        Came::NoRoom(_) => "no room".to_string(),
+        Came::Of(all) => {
+            let each = all.iter().map(|(engine, found)| match found {
+                Some(found) => format!("{}: {} after {}", engine.name(), found.what, found.effort),
+                None => format!("{}: NOT FOUND", engine.name()),
+            });
+            each.collect::<Vec<_>>().join("; ")
+        }
+    };
+    format!("{}: {came}", fate.id)
+}
+
 /// For people: a row for each bug and engine, and a line for each engine.
 pub fn table(fates: &[Fate]) -> String {
     let mut table = Table::new();
