@@ -5,3 +5,4 @@ pub mod cluster;
 pub mod fuzz;
 pub mod history;
 pub mod process;
+pub mod rings;

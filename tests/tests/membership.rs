@@ -14,41 +14,15 @@ use std::{
 use kv::wire::{self, Greeting, Join, Purpose};
 use redis::{Commands as _, Connection, RedisError};
 use rustix::process::Signal;
-use serde_json::Value;
 use tests::{
     cluster::{Cluster, connect, local, ports_in_a_row, stream},
     history::History,
     process::{Process, eventually, orrery},
+    rings::{ask, fill, has_all, has_members, members, ring, serves},
 };
 
 const CLIENTS: usize = 4;
 const KEYS: usize = 4;
-
-/// What a node says of its ring. None: it cannot be asked.
-fn ring(node: u16, cluster: &Cluster) -> Option<Value> {
-    let client = redis::Client::open(format!("redis://{}", cluster.address(node))).ok()?;
-    let mut connection =
-        client.get_connection_with_timeout(std::time::Duration::from_secs(1)).ok()?;
-    let text: String = redis::cmd("RING").query(&mut connection).ok()?;
-    serde_json::from_str(&text).ok()
-}
-
-/// The members of a ring with their states.
-fn members(ring: &Value) -> Vec<(String, String)> {
-    let text = |value: &Value| value.as_str().expect("a text").to_string();
-    let all = ring["members"].as_array().expect("members");
-    all.iter().map(|member| (text(&member["id"]), text(&member["state"]))).collect()
-}
-
-/// Waits until a node's ring is final and has these members.
-fn has_members(cluster: &Cluster, node: u16, ids: &[&str]) {
-    eventually(&format!("a final ring of {ids:?}"), || {
-        let ring = ring(node, cluster)?;
-        let members = members(&ring);
-        let found: Vec<&str> = members.iter().map(|(id, _)| id.as_str()).collect();
-        (found == ids && ring["joint"] == false).then_some(())
-    });
-}
 
 fn error(connection: &mut Connection, words: &[&str]) -> String {
     let mut command = redis::cmd(words[0]);
@@ -56,20 +30,6 @@ fn error(connection: &mut Connection, words: &[&str]) -> String {
         command.arg(*word);
     }
     command.query::<redis::Value>(connection).unwrap_err().to_string()
-}
-
-/// Runs `orrery` against a node, and expects success.
-fn ask(cluster: &Cluster, node: u16, words: &[&str]) -> String {
-    let at = cluster.address(node).to_string();
-    let (code, out, why) = orrery(&[words, &["--connect", &at]].concat());
-    assert_eq!(code, Some(0), "{words:?}: {out}{why}");
-    out
-}
-
-/// Waits until a process serves: the id that it has.
-fn serves(process: &mut Process) -> String {
-    let line = process.line("ready ").expect("it serves");
-    line.rsplit_once("node=").expect("it says its id").1.to_string()
 }
 
 /// Clients that go on wherever there are nodes. Which nodes may be asked is said by the test.
@@ -250,26 +210,6 @@ fn under_load(cluster: &Cluster, load: &Load, last: &[u16], act: impl FnOnce()) 
                 history.read(found).unwrap_or_else(|why| panic!("{}: {why}", key(number, at)));
             }
         }
-    }
-}
-
-/// Writes many keys, so that members have something to move.
-fn fill(cluster: &Cluster, node: u16, count: usize) {
-    let mut connection = cluster.connect(node);
-    for first in (0..count).step_by(500) {
-        let pairs: Vec<(String, usize)> =
-            (first..count.min(first + 500)).map(|n| (format!("k{n}"), n)).collect();
-        let () = connection.mset(&pairs).unwrap();
-    }
-}
-
-/// All of them are there, through a node.
-fn has_all(connection: &mut Connection, count: usize) {
-    for first in (0..count).step_by(500) {
-        let numbers = first..count.min(first + 500);
-        let keys: Vec<String> = numbers.clone().map(|n| format!("k{n}")).collect();
-        let found: Vec<Option<usize>> = connection.mget(&keys).unwrap();
-        assert_eq!(found, numbers.map(Some).collect::<Vec<_>>());
     }
 }
 
