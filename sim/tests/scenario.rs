@@ -5,7 +5,7 @@ use std::process::Command;
 use kv::{env::Timer, types::Micros};
 use sim::{
     run::run,
-    scenario::{Fault, FaultKind, Scenario},
+    scenario::{ChangeAsked, ChangeKind, Fault, FaultKind, Scenario},
     script::{Step, Wire},
     swarm::{self, Fixed},
 };
@@ -133,6 +133,41 @@ fn odd_sizes_hold_too() {
             let verdict = run(&swarm::scenario(seed, &fixed), false);
             let fell = verdict.violation;
             assert!(fell.is_none(), "N = {nodes}, R = {replication}, seed {seed}: {fell:?}");
+        }
+    }
+}
+
+#[test]
+fn odd_changes_of_the_ring_hold_too() {
+    use ChangeKind::{Accuse, Cancel, Join, Leave};
+    let everyone_leaves: Vec<ChangeKind> = (1..=3).map(Leave).collect();
+    for (nodes, replication, kinds) in [
+        // One member, which many join at once; and which is left again.
+        (1, 3, vec![Join; 8]),
+        (1, 1, vec![Join, Leave(1)]),
+        // As many replicas as members.
+        (2, 2, vec![Leave(1), Join, Leave(2)]),
+        (4, 4, vec![Join, Accuse(1), Leave(2)]),
+        (3, 3, everyone_leaves),
+        // Operators that contradict each other.
+        (5, 3, vec![Leave(5), Accuse(5), Cancel, Leave(5), Leave(4), Cancel]),
+        // Nobody has these ids.
+        (3, 2, vec![Leave(4), Accuse(4)]),
+        (100, 5, vec![Join, Leave(1), Leave(50), Accuse(100), Join]),
+    ] {
+        let fixed = Fixed {
+            nodes: Some(nodes),
+            replication: Some(replication),
+            operations: Some(60),
+            ..Fixed::default()
+        };
+        let asked = |kind: &ChangeKind| ChangeAsked { at_ms: 100, kind: *kind };
+        let changes: Vec<ChangeAsked> = kinds.iter().map(asked).collect();
+        for seed in 0..if nodes == 100 { 2 } else { 20 } {
+            let base = swarm::scenario(seed, &fixed);
+            let verdict = run(&Scenario { changes: changes.clone(), stale: None, ..base }, false);
+            let fell = verdict.violation;
+            assert!(fell.is_none(), "N = {nodes}, R = {replication}, {kinds:?}, {seed}: {fell:?}");
         }
     }
 }
