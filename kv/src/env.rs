@@ -157,10 +157,11 @@ pub enum Failure {
     /// Too few owners answered before anything was written. Nothing happened.
     #[error("UNAVAILABLE too few owners answered in time; nothing was written, try again")]
     Unavailable,
-    /// Every owner answered a read at SESSION, and none has what the connection saw. Nothing happened.
+    /// Every owner answered a read at SESSION, and none has what the connection saw; or it saw too many keys,
+    /// and since then the ring changed. Nothing happened.
     #[error(
-        "STALE no owner has what this connection wrote or read before; nothing was read, \
-         try again or read at ALL"
+        "STALE no owner is known to have what this connection wrote or read before; nothing was read, \
+         try again, read at ALL, or leave SESSION and choose it again"
     )]
     Stale,
     /// This node's wall clock is off, or was not compared with its peers' yet. Nothing happened.

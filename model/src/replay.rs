@@ -3,6 +3,7 @@
 use kv::{
     config::NodeConfig,
     env::Request,
+    ring::RING_SIZE,
     types::{Key, Micros},
 };
 use sim::{
@@ -69,6 +70,7 @@ fn nodes(setup: &Setup) -> scenario::Cluster {
     scenario::Cluster {
         nodes: u32::try_from(clocks.len()).expect("models have few nodes"),
         replication: setup.replication(),
+        slots: RING_SIZE,
         config: NodeConfig {
             shards: 1,
             sync_every: Micros::from_millis(200),

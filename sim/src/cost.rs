@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, anyhow};
 use comfy_table::{CellAlignment, Table, presets::UTF8_BORDERS_ONLY};
-use kv::{config::NodeConfig, message::Message, types::Micros, wire};
+use kv::{config::NodeConfig, message::Message, ring::RING_SIZE, types::Micros, wire};
 use serde_json::json;
 
 use crate::{
@@ -68,6 +68,7 @@ fn idle(nodes: u32) -> Scenario {
         cluster: Cluster {
             nodes,
             replication: REPLICATION,
+            slots: RING_SIZE,
             config: NodeConfig {
                 max_clock_drift: Micros::from_millis(1_000),
                 ..NodeConfig::default()

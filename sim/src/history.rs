@@ -3,7 +3,7 @@
 use kv::{
     env::Failure,
     record::{Record, Version},
-    types::NodeId,
+    types::{Epoch, NodeId},
 };
 
 use crate::scenario::Action;
@@ -47,6 +47,8 @@ pub struct Done {
     pub client: u32,
     /// The node that coordinated it.
     pub node: NodeId,
+    /// The epoch at which the coordinator was for that key.
+    pub epoch: Epoch,
     /// What was asked.
     pub action: Action,
     /// When it was asked.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use kv::{
-    ring::{Change, ChangeError, MemberState, RING_SIZE, Ring},
+    ring::{Change, ChangeError, MemberState, Ring},
     types::{Epoch, NodeId},
 };
 use rand::RngExt;
@@ -16,7 +16,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::{
     cluster::Cluster,
     queue::Wake,
-    scenario::{ChangeKind, Scenario},
+    scenario::{self, ChangeKind, Scenario},
     tally::Topic,
 };
 
@@ -66,9 +66,9 @@ pub struct Operator {
 impl Operator {
     /// Operators with the plan of a scenario.
     pub fn new(scenario: &Scenario) -> Self {
-        let (nodes, replication) = (scenario.cluster.nodes, scenario.cluster.replication);
+        let scenario::Cluster { nodes, replication, slots, .. } = scenario.cluster;
         let addresses: Vec<String> = (1..=nodes).map(|n| format!("node{n}:1")).collect();
-        let first = Ring::form(&addresses, replication, RING_SIZE)
+        let first = Ring::form(&addresses, replication, slots)
             .expect("a scenario's cluster is checked when it is read");
         let first = Arc::new(first);
         let mut deaths = Vec::new();

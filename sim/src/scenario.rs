@@ -2,7 +2,7 @@
 
 mod sense;
 
-use kv::{config::NodeConfig, quorum::Level, types::Micros};
+use kv::{config::NodeConfig, quorum::Level, ring::RING_SIZE, types::Micros};
 use serde::{Deserialize, Serialize};
 
 use crate::script::Step;
@@ -44,12 +44,19 @@ pub struct Cluster {
     pub nodes: u32,
     /// R.
     pub replication: usize,
+    /// The ring's slots. A smaller ring changes sooner.
+    #[serde(default = "usual_slots")]
+    pub slots: u16,
     /// The nodes' settings.
     pub config: NodeConfig,
     /// How long a sync of a journal takes, from and to, in microseconds.
     pub sync_us: (u64, u64),
     /// Each node's clock; nodes beyond the list have a true one.
     pub clocks: Vec<ClockSpec>,
+}
+
+fn usual_slots() -> u16 {
+    RING_SIZE
 }
 
 /// A node's wall clock.

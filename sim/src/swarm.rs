@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use kv::{config::NodeConfig, quorum::Level, types::Micros};
+use kv::{config::NodeConfig, quorum::Level, ring::RING_SIZE, types::Micros};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use xxhash_rust::xxh3::xxh3_64;
@@ -14,6 +14,12 @@ use crate::scenario::{
     Action, ChangeAsked, ChangeKind, ClockSpec, Cluster, Fault, FaultKind, Link, Network,
     Operation, Scenario,
 };
+
+/// Keys of seeds that have many.
+const MANY_KEYS: [&str; 24] = [
+    "k0", "k1", "k2", "k3", "k4", "k5", "k6", "k7", "k8", "k9", "l0", "l1", "l2", "l3", "l4", "l5",
+    "l6", "l7", "l8", "l9", "m0", "m1", "m2", "m3",
+];
 
 /// What the swarm is told to keep fixed.
 #[derive(Clone, Debug, Default)]
@@ -49,10 +55,20 @@ pub fn scenario(seed: u64, fixed: &Fixed) -> Scenario {
     let mut cluster = cluster(seed, fixed, &mut sizes);
     // Dense seeds, where operations overlap all the time, and sparse ones, where faults outlast them.
     let load_ms = pick(&[1_500, 3_000, 6_000, 10_000], &mut sizes);
+    let mut rings = stream(seed, "ring changes");
+    let is_changed = rings.random_bool(0.6);
+    // Few replicas hide little of what a change loses.
+    if is_changed && fixed.replication.is_none() && rings.random_bool(0.4) {
+        cluster.replication = pick(&[1, 1, 2], &mut rings);
+    }
+    let (changes, stale) = match is_changed {
+        true => ring_changes(&cluster, load_ms, &mut rings),
+        false => (Vec::new(), None),
+    };
     let mut network = network(cluster.nodes, &mut stream(seed, "links"));
     // In some seeds replicas lag: much is lost, little is repaired, and reads at a quorum have to
     // make up for it.
-    let lagging = sizes.random_bool(0.35);
+    let lagging = sizes.random_bool(if changes.is_empty() { 0.35 } else { 0.6 });
     if lagging {
         cluster.config.sync_every = Micros::from_millis(3_000);
         cluster.config.hedge_after = Micros::from_millis(100);
@@ -64,16 +80,22 @@ pub fn scenario(seed: u64, fixed: &Fixed) -> Scenario {
     let needed_us = 4 * slowest_us + 2 * cluster.sync_us.1;
     cluster.config.request_timeout = cluster.config.request_timeout.max(Micros(needed_us));
     let mut workload = stream(seed, "workload");
-    let (changes, stale) = ring_changes(&cluster, load_ms, &mut stream(seed, "ring changes"));
     // Clients ask those who join too, and faults are theirs too.
     let joins = changes.iter().filter(|change| change.kind == ChangeKind::Join).count();
     let most = cluster.nodes + u32::try_from(joins).expect("few changes");
-    let mut operations = operations(&cluster, most, load_ms, lagging, fixed, &mut workload);
+    let mut operations =
+        operations(&cluster, (most, !changes.is_empty()), load_ms, lagging, fixed, &mut workload);
+    // Who hears of no ring is asked more often than others.
+    if let Some(stale) = stale {
+        let asked = operations.iter_mut().filter(|_| rings.random_bool(0.25));
+        asked.for_each(|operation| operation.node = stale);
+    }
     match fixed.level {
         Some(level) => operations.iter_mut().for_each(|op| op.action.set_level(level)),
         None => make_linearizable(&mut operations, &mut stream(seed, "linearizable keys")),
     }
     let mut faults = faults(&cluster, most, load_ms, &mut stream(seed, "faults"));
+    bring_near(&mut faults, &changes, load_ms, &mut stream(seed, "faults and ring changes"));
     // The only member of a ring has nobody to tell it the time.
     if members_at_least(&cluster, &changes) < 2 {
         faults.retain(|fault| !matches!(fault.kind, FaultKind::ClockJump(..)));
@@ -89,7 +111,7 @@ pub fn scenario(seed: u64, fixed: &Fixed) -> Scenario {
         faults,
         script: Vec::new(),
         heal_at_ms,
-        converge_within_ms: 60_000,
+        converge_within_ms: 120_000,
     }
 }
 
@@ -100,6 +122,7 @@ pub fn standard(seed: u64) -> Scenario {
     let mut sizes = stream(seed, "sizes");
     let mut cluster = cluster(seed, &fixed, &mut sizes);
     cluster.config = NodeConfig { shards: 4, seed, ..NodeConfig::default() };
+    cluster.slots = RING_SIZE;
     cluster.clocks = Vec::new();
     let load_ms = 10_000;
     let mut workload = stream(seed, "workload");
@@ -149,15 +172,13 @@ fn ring_changes(
     load_ms: u64,
     random: &mut ChaCha8Rng,
 ) -> (Vec<ChangeAsked>, Option<u32>) {
-    if random.random_bool(0.5) {
-        return (Vec::new(), None);
-    }
     // All at once, or one after the other.
     let spread_ms = pick(&[1, load_ms / 4, load_ms * 3 / 4], random);
     let first_ms = random.random_range(0..load_ms / 4);
     let kinds = ["join", "join", "leave", "kill", "replace", "accuse", "cancel"];
-    let kinds = subset(&kinds, random);
-    let mut changes: Vec<ChangeAsked> = (0..random.random_range(1..=4))
+    let joins_only = random.random_bool(0.3);
+    let kinds = if joins_only { vec!["join"] } else { subset(&kinds, random) };
+    let mut changes: Vec<ChangeAsked> = (0..random.random_range(1..=6))
         .map(|_| {
             let node = random.random_range(1..=cluster.nodes + 1);
             let at_ms = first_ms + random.random_range(0..=spread_ms);
@@ -186,8 +207,30 @@ fn ring_changes(
         }
     });
     changes.sort_by_key(|change| change.at_ms);
-    let stale = random.random_bool(0.3).then(|| random.random_range(1..=cluster.nodes));
+    // A joint ring waits for all but those who only lose by it: with joins alone it passes the one by that
+    // hears of nothing.
+    let stale = random
+        .random_bool(if joins_only { 0.8 } else { 0.4 })
+        .then(|| random.random_range(1..=cluster.nodes));
     (changes, stale)
+}
+
+/// Half of the faults come while the ring changes.
+fn bring_near(
+    faults: &mut [Fault],
+    changes: &[ChangeAsked],
+    load_ms: u64,
+    random: &mut ChaCha8Rng,
+) {
+    if changes.is_empty() {
+        return;
+    }
+    for fault in faults {
+        if random.random_bool(0.5) {
+            let change = pick(changes, random);
+            fault.at_ms = (change.at_ms + random.random_range(0..500)).min(load_ms - 1);
+        }
+    }
 }
 
 /// How many of the first members stay at least, whoever may go.
@@ -219,6 +262,7 @@ fn cluster(seed: u64, fixed: &Fixed, random: &mut ChaCha8Rng) -> Cluster {
     };
     let replication = fixed.replication.unwrap_or(replication);
     let hedge_ms = pick(&[5, 20, 100], random);
+    let detect_ms = pick(&[0, 200, 1_000], random);
     let config = NodeConfig {
         shards: pick(&[1, 2, 4], random),
         seed,
@@ -226,8 +270,10 @@ fn cluster(seed: u64, fixed: &Fixed, random: &mut ChaCha8Rng) -> Cluster {
         hedge_after: Micros::from_millis(hedge_ms),
         sync_every: Micros::from_millis(pick(&[200, 1_000, 3_000], random)),
         probe_every: Micros::from_millis(pick(&[300, 1_000], random)),
-        detect_every: Micros::from_millis(pick(&[0, 200, 1_000], random)),
-        evict_after: Micros::from_millis(pick(&[0, 1_000, 4_000], random)),
+        detect_every: Micros::from_millis(detect_ms),
+        // Sooner, and members go before they could be heard of.
+        evict_after: Micros::from_millis(pick(&[0, 5, 20], random) * detect_ms),
+        pull_every: Micros::from_millis(pick(&[20, 20, 50, 100], random)),
         max_in_flight: if random.random_bool(0.1) { 1 } else { 1_024 },
         ..NodeConfig::default()
     };
@@ -243,7 +289,9 @@ fn cluster(seed: u64, fixed: &Fixed, random: &mut ChaCha8Rng) -> Cluster {
             tick_us,
         })
         .collect();
-    Cluster { nodes, replication, config, sync_us, clocks }
+    let slots = pick(&[32, 256, 4_096, RING_SIZE, RING_SIZE], random);
+    let slots = if nodes > 16 { slots.max(256) } else { slots };
+    Cluster { nodes, replication, slots, config, sync_us, clocks }
 }
 
 fn link(random: &mut ChaCha8Rng) -> Link {
@@ -279,7 +327,7 @@ fn network(nodes: u32, random: &mut ChaCha8Rng) -> Network {
 
 fn operations(
     cluster: &Cluster,
-    most: u32,
+    (most, is_changed): (u32, bool),
     load_ms: u64,
     lagging: bool,
     fixed: &Fixed,
@@ -288,7 +336,11 @@ fn operations(
     let long = "fifty characters, the most that a key may have: 50";
     let keys = ["", "a", "{tag}x", "{tag}y", "b", long, "c", "d", "e"];
     let count = pick(&[1, 1, 2, 4, 8], random);
-    let keys: Vec<&str> = (0..count).map(|_| pick(&keys, random)).collect();
+    let mut keys: Vec<&str> = (0..count).map(|_| pick(&keys, random)).collect();
+    // A ring changes under each of its keys once: with many keys it changes under many.
+    if is_changed && random.random_bool(0.6) {
+        keys.extend(MANY_KEYS);
+    }
     let mut levels = subset(&Level::EVERY, random);
     if random.random_bool(0.7) {
         levels.push(Level::Quorum);
@@ -297,7 +349,11 @@ fn operations(
         (random.random_range(1..6), random.random_range(0..2), random.random_range(1..12));
     if lagging {
         levels = vec![Level::One, Level::Quorum, Level::Quorum];
-        kinds = (2, random.random_range(0..2), random.random_range(4..16));
+        if is_changed && random.random_bool(0.5) {
+            levels = vec![Level::Quorum];
+        }
+        let gets = if is_changed { pick(&[1, 3, 12], random) } else { random.random_range(4..16) };
+        kinds = (2, random.random_range(0..2), gets);
     }
     let clients = random.random_range(if lagging { 6 } else { 1 }..=12);
     let least = if lagging { 500 } else { 50 };

@@ -4,7 +4,7 @@ use kv::{
     clock::Timestamp,
     quorum::Level,
     record::{Record, Version},
-    types::{NodeId, Value},
+    types::{Epoch, NodeId, Value},
 };
 use sim::{
     check::{Violation, p0, p3, p4, p7, p8, p9, p13, p14},
@@ -19,6 +19,7 @@ fn version(time: u64) -> Version {
 
 fn done(action: Action, from: u64, upto: u64, outcome: Outcome) -> Done {
     Done {
+        epoch: Epoch(1),
         number: 0,
         client: 0,
         node: NodeId(1),

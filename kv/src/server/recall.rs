@@ -6,21 +6,22 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    env::{Reply, Request},
+    env::{Failure, Reply, Request},
     quorum::Level,
     seen::Seen,
-    types::Key,
+    types::{Epoch, Key},
 };
 
-/// Keys that a connection recalls at most. When it saw more, those it does not know are read at ALL.
+/// Keys that a connection recalls at most. When it saw more, those it does not know are read at ALL, as
+/// long as the ring stays the same.
 pub const MOST_KEYS: usize = 1_024;
 
 /// What the answers so far told, and the keys of the requests under way: their answers name none.
 #[derive(Debug)]
 pub struct Recall {
     seen: Seen,
-    /// By their sequence numbers.
-    under_way: BTreeMap<u32, Key>,
+    /// By their sequence numbers, with the epoch at which they were sent, if it may matter.
+    under_way: BTreeMap<u32, (Key, Option<Epoch>)>,
 }
 
 impl Recall {
@@ -35,19 +36,29 @@ impl Recall {
         self.seen.read(key)
     }
 
-    /// A request is sent to the node.
-    pub fn sent(&mut self, sequence: u32, key: &Key) {
-        self.under_way.insert(sequence, key.clone());
+    /// A request is sent to the node, whose shard of that key is at this epoch.
+    pub fn sent(&mut self, sequence: u32, key: &Key, epoch: impl FnOnce() -> Epoch) {
+        let matters = self.seen.may_forget(self.under_way.len() + 1);
+        let epoch = matters.then(epoch);
+        self.under_way.insert(sequence, (key.clone(), epoch));
     }
 
-    /// A request was answered.
-    pub fn answered(&mut self, sequence: u32, reply: &Reply) {
-        let Some(key) = self.under_way.remove(&sequence) else { return };
-        match reply {
-            Reply::Written(version) => self.seen.saw(&key, *version),
-            Reply::Found(Some(record)) => self.seen.saw(&key, record.version),
+    /// A request was answered; the node knows of the ring of this epoch. What may be older than what the
+    /// connection saw becomes STALE.
+    pub fn answered(&mut self, sequence: u32, reply: Reply, ring: impl FnOnce() -> Epoch) -> Reply {
+        let Some((key, epoch)) = self.under_way.remove(&sequence) else { return reply };
+        let is_read = matches!(reply, Reply::Found(_));
+        if is_read && self.seen.has_overflowed() && !self.seen.covers(&key, ring()) {
+            return Reply::Failed(Failure::Stale);
+        }
+        // Where the epoch was not taken there is room.
+        let epoch = epoch.unwrap_or_default();
+        match &reply {
+            Reply::Written(version) => self.seen.saw(&key, *version, epoch),
+            Reply::Found(Some(record)) => self.seen.saw(&key, record.version, epoch),
             Reply::Found(None) | Reply::Failed(_) => {}
         }
+        reply
     }
 }
 
@@ -82,13 +93,34 @@ mod tests {
             (2, "absent", Reply::Found(None)),
             (3, "failed", Reply::Failed(Failure::Timeout)),
         ] {
-            recall.sent(sequence, &Key::trusted(key));
-            recall.answered(sequence, &reply);
+            recall.sent(sequence, &Key::trusted(key), || unreachable!("there is room"));
+            let same = recall.answered(sequence, reply.clone(), || unreachable!("nothing is lost"));
+            assert_eq!(same, reply);
         }
         let keys = ["written", "deleted", "absent", "failed"];
         let versions = keys.map(|key| known(&recall, key));
         assert_eq!(versions, [Some(version(1)), Some(version(2)), None, None]);
         assert!(recall.under_way.is_empty());
+    }
+
+    #[test]
+    fn a_read_of_a_forgotten_key_is_stale_once_the_ring_has_changed() {
+        let mut recall = Recall::at(Level::Session).unwrap();
+        recall.seen = Seen::new(1);
+        let (a, b) = (Key::trusted("a"), Key::trusted("b"));
+        recall.sent(0, &a, || unreachable!("there is room"));
+        recall.sent(1, &b, || Epoch(1));
+        for sequence in 0..2 {
+            let written = Reply::Written(version(u64::from(sequence) + 1));
+            recall.answered(sequence, written, || Epoch(1));
+        }
+        let mut read = |sequence, key: &Key, ring| {
+            recall.sent(sequence, key, || Epoch(1));
+            recall.answered(sequence, Reply::Found(None), || ring)
+        };
+        assert_eq!(read(2, &b, Epoch(1)), Reply::Found(None));
+        assert_eq!(read(3, &b, Epoch(2)), Reply::Failed(Failure::Stale));
+        assert_eq!(read(4, &a, Epoch(2)), Reply::Found(None), "it was read at SESSION");
     }
 
     #[test]

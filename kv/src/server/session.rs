@@ -238,11 +238,11 @@ impl Session {
         self.pipeline.drain(&mut self.output, self.dialect);
     }
 
-    fn answered(&mut self, sequence: u32, reply: Reply) {
-        self.outcomes.count(&reply);
+    fn answered(&mut self, sequence: u32, mut reply: Reply) {
         if let Some(recall) = &mut self.recall {
-            recall.answered(sequence, &reply);
+            reply = recall.answered(sequence, reply, || self.server.node.ring().epoch());
         }
+        self.outcomes.count(&reply);
         if let Some(Tombstones { first, keys }) = self.pipeline.answered(sequence, reply) {
             let level = self.write_level;
             for (at, key) in (0..).zip(keys) {
@@ -255,7 +255,9 @@ impl Session {
     pub(super) fn send(&mut self, sequence: u32, request: Request, access: Access) {
         self.pipeline.sent(sequence, request.key(), access);
         if let Some(recall) = &mut self.recall {
-            recall.sent(sequence, request.key());
+            let node = &self.server.node;
+            let epoch = || node.inspect_key(request.key(), |shard| shard.epoch());
+            recall.sent(sequence, request.key(), epoch);
         }
         let id = SessionRequest { session: self.number, sequence }.id();
         self.server.node.request(&mut self.batch, id, request);

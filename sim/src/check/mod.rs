@@ -77,7 +77,7 @@ pub struct Evidence<'a> {
     pub history: &'a [Done],
     /// Whether the ring changed.
     pub ring_changes: bool,
-    /// Disks that were lost for good while their node was a member.
+    /// Disks that were lost for good while their node was a member, and those of nodes that find nobody.
     pub disks_lost: usize,
     /// The cluster at the end.
     pub cluster: &'a Cluster,

@@ -1,6 +1,8 @@
 //! What comes after the load: all faults are healed, the cluster converges, and then has to serve.
 
-use kv::{detector::Health, quorum::Level, types::NodeId};
+use std::{collections::BTreeSet, sync::Arc};
+
+use kv::{detector::Health, quorum::Level, ring::Ring, types::NodeId};
 
 use super::{AUDITOR, LOOK_EVERY_US, Phase, Run};
 use crate::{
@@ -9,6 +11,9 @@ use crate::{
     queue::Wake,
     scenario::Action,
 };
+
+/// Keys that the auditor reads at most.
+const AUDITED_KEYS: usize = 12;
 
 impl Run<'_> {
     pub(super) fn heal(&mut self) {
@@ -71,7 +76,29 @@ impl Run<'_> {
                 None => return Some(format!("{node} does not run")),
             }
         }
+        let stranded = self.stranded();
+        let mut leavers = self.leavers();
+        if let Some((node, _)) = leavers.find(|(node, _)| !stranded.contains(node)) {
+            return Some(format!("{node} is no member, and was not released"));
+        }
         self.who_seems_dead().or_else(|| check::p1::difference(&self.cluster, ring))
+    }
+
+    /// Nodes that run and are no members any more, with the rings that they know.
+    fn leavers(&self) -> impl Iterator<Item = (NodeId, Arc<Ring>)> + '_ {
+        let members = self.operator.current().members();
+        let rings = self.cluster.nodes().filter(|node| !members.contains_key(node));
+        rings.filter_map(|node| self.cluster.inspect(node, |n| n.ring()).map(|ring| (node, ring)))
+    }
+
+    /// Those of them that heard of nothing until all whom they knew had gone: they find nobody any more, and
+    /// what they alone hold is lost.
+    pub(super) fn stranded(&self) -> BTreeSet<NodeId> {
+        let runs = |node: &NodeId| self.cluster.inspect(*node, |_| ()).is_some();
+        let is_alone = |(node, ring): &(NodeId, Arc<Ring>)| {
+            !ring.members().keys().any(|other| other != node && runs(other))
+        };
+        self.leavers().filter(is_alone).map(|(node, _)| node).collect()
     }
 
     /// A member that another one still takes for dead, if they look at each other at all.
@@ -86,7 +113,7 @@ impl Run<'_> {
         })
     }
 
-    /// The auditor writes through each node, and reads each key through each node at each level.
+    /// The auditor writes through each node, and reads keys through each node at each level.
     pub(super) fn begin_serving(&mut self) {
         self.enter(Phase::Serve, "serve");
         self.audit_since = self.cluster.at();
@@ -95,7 +122,7 @@ impl Run<'_> {
             let value = format!("served by {node}");
             self.audit.push_back((node, Action::Put("audit".into(), value, Level::Quorum)));
         }
-        for key in check::keys(&self.history) {
+        for key in check::keys(&self.history).into_iter().take(AUDITED_KEYS) {
             for node in members.iter().copied() {
                 let level = Level::EVERY[node.0 as usize % Level::EVERY.len()];
                 self.audit.push_back((node, Action::Get(key.clone(), level)));
@@ -105,6 +132,9 @@ impl Run<'_> {
     }
 
     pub(super) fn go_on_serving(&mut self) {
+        // A change that was being decided when all seemed over may still take a member away.
+        let ring = self.operator.current();
+        self.audit.retain(|(node, _)| ring.members().contains_key(node));
         match self.audit.front().cloned() {
             Some((node, action)) => {
                 let number = self.scenario.operations.len() + self.history.len();

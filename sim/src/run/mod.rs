@@ -7,7 +7,7 @@ mod script;
 use std::{collections::VecDeque, time::Duration};
 
 use kv::{
-    env::{Reply, Request},
+    env::{Failure, Reply, Request},
     quorum::Level,
     record::Record,
     seen::Seen,
@@ -259,7 +259,10 @@ impl<'a> Run<'a> {
             }
             _ => request(&action),
         };
+        let key = Key::trusted(action.key());
+        let epoch = self.cluster.inspect(node, |n| n.inspect_key(&key, |shard| shard.epoch()));
         self.history.push(Done {
+            epoch: epoch.unwrap_or_default(),
             number,
             client,
             node,
@@ -287,12 +290,23 @@ impl<'a> Run<'a> {
             }
             self.cluster.log.record(self.cluster.at(), &Event::Answered(place, &reply));
             let outcome = match reply {
+                Reply::Found(_) if !self.is_covered(place) => Outcome::of_failure(Failure::Stale),
                 Reply::Written(version) => Outcome::Written(version),
                 Reply::Found(record) => Outcome::Found(record),
                 Reply::Failed(failure) => Outcome::of_failure(failure),
             };
             self.end(place, outcome);
         }
+    }
+
+    /// Whether a read at SESSION found what its client is sure not to be behind of, as a connection of the
+    /// server looks at it.
+    fn is_covered(&self, place: usize) -> bool {
+        let done = &self.history[place];
+        let Action::Get(key, Level::Session) = &done.action else { return true };
+        let Some(seen) = self.seen.get(done.client as usize) else { return true };
+        let ring = self.cluster.inspect(done.node, |node| node.ring().epoch());
+        seen.covers(&Key::trusted(key), ring.unwrap_or_default())
     }
 
     fn give_up(&mut self, place: usize) {
@@ -316,7 +330,7 @@ impl<'a> Run<'a> {
         count(&mut self.cluster.tally, done);
         let seen = self.seen.get_mut(done.client as usize);
         if let (Some(seen), Some(version)) = (seen, done.version()) {
-            seen.saw(&Key::trusted(done.action.key()), version);
+            seen.saw(&Key::trusted(done.action.key()), version, done.epoch);
         }
         let client = done.client;
         if client == AUDITOR {
@@ -333,7 +347,7 @@ impl<'a> Run<'a> {
             let evidence = Evidence {
                 history: &self.history,
                 ring_changes: self.operator.current().epoch() > self.operator.first().epoch(),
-                disks_lost: self.operator.died(),
+                disks_lost: self.operator.died() + self.stranded().len(),
                 cluster: &self.cluster,
                 ring: self.operator.current(),
             };

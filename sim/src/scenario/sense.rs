@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use kv::{config::NodeConfig, types::Micros};
+use kv::{config::NodeConfig, ring::RING_SIZE, types::Micros};
 
 use super::{ClockSpec, Cluster, FaultKind, Link, Scenario};
 use crate::script::Step;
@@ -18,9 +18,12 @@ const MOST_CLIENTS: u32 = 10_000;
 
 impl Scenario {
     pub(super) fn check(&self) -> Result<(), String> {
-        let Cluster { nodes, replication, config, sync_us, clocks } = &self.cluster;
+        let Cluster { nodes, replication, slots, config, sync_us, clocks } = &self.cluster;
         within("cluster.nodes", *nodes, 1..=100)?;
         within("cluster.replication", *replication, 1..=100)?;
+        // Each member needs a slot for a token.
+        let members = nodes.saturating_add(u32::try_from(self.changes.len()).unwrap_or(u32::MAX));
+        within("cluster.slots", u32::from(*slots), members.max(16)..=u32::from(RING_SIZE))?;
         check_config(config)?;
         if clocks.len() > *nodes as usize {
             return Err(format!("cluster.clocks has {} clocks for {nodes} nodes", clocks.len()));

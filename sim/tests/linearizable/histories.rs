@@ -114,6 +114,7 @@ pub fn true_history(plans: &[Plan]) -> Vec<Done> {
         history.insert(
             place,
             Done {
+                epoch: types::Epoch(1),
                 number: place,
                 client: place as u32,
                 node,
