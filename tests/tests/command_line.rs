@@ -111,6 +111,18 @@ fn a_peer_address_that_is_no_member_is_refused() {
     assert!(why.contains("--peer 127.0.0.1:1 is not one of --initial-cluster"), "{why}");
 }
 
+#[test]
+fn a_peer_address_that_nobody_can_connect_to_is_refused() {
+    for any in ["0.0.0.0:1", "[::]:1"] {
+        let (code, _, why) = orrery(&["serve", "--peer", any]);
+        assert_eq!(code, Some(2));
+        assert!(why.contains("one address of this machine is wanted"), "{why}");
+    }
+    let (code, _, why) = orrery(&["serve", "--peer", "127.0.0.1:1", "--join", "127.0.0.1:1"]);
+    assert_eq!(code, Some(1));
+    assert!(why.contains("--join names 127.0.0.1:1, which is this process"), "{why}");
+}
+
 /// A cluster of three that `dev` runs, and its first port.
 fn start_dev() -> (Process, u16) {
     loop {

@@ -2,10 +2,12 @@
 
 use std::thread;
 
+use redis::Commands as _;
+use rustix::process::Signal;
 use tests::{
     cluster::Cluster,
     process::{eventually, orrery},
-    rings::{fill, has_all, has_members, members, ring, serves},
+    rings::{ask, fill, has_all, has_members, members, ring, serves},
 };
 
 #[test]
@@ -61,4 +63,62 @@ fn operators_that_contradict_each_other_are_each_told_what_came_of_it() {
     for node in 0..3 {
         has_all(&mut cluster.connect(node), 2_000);
     }
+}
+
+#[test]
+fn first_members_that_start_again_and_again_join_anew_and_form_no_second_cluster() {
+    let mut cluster = Cluster::start(3, &[]);
+    fill(&cluster, 0, 1_000);
+    let mut latest = 3;
+    // In the second round no peer has the id that the list of first members gives it.
+    for node in [0, 1, 2, 0, 1] {
+        cluster.nodes[usize::from(node)].signal(Signal::KILL);
+        cluster.nodes[usize::from(node)].wait();
+        cluster.nodes[usize::from(node)] = cluster.process(node);
+        latest += 1;
+        assert_eq!(serves(&mut cluster.nodes[usize::from(node)]), format!("n{latest}"));
+        eventually("a final ring", || ring(node, &cluster).filter(|ring| ring["joint"] == false));
+        has_all(&mut cluster.connect(node), 1_000);
+    }
+    has_members(&cluster, 2, &["n6", "n7", "n8"]);
+}
+
+#[test]
+fn where_too_many_owners_of_some_keys_are_gone_an_operator_forces_the_ring() {
+    let mut cluster = Cluster::start(5, &["--evict-after", "0"]);
+    fill(&cluster, 0, 1_000);
+    for node in 3..5 {
+        cluster.nodes[node].signal(Signal::KILL);
+        cluster.nodes[node].wait();
+    }
+    // A majority of the members decides, but nobody has all that two of three owners had.
+    ask(&cluster, 0, &["evict", "n4", "n5", "--no-wait"]);
+    eventually("a joint ring", || ring(0, &cluster).filter(|ring| ring["joint"] == true));
+    let told = ask(&cluster, 0, &["evict", "n4", "n5", "--force"]);
+    assert!(told.contains("n4, n5") && told.contains("is lost"), "{told}");
+    has_members(&cluster, 2, &["n1", "n2", "n3"]);
+    // What the others held is there.
+    let mut connection = cluster.connect(1);
+    eventually("all that one of three held", || {
+        let keys: Vec<String> = (0..1_000).map(|n| format!("k{n}")).collect();
+        let found: Vec<Option<usize>> = connection.mget(&keys).ok()?;
+        found.iter().enumerate().all(|(n, found)| *found == Some(n)).then_some(())
+    });
+    let () = connection.set("after", 1).unwrap();
+}
+
+#[test]
+fn a_single_member_refuses_nothing_while_another_joins() {
+    let cluster = Cluster::start(1, &[]);
+    let mut connection = cluster.connect(0);
+    let mut joiner = cluster.joiner(1, 0);
+    let mut joined = false;
+    for value in 0.. {
+        let () = connection.set("k", value).unwrap();
+        if joined {
+            break;
+        }
+        joined = joiner.printed("ready ").is_some();
+    }
+    has_members(&cluster, 1, &["n1", "n2"]);
 }

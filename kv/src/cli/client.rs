@@ -63,7 +63,18 @@ impl Connection {
         let mut out = Vec::new();
         reply::command(&mut out, words);
         self.reader.get_mut().write_all(&out).context("the node does not take the command")?;
-        self.answer().context("the node does not answer")
+        self.answer().map_err(|why| {
+            let late = why.downcast_ref::<std::io::Error>().is_some_and(|why| {
+                matches!(why.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+            });
+            match late {
+                true => anyhow!(
+                    "the node did not answer within {} s; it may be starting, paused or overloaded",
+                    PATIENCE.as_secs()
+                ),
+                false => why.context("the node does not answer"),
+            }
+        })
     }
 
     fn answer(&mut self) -> Result<Answer> {

@@ -21,6 +21,8 @@ use crate::types::NodeId;
 /// died.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 const ASK_EVERY: Duration = Duration::from_secs(1);
+/// A change that gets no further for so long may wait for somebody who is gone.
+const HINT_AFTER: Duration = Duration::from_secs(10);
 /// How long a node that joins another cluster may not answer.
 const ABSENCE: Duration = Duration::from_secs(60);
 
@@ -56,6 +58,28 @@ impl View {
 
     fn kind(&self) -> &'static str {
         if self.joint { "joint" } else { "final" }
+    }
+
+    /// What may keep a change from going on.
+    fn hint(&self) -> String {
+        let ids = |is: &dyn Fn(&&MemberView) -> bool| {
+            let ids = self.members.iter().filter(is).map(|member| member.id.as_str());
+            ids.collect::<Vec<_>>().join(" ")
+        };
+        let is_down = |member: &&MemberView| member.seems.as_deref() == Some("down");
+        let down = ids(&|member| is_down(member) && member.state != "Evicted");
+        let gone = ids(&|member| is_down(member) || member.state == "Evicted");
+        let mut hint = "no progress for a while; orrery cancel gives the change up".to_string();
+        if !down.is_empty() {
+            hint += &format!("; {down}: gone for good? then orrery evict {down}");
+        }
+        if !gone.is_empty() {
+            hint += &format!(
+                "; if most owners of some keys are gone for good, nobody can make up for them: \
+                 orrery evict {gone} --force goes on without what only they held"
+            );
+        }
+        hint
     }
 
     /// How far a change is.
@@ -173,7 +197,7 @@ pub fn leave(leaver: Option<NodeId>, args: &ChangeArgs) -> Result<bool> {
     if args.no_wait {
         return node.done(&format!("{name} is asked to leave"));
     }
-    let is_over = |view: &View| !view.has(leaver) && !view.joint;
+    let is_over = |view: &View| !view.has(leaver);
     match follow(&mut node, Some(&words), is_over) {
         Ok(view) => {
             let (epoch, stay) = (view.epoch, view.members.len());
@@ -201,7 +225,7 @@ pub fn evict(nodes: &[NodeId], force: bool, args: &ChangeArgs) -> Result<bool> {
         (false, false) => {}
     }
     let gone: BTreeSet<NodeId> = nodes.iter().copied().collect();
-    let is_over = |view: &View| !view.joint && !gone.iter().any(|node| view.has(*node));
+    let is_over = |view: &View| !gone.iter().any(|node| view.has(*node));
     let view = follow(&mut node, Some(&words), is_over).map_err(Lost::why)?;
     let (epoch, stay) = (view.epoch, view.members.len());
     node.done(&format!("{list} evicted: epoch {epoch} has {stay} members"))
@@ -269,6 +293,7 @@ fn follow(
     is_over: impl Fn(&View) -> bool,
 ) -> Result<View, Lost> {
     let (mut told, mut asked) = (String::new(), Instant::now());
+    let mut hint_at = Some(Instant::now() + HINT_AFTER);
     loop {
         // A connection may break for its own reasons: once is not enough.
         let view = node.view().or_else(|_| node.view()).map_err(Lost::Connection)?;
@@ -276,6 +301,11 @@ fn follow(
         if progress != told {
             eprintln!("{progress}");
             told = progress;
+            hint_at = hint_at.map(|_| Instant::now() + HINT_AFTER);
+        }
+        if hint_at.is_some_and(|at| Instant::now() >= at) {
+            eprintln!("{}", view.hint());
+            hint_at = None;
         }
         if is_over(&view) {
             return Ok(view);
@@ -285,7 +315,7 @@ fn follow(
         {
             asked = Instant::now();
             if let Answer::Error(why) = node.ask(words).map_err(Lost::Connection)?
-                && !node.view().is_ok_and(|view| is_over(&view))
+                && !is_over(&node.view().map_err(Lost::Connection)?)
             {
                 return Err(Lost::Change(anyhow!(why)));
             }

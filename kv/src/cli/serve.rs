@@ -1,8 +1,11 @@
 //! `orrery serve`.
 
-use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::{
+    io::{IsTerminal as _, Read as _, Write as _},
+    net::IpAddr,
+};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use tracing_subscriber::EnvFilter;
 
@@ -65,7 +68,16 @@ fn peer_address(text: &str) -> Result<String, String> {
         let is_host = !host.is_empty() && !host.contains(char::is_whitespace);
         is_host && port.parse::<u16>().is_ok_and(|port| port > 0)
     };
-    match text.rsplit_once(':').is_some_and(is_good) {
+    let is_any = |(host, _): (&str, &str)| {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified())
+    };
+    let parts = text.rsplit_once(':');
+    match parts.is_some_and(is_good) {
+        true if parts.is_some_and(is_any) => {
+            Err("peers connect to it: one address of this machine is wanted, not all of them"
+                .into())
+        }
         true => Ok(text.to_string()),
         false => Err("a host and a port are wanted, such as 10.0.0.1:17001".into()),
     }
@@ -79,6 +91,9 @@ pub fn run(args: ServeArgs) -> Result<bool> {
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A file has no colours.
     let _ = log.with_ansi(std::io::stderr().is_terminal()).try_init();
+    if args.join.contains(&args.peer) {
+        bail!("--join names {}, which is this process; give the --peer of a member", args.peer);
+    }
     abort_on_panic();
     raise_file_limit();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);

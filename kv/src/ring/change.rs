@@ -54,8 +54,8 @@ pub enum ChangeError {
     Last(NodeId),
     /// Forced, though those that stay can decide.
     #[error(
-        "the members that stay are a majority and can decide without force; if some of them are gone \
-         for good too, name all that are"
+        "the members that stay are a majority, have a majority of each key's owners, and can do without \
+         force; if some of them are gone for good too, name all that are"
     )]
     NoNeed,
     /// There is no change to give up.
@@ -206,7 +206,17 @@ impl Ring {
         members.map(active).collect()
     }
 
-    /// The ring that an operator installs at a node that stays, where a majority is gone for good: final,
+    /// Whether of each slot, without these members, so many of the old owners are left as a new one has to
+    /// pull from. Where not, no change that replaces them ends.
+    pub fn can_lose(&self, gone: &BTreeSet<NodeId>) -> bool {
+        self.owner_sets().all(|owners| {
+            let left = owners.members(owners.old()).filter(|node| !gone.contains(node));
+            left.count() >= owners.needed()
+        })
+    }
+
+    /// The ring that an operator installs at a node that stays, where a majority is gone for good, or too
+    /// many owners of some slot: final,
     /// without these members, and of an epoch that no decision of theirs can reach. What only they held
     /// is lost; what the others hold spreads by comparison.
     pub fn forced(&self, gone: &BTreeSet<NodeId>) -> Result<Ring, ChangeError> {
@@ -221,7 +231,7 @@ impl Ring {
             (*id, Member { state: MemberState::Active, ..member.clone() })
         };
         let members: Members = self.members().iter().filter(stays).map(active).collect();
-        if self.is_majority(&members.keys().copied().collect()) {
+        if self.is_majority(&members.keys().copied().collect()) && self.can_lose(gone) {
             return Err(ChangeError::NoNeed);
         }
         let epoch = Epoch(self.epoch().0 + FORCED_AHEAD);

@@ -18,11 +18,11 @@ use super::{Server, ServerNode, join};
 use crate::{
     delivery::Peer,
     locks::Mutex,
-    message::Message,
+    message::{Body, Message},
     node::Outbox,
     queue::Queue,
     ring::{ClusterId, Ring},
-    types::NodeId,
+    types::{Epoch, NodeId},
     wire::{self, Greeting, Hello, Purpose, Refusal, Welcome},
 };
 
@@ -93,14 +93,26 @@ impl Links {
         }
     }
 
+    /// Whether this is another process than the one that is known to have this id.
+    fn is_another(&self, ring: &Ring, peer: NodeId, instance: u64) -> bool {
+        match ring.members().get(&peer).map_or(0, |member| member.instance) {
+            0 => self.inner.lock().instances.get(&peer).is_some_and(|known| *known != instance),
+            named => named != instance,
+        }
+    }
+
     /// Whether a connection is accepted. Of one who is no member too: it may be one of a newer ring, or
-    /// of an older one and have to learn that it is none any more.
+    /// of an older one and have to learn that it is none any more. Who started again is told so first: by
+    /// the list that it was started with it may take us for one who was here before.
     fn judge(&self, node: &ServerNode, hello: &Hello) -> Result<(), Refusal> {
         let ring = node.ring();
         let at = |address: &String| *address == hello.address;
         let is_there = ring.members().get(&hello.from).is_none_or(|member| at(&member.address));
+        let is_another = || self.is_another(&ring, hello.from, hello.instance);
         if hello.cluster != self.cluster {
             Err(Refusal::Cluster(self.cluster))
+        } else if hello.from != self.me && is_there && is_another() {
+            Err(Refusal::Restarted)
         } else if hello.to != self.me || hello.from == self.me || !is_there {
             Err(Refusal::Identity)
         } else if !node.ports().directory().meet(hello.from, &hello.address) {
@@ -144,6 +156,24 @@ pub async fn manage(server: Arc<Server>) {
     }
 }
 
+/// Somebody of this cluster knows other members at these addresses than we do: one of the two rings is older.
+/// Who is of an older one may even have started again with the list of the first members, and have to learn
+/// that the cluster is elsewhere. It is told our ring, and asked for its own.
+fn compare_rings(server: &Server, hello: &Hello) {
+    let (node, peer) = (&server.node, hello.from);
+    let is_stranger = !node.ring().members().contains_key(&peer) && peer != node.id();
+    if !is_stranger || !node.ports().directory().meet(peer, &hello.address) {
+        return;
+    }
+    let ours = Message { epoch: node.ring().epoch(), body: Body::RingRequest };
+    let theirs = Message { epoch: Epoch(0), body: Body::RingRequest };
+    let (mut batch, mut outbox) = (node.batch(), Outbox::default());
+    outbox.messages.push((peer, ours));
+    node.flush(&mut outbox);
+    node.message(&mut batch, peer, theirs);
+    node.run_and_flush(&mut batch);
+}
+
 /// Receives a peer's messages.
 pub async fn receive(server: &Server, mut io: impl AsyncRead + AsyncWrite + Unpin) -> Result<()> {
     let mut buffer = BytesMut::new();
@@ -151,7 +181,13 @@ pub async fn receive(server: &Server, mut io: impl AsyncRead + AsyncWrite + Unpi
     let greeting = timeout(HANDSHAKE, greeting).await.context("no greeting came in time")??;
     let Some(greeting) = greeting else { return Ok(()) };
     let judged = match wire::decode_greeting(&greeting).map(|greeting| greeting.purpose) {
-        Ok(Purpose::Link(hello)) => server.links.judge(&server.node, &hello).map(|()| hello),
+        Ok(Purpose::Link(hello)) => {
+            let judged = server.links.judge(&server.node, &hello);
+            if judged == Err(Refusal::Identity) {
+                compare_rings(server, &hello);
+            }
+            judged.map(|()| hello)
+        }
         Ok(Purpose::Join(join)) => {
             // At once: it is to know that it is heard.
             answer(&mut io, &Welcome::Accepted(server.links.instance)).await?;

@@ -5,14 +5,17 @@ use crate::{
     clock::Timestamp,
     env::Env,
     message::Body,
+    ring::{Member, MemberState},
     types::{Micros, NodeId},
 };
 
 impl Shard {
-    /// How many other members there are.
+    /// How many other members there are. One that is still joining may not be there yet.
     pub(super) fn peers(&self) -> usize {
-        let members = self.ring.members();
-        members.len() - usize::from(members.contains_key(&self.config.node))
+        let is_peer = |(node, member): &(&NodeId, &Member)| {
+            **node != self.config.node && member.state != MemberState::Joining
+        };
+        self.ring.members().iter().filter(is_peer).count()
     }
 
     /// Whether enough of the peers' clocks were measured to judge this node's.

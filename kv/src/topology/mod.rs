@@ -81,8 +81,9 @@ pub struct Topology {
 const REPORTED_TO: usize = 3;
 /// Changes that one node keeps for others; further ones are dropped, and asked for again.
 const MOST_WANTED: usize = 64;
-/// So many rings later a change is forgotten: whoever asked for it may be gone, or asks again.
-const WANTED_FOR: u64 = 4;
+/// So many rings later a change is forgotten: it may have been made and given up, and whoever asked for it may
+/// be gone, or asks again.
+const WANTED_FOR: u64 = 1;
 
 impl Topology {
     /// A topology with this ring, and with what its journal holds of the next one.
@@ -270,7 +271,11 @@ impl Topology {
     fn evictions(&self) -> BTreeSet<Change> {
         let members = self.ring.members();
         let stay = members.values().filter(|member| member.state.is_new()).count();
-        let mut spare = stay.saturating_sub(self.ring.replication());
+        // Nor any, while too few who have what they held would be left: the change could not end.
+        let mut spare = match self.ring.can_lose(&self.gone) {
+            true => stay.saturating_sub(self.ring.replication()),
+            false => 0,
+        };
         let is_due = |node: &&NodeId| match members.get(node).map(|member| member.state) {
             Some(MemberState::Active) => match spare {
                 0 => false,
@@ -335,7 +340,9 @@ impl Topology {
         }
         self.ring = ring.clone();
         let is_fresh = |asked: Epoch| ring.epoch().0 <= asked.0 + WANTED_FOR;
-        self.wanted.retain(|change, asked| is_fresh(*asked) && !ring.reflects(change));
+        self.wanted.retain(|change, asked| {
+            is_fresh(*asked) && !ring.reflects(change) && ring.allows(change).is_ok()
+        });
         self.acceptor = Acceptor::default();
         self.proposer.over();
         self.shards_done.clear();

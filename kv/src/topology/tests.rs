@@ -280,6 +280,52 @@ fn a_change_that_was_asked_for_long_ago_is_forgotten() {
     assert!(world.waiting.is_empty());
 }
 
+/// Found with real processes: a change that was given up was made later, by a member that had been asked for
+/// it too and heard nothing meanwhile.
+#[test]
+fn a_change_that_others_gave_up_is_forgotten() {
+    let leave = || TopologyInput::Change(Change::Leave(NodeId(3)));
+    let mut world = World::new(3, &ring(3, 1));
+    world.step(1, leave());
+    world.waiting.clear();
+    world.step(2, leave());
+    world.settle(&[2, 3]);
+    assert_eq!((world.epoch(1), world.epoch(2), world.epoch(3)), (1, 2, 2));
+    world.step(2, TopologyInput::Change(Change::Cancel(Epoch(2))));
+    world.settle(&[2, 3]);
+    let given_up = world.nodes[1].ring().clone();
+    assert_eq!((given_up.epoch(), given_up.is_joint()), (Epoch(3), false));
+    world.step(1, TopologyInput::Install(given_up));
+    world.settle(&[1, 2, 3]);
+    world.fire(1, Timer::Propose);
+    world.settle(&[1, 2, 3]);
+    assert_eq!(world.epoch(1), 3);
+}
+
+/// Found with real processes: a leave was refused, for another member left; it was made when a third one came.
+#[test]
+fn a_change_that_another_one_rules_out_is_forgotten() {
+    let first = ring(4, 3);
+    let mut world = World::new(4, &first);
+    world.step(2, TopologyInput::Change(Change::Leave(NodeId(2))));
+    world.waiting.clear();
+    let joint = after(&first, &[Change::Leave(NodeId(1))]);
+    world.step(2, TopologyInput::Install(joint.clone()));
+    let last = Arc::new(joint.after(&BTreeSet::new(), true).unwrap());
+    let join = Change::Join { address: "node5:1".into(), instance: 7 };
+    let joins = after(&last, &[join]);
+    let joined = Arc::new(joins.after(&BTreeSet::new(), true).unwrap());
+    assert!(joined.allows(&Change::Leave(NodeId(2))).is_ok());
+    for ring in [last, joins, joined] {
+        world.step(2, TopologyInput::Install(ring));
+    }
+    world.waiting.clear();
+    if world.armed[1].contains(&Timer::Propose) {
+        world.fire(2, Timer::Propose);
+    }
+    assert!(world.waiting.is_empty() && world.nodes[1].ballot().is_none());
+}
+
 #[test]
 fn a_proposal_that_may_not_follow_is_not_taken() {
     let first = ring(3, 2);
