@@ -73,7 +73,7 @@ pub fn model() -> Cluster {
     base(Setup {
         name: "paxos",
         about: "two members propose the next ring, one crashes",
-        states: 76_198,
+        states: 76_086,
         clocks: vec![1, 1, 1],
         rings: vec![Arc::new(ring_of(3, SLOTS))],
         changes: vec![(NodeId(1), join("x:1", 7)), (NodeId(2), join("y:1", 8))],
