@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use kv::{
-    ring::{RING_SIZE, Ring},
-    types::Micros,
-};
+use kv::{ring::Ring, types::Micros};
 use model::trace::{follow, tamper_with_clock, tamper_with_message};
 use sim::{
     run,
@@ -44,7 +41,7 @@ fn each_step_of_a_simulated_run_is_one_of_the_model() {
     let (mut steps, mut messages, mut crashes, mut timers) = (0, 0, 0, 0);
     for seed in 0..SEEDS {
         let (scenario, trace) = recorded(seed);
-        assert_eq!(ring(&scenario).size(), RING_SIZE);
+        assert_eq!(ring(&scenario).size(), scenario.cluster.slots);
         let followed = follow(&trace, &scenario.cluster.config, &ring(&scenario));
         assert_eq!(followed, Ok(trace.len()), "seed {seed}");
         steps += trace.len();
