@@ -37,6 +37,14 @@ impl FromStr for NodeId {
     }
 }
 
+/// Whether this is an address that others can connect to: a host, and a port that is not 0.
+pub fn is_address(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        let is_host = !host.is_empty() && !host.contains(char::is_whitespace);
+        is_host && port.parse::<u16>().is_ok_and(|port| port > 0)
+    })
+}
+
 /// The number of a ring: each change of the ring adds one.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,

@@ -1,6 +1,7 @@
 //! The simulated cluster: unchanged nodes, plugged into a world that one queue of events moves on.
 
 mod power;
+mod watch;
 
 use std::{
     cmp::Reverse,
@@ -10,7 +11,7 @@ use std::{
 };
 
 use kv::{
-    env::{Entry, Note, Reply, Request},
+    env::{Note, Reply, Request},
     message::{Body, Message},
     node::{Batch, Node},
     record::Record,
@@ -30,9 +31,9 @@ use crate::{
     script::Waiting,
     sweep::panic_text,
     tally::{Tally, Topic},
-    trace::{Effects, Given, Recorder},
+    trace::{Given, Recorder},
     world::{
-        clock::{NodeClock, true_time},
+        clock::NodeClock,
         network::{Fate, SimNetwork},
     },
 };
@@ -307,85 +308,6 @@ impl Cluster {
         }
         self.check_moved(id, entries_before, touched.as_ref());
         self.take_effects(id, entries_before);
-    }
-
-    /// Tells the recorder what a node is about to be given.
-    fn record_given(&mut self, due: &Due) {
-        let Some(recorder) = &mut self.recorder else { return };
-        match due {
-            Due::Arrive { from, message, .. } => {
-                recorder.gives(Given::Message(*from, message.clone()));
-            }
-            Due::Ask { request, what, .. } => {
-                recorder.gives(Given::Request(*request, what.clone()));
-            }
-            Due::Timer { machine, timer, .. } => recorder.gives(Given::Timer(*machine, *timer)),
-            // How far the journal is, is known when it is done.
-            Due::Synced { .. } | Due::Change { .. } | Due::Wake(_) => {}
-        }
-    }
-
-    fn record_effects(&mut self, id: NodeId, entries_before: usize) {
-        let Some(recorder) = &mut self.recorder else { return };
-        let shared = self.hosts[id.0 as usize - 1].shared.borrow();
-        let effects = Effects {
-            entries: shared.journal.since(entries_before).to_vec(),
-            timers: shared.timers.clone(),
-            notes: shared.notes.clone(),
-            messages: shared.outbox.messages.clone(),
-            replies: shared.outbox.replies.clone(),
-        };
-        recorder.did(id, shared.now, shared.uptime, effects);
-    }
-
-    /// P2, P14 and the owners of slots, on what a step changed.
-    fn check_moved(&mut self, id: NodeId, entries_before: usize, touched: Option<&Key>) {
-        let bound = true_time(self.at).plus(self.config.max_clock_drift);
-        let host = &mut self.hosts[id.0 as usize - 1];
-        let Some((node, _)) = &host.node else { return };
-        let shared = host.shared.borrow();
-        let entries = shared.journal.since(entries_before);
-        let changed = entries.iter().filter_map(|entry| match entry {
-            Entry::Record(key, _) => Some(key),
-            Entry::Opened(_)
-            | Entry::ClockFloor(_)
-            | Entry::Ring(_)
-            | Entry::Dropped(..)
-            | Entry::Acceptor(..) => None,
-        });
-        for entry in entries {
-            match entry {
-                // A replica that is one no more may forget.
-                Entry::Dropped(_, keys) => host.seen.retain(|key, _| !keys.contains(key)),
-                Entry::Ring(ring) if ring.epoch() > self.looked_at => {
-                    self.looked_at = ring.epoch();
-                    if let Err(violation) = check::owners::check(ring) {
-                        self.broken.get_or_insert(violation);
-                    }
-                }
-                Entry::Opened(_)
-                | Entry::ClockFloor(_)
-                | Entry::Record(..)
-                | Entry::Ring(_)
-                | Entry::Acceptor(..) => {}
-            }
-        }
-        for key in changed.chain(touched) {
-            let version = node.inspect_key(key, |shard| shard.version(key.as_str()));
-            let seen = host.seen.get(key).copied();
-            if version < seen {
-                let what = format!("{id} went back from {seen:?} to {version:?}");
-                self.broken.get_or_insert(Violation::new("P2", what).about(key));
-            }
-            let Some(version) = version else { continue };
-            if version.timestamp > bound && self.config.max_clock_drift.0 > 0 {
-                let what = format!("{id} stores {version}, true time and the bound are {bound}");
-                self.broken.get_or_insert(Violation::new("P14", what).about(key));
-            }
-            if seen != Some(version) {
-                host.seen.insert(key.clone(), version);
-            }
-        }
     }
 
     fn take_effects(&mut self, id: NodeId, entries_before: usize) {

@@ -13,7 +13,7 @@ use crate::{
     config::NodeConfig,
     quorum::Level,
     server::{self, Ended, Settings, Start},
-    types::Micros,
+    types::{Micros, is_address},
 };
 
 #[derive(Args)]
@@ -64,16 +64,12 @@ pub struct ServeArgs {
 
 /// An address that others connect to: a host, and a port that is not 0.
 fn peer_address(text: &str) -> Result<String, String> {
-    let is_good = |(host, port): (&str, &str)| {
-        let is_host = !host.is_empty() && !host.contains(char::is_whitespace);
-        is_host && port.parse::<u16>().is_ok_and(|port| port > 0)
-    };
     let is_any = |(host, _): (&str, &str)| {
         let host = host.trim_start_matches('[').trim_end_matches(']');
         host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified())
     };
     let parts = text.rsplit_once(':');
-    match parts.is_some_and(is_good) {
+    match is_address(text) {
         true if parts.is_some_and(is_any) => {
             Err("peers connect to it: one address of this machine is wanted, not all of them"
                 .into())

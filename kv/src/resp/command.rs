@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::{
     quorum::{Level, UnknownLevel},
-    types::{Key, LimitError, Limits, NodeId, NotANode, Value},
+    types::{Key, LimitError, Limits, NodeId, NotANode, Value, is_address},
 };
 
 /// The arguments of a command: places in a buffer.
@@ -350,13 +350,15 @@ fn ring(args: Args<'_>) -> Result<RingCommand<'_>, CommandError> {
         exactly("ring", 2, args.len()).map(|()| RingCommand::Cancel)
     } else if is(word, "FORCE") && args.len() > 2 && is(args.get(2), "EVICT") {
         Ok(RingCommand::Force(nodes(args, 3)?))
+    } else if is(word, "FORCE") && args.len() > 2 {
+        let option = format!("FORCE {}", shown(args.get(2)).to_uppercase());
+        Err(CommandError::Option { command: "RING", option })
     } else if is(word, "FORCE") {
         Err(CommandError::Arity("ring"))
     } else if is(word, "JOIN") {
         one()?;
         let text = std::str::from_utf8(args.get(2)).ok();
-        let is_address = |text: &&str| text.rsplit_once(':').is_some_and(|(_, p)| !p.is_empty());
-        let address = text.filter(is_address);
+        let address = text.filter(|text| is_address(text));
         address.map(RingCommand::Join).ok_or_else(|| CommandError::Address(shown(args.get(2))))
     } else {
         Err(CommandError::Option { command: "RING", option: shown(word).to_uppercase() })
@@ -427,6 +429,13 @@ mod tests {
         assert_eq!(
             error(&["RING", "JOIN", "host"]),
             r#"ERR "host" is no address; one is written host:port"#
+        );
+        for bad in ["h: 1", "h:0", ":1", "a b:1", "h:65536"] {
+            assert!(error(&["RING", "JOIN", bad]).contains("is no address"), "{bad}");
+        }
+        assert_eq!(
+            error(&["RING", "FORCE", "leave", "1"]),
+            "ERR RING has no option 'FORCE LEAVE' here; nothing was done"
         );
         assert_eq!(error(&["RING", "x"]), "ERR RING has no option 'X' here; nothing was done");
     }
