@@ -211,14 +211,19 @@ fn filled(port: u16) -> Result<u64> {
     Ok(found)
 }
 
-/// Beside the example: `target/release/orrery`, which `cargo run --example` builds with it.
+/// Beside the example: `target/release/orrery`, built if it is not there or older than its source.
 fn binary() -> Result<PathBuf> {
     let example = std::env::current_exe()?;
     let folder = example.parent().and_then(|examples| examples.parent()).ok_or("no folder")?;
-    let binary = folder.join("orrery");
-    match binary.exists() {
-        true => Ok(binary),
-        false => Err("build it first: cargo build --release -p kv --bin orrery".into()),
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(cargo)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["build", "--quiet", "--release", "-p", "kv", "--bin", "orrery", "--target-dir"])
+        .arg(folder.parent().ok_or("no folder")?)
+        .status()?;
+    match built.success() {
+        true => Ok(folder.join("orrery")),
+        false => Err("cargo build --release -p kv --bin orrery failed".into()),
     }
 }
 

@@ -28,7 +28,7 @@ use crate::{
 
 /// The detector looks at its timers so many times in a period.
 const TICKS: u64 = 5;
-/// A member is suspected for so many periods before it seems down.
+/// A member is suspected for so many periods at least before it seems down.
 const SUSPICION: u64 = 3;
 /// The longest message, in bytes.
 const MAX_GOSSIP: usize = 1_400;
@@ -148,7 +148,7 @@ impl Detector {
         let id = Life { node: config.node, incarnation: incarnation.0, revivals: 0 };
         let seed = config.seed ^ u64::from(config.node.0) << 32 ^ u64::from(incarnation.0);
         let random = ChaCha8Rng::seed_from_u64(seed);
-        let swim = Foca::new(id, swim_config(config.period.max(Micros(10))), random, PostcardCodec);
+        let swim = Foca::new(id, swim_config(&config, &ring), random, PostcardCodec);
         Self {
             config,
             ring,
@@ -212,6 +212,9 @@ impl Detector {
             DetectorInput::Ring(ring) => {
                 self.ring = ring;
                 let ring = &self.ring;
+                // What may change while it runs does, and no more does.
+                let changed = self.swim.set_config(swim_config(&self.config, ring));
+                debug_assert!(changed.is_ok(), "the periods stay");
                 self.down_since.retain(|node, _| ring.members().contains_key(node));
                 self.gone.retain(|node| ring.members().contains_key(node));
             }
@@ -283,11 +286,12 @@ impl Detector {
             .filter(|member| member.state() == State::Suspect)
             .cloned()
             .collect();
+        let patience = 2 * suspicion(&self.ring) * self.config.period.0;
         let is_suspect = |node: &NodeId| suspects.iter().any(|member| member.id().node == *node);
         self.suspect_since.retain(|node, _| is_suspect(node));
         for suspect in suspects {
             let since = *self.suspect_since.entry(suspect.id().node).or_insert(now);
-            if now.0.saturating_sub(since.0) > 2 * SUSPICION * self.config.period.0 {
+            if now.0.saturating_sub(since.0) > patience {
                 let down = Member::new(*suspect.id(), suspect.incarnation(), State::Down);
                 self.drive(env, |swim, runtime| swim.apply_many([down].into_iter(), true, runtime));
             }
@@ -373,8 +377,16 @@ impl Runtime<Life> for Effects {
     }
 }
 
+/// For how many periods a member is suspected before it seems down: what one says reaches n others, and the
+/// answer all of them, after a number of periods that grows with log n (section 4.2 of the paper).
+fn suspicion(ring: &Ring) -> u64 {
+    let doublings = ring.members().len().checked_ilog2().unwrap_or(0);
+    SUSPICION.max(u64::from(doublings) + 1)
+}
+
 /// SWIM with what it takes to find each other again after a partition.
-fn swim_config(period: Micros) -> Config {
+fn swim_config(config: &DetectorConfig, ring: &Ring) -> Config {
+    let period = config.period.max(Micros(10));
     let times = |count: u64| Duration::from_micros(period.0 * count);
     let often = |count| {
         let num_members = NonZeroUsize::MIN;
@@ -385,7 +397,7 @@ fn swim_config(period: Micros) -> Config {
         probe_rtt: times(1) * 2 / 5,
         num_indirect_probes: NonZeroUsize::new(3).expect("not 0"),
         max_transmissions: NonZeroU8::new(10).expect("not 0"),
-        suspect_to_down_after: times(SUSPICION),
+        suspect_to_down_after: times(suspicion(ring)),
         remove_down_after: Some(Duration::from_secs(3_600)),
         max_packet_size: NonZeroUsize::new(MAX_GOSSIP).expect("not 0"),
         notify_down_members: true,

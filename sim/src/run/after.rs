@@ -60,7 +60,8 @@ impl Run<'_> {
     }
 
     /// Why the cluster has not converged, if it has not.
-    pub(super) fn what_is_missing(&self) -> Option<String> {
+    pub(super) fn what_is_missing(&mut self) -> Option<String> {
+        let seems_dead = self.who_seems_dead();
         if !self.waiting.is_empty() {
             return Some(format!("{} operations were not answered", self.waiting.len()));
         }
@@ -81,7 +82,7 @@ impl Run<'_> {
         if let Some((node, _)) = leavers.find(|(node, _)| !stranded.contains(node)) {
             return Some(format!("{node} is no member, and was not released"));
         }
-        self.who_seems_dead().or_else(|| check::p1::difference(&self.cluster, ring))
+        seems_dead.or_else(|| check::p1::difference(&self.cluster, ring))
     }
 
     /// Nodes that run and are no members any more, with the rings that they know.
@@ -101,16 +102,32 @@ impl Run<'_> {
         self.leavers().filter(is_alone).map(|(node, _)| node).collect()
     }
 
-    /// A member that another one still takes for dead, if they look at each other at all.
-    pub(super) fn who_seems_dead(&self) -> Option<String> {
+    /// A member that another one took for dead or suspect whenever it was looked at in this phase, if they look
+    /// at each other at all. That nobody suspects anybody at a moment is not to be had from many nodes on a
+    /// network that loses messages.
+    fn who_seems_dead(&mut self) -> Option<String> {
         if self.scenario.cluster.config.detect_every.0 == 0 {
             return None;
         }
-        self.operator.current().members().keys().find_map(|node| {
-            let health = self.cluster.inspect(*node, |node| node.health())?;
-            let (other, seems) = health.into_iter().find(|(_, seems)| *seems != Health::Alive)?;
-            Some(format!("{node} takes {other} for {seems:?}"))
-        })
+        let members: Vec<NodeId> = self.operator.current().members().keys().copied().collect();
+        let is_missed = |pair: &(NodeId, NodeId)| !self.seen_alive.contains(pair);
+        let mut found = BTreeSet::new();
+        let mut missed = None;
+        for node in &members {
+            if !members.iter().any(|other| other != node && is_missed(&(*node, *other))) {
+                continue;
+            }
+            let health = self.cluster.inspect(*node, |node| node.health()).unwrap_or_default();
+            for (other, seems) in health {
+                if seems == Health::Alive {
+                    found.insert((*node, other));
+                } else if missed.is_none() && is_missed(&(*node, other)) {
+                    missed = Some(format!("{node} takes {other} for {seems:?}"));
+                }
+            }
+        }
+        self.seen_alive.append(&mut found);
+        missed
     }
 
     /// The auditor writes through each node, and reads keys through each node at each level.

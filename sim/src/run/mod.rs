@@ -4,7 +4,10 @@ mod after;
 mod faults;
 mod script;
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use kv::{
     env::{Failure, Reply, Request},
@@ -115,6 +118,8 @@ struct Run<'a> {
     flapped_off: Vec<bool>,
     moment: u64,
     phase: Phase,
+    /// Who took whom for alive since the phase began.
+    seen_alive: BTreeSet<(NodeId, NodeId)>,
     violation: Option<Violation>,
 }
 
@@ -141,6 +146,7 @@ impl<'a> Run<'a> {
             flapped_off: vec![false; scenario.faults.len()],
             moment: 0,
             phase: Phase::Load,
+            seen_alive: BTreeSet::new(),
             violation: None,
         }
     }
@@ -214,6 +220,7 @@ impl<'a> Run<'a> {
 
     fn enter(&mut self, phase: Phase, name: &'static str) {
         self.phase = phase;
+        self.seen_alive.clear();
         self.cluster.log.record(self.cluster.at(), &Event::Phase(name));
     }
 
