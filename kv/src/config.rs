@@ -29,6 +29,8 @@ pub struct NodeConfig {
     pub fetch_every: Micros,
     /// Between two rounds of pulls from a slot's old owners, and of offers to its new ones.
     pub pull_every: Micros,
+    /// Records in an answer to a pull, and versions of a slot in an offer, at most.
+    pub page: usize,
     /// The shortest time between two proposals of a next ring.
     pub propose_every: Micros,
     /// Between two reports that a node has done its part of a change.
@@ -57,6 +59,7 @@ impl Default for NodeConfig {
             probe_every: Micros::from_millis(1_000),
             fetch_every: Micros::from_millis(200),
             pull_every: Micros::from_millis(20),
+            page: 256,
             propose_every: Micros::from_millis(50),
             report_every: Micros::from_millis(500),
             detect_every: Micros::from_millis(1_000),
@@ -103,6 +106,7 @@ impl NodeConfig {
             sync_every: self.sync_every,
             probe_every: self.probe_every,
             pull_every: self.pull_every,
+            page: self.page.max(1),
             max_clock_drift: self.max_clock_drift,
             max_in_flight: self.max_in_flight,
         }

@@ -247,8 +247,12 @@ pub enum Note {
     SlotsPulled,
     /// An old owner was silent, and another one is asked.
     PullHedged,
+    /// An old owner had more to send than an answer holds.
+    PullPaged,
     /// An owner lacked a record of who is to give it up.
     RecordHandedOver,
+    /// There was more to offer of a slot than a message holds.
+    OfferPaged,
     /// All owners have the records of a slot that this node no longer owns: they are dropped.
     SlotDropped,
     /// The detector found a member that answers.
@@ -267,7 +271,7 @@ pub enum Note {
 
 impl Note {
     /// All notes.
-    pub const EVERY: [Note; 36] = [
+    pub const EVERY: [Note; 38] = [
         Note::Busy,
         Note::ClockRefused,
         Note::ClockJumped,
@@ -296,7 +300,9 @@ impl Note {
         Note::RingDecided,
         Note::SlotsPulled,
         Note::PullHedged,
+        Note::PullPaged,
         Note::RecordHandedOver,
+        Note::OfferPaged,
         Note::SlotDropped,
         Note::SeemsUp,
         Note::SeemsDown,

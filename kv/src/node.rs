@@ -433,14 +433,14 @@ impl<P: Ports> Node<P> {
 mod tests {
     use std::{
         cell::{Cell, RefCell},
-        collections::BTreeMap,
+        collections::{BTreeMap, BTreeSet},
     };
 
     use super::*;
     use crate::{
         message::Body,
         quorum::Level,
-        ring::RING_SIZE,
+        ring::{Change, RING_SIZE},
         types::{Incarnation, Value},
     };
 
@@ -527,6 +527,31 @@ mod tests {
         world.durable.set(u64::MAX);
         node.durable();
         assert_eq!(node.oldest_epoch(), Epoch(2));
+    }
+
+    #[test]
+    fn who_is_evicted_is_not_released_before_its_shards_know() {
+        let world = Slow { durable: Cell::new(u64::MAX), ..Slow::default() };
+        let node = node(&world, 3, 2);
+        put(&node, 1, "only here");
+        let ring = node.ring();
+        let evicted = BTreeSet::from([Change::Evict(node.id())]);
+        let joint = ring.after(&evicted, false).unwrap();
+        let last = Arc::new(joint.after(&BTreeSet::new(), true).unwrap());
+        node.install(Arc::new(joint));
+        world.durable.set(world.entries.borrow().len() as u64);
+        node.install(last.clone());
+        for other in [2, 3].map(NodeId) {
+            let mut batch = node.batch();
+            node.message(&mut batch, other, Message { epoch: last.epoch(), body: Body::Synced });
+            node.run_and_flush(&mut batch);
+        }
+        assert_eq!(node.oldest_epoch(), Epoch(2), "the ring without it is not durable here yet");
+        assert!(!node.is_released(), "it did not hand over what it held");
+        world.durable.set(u64::MAX);
+        node.durable();
+        assert_eq!(node.oldest_epoch(), last.epoch());
+        assert!(!node.is_released(), "it offers what it held");
     }
 
     #[test]

@@ -390,6 +390,31 @@ mod tests {
         }
 
         #[test]
+        fn pages_one_after_the_other_are_all_records_of_a_slot(
+            keys in prop::collection::btree_set(0u32..1_000, 0..40),
+            most in 1usize..20,
+        ) {
+            let mut store = Store::new(1);
+            let keys: Vec<String> = keys.iter().map(|key| format!("{{tag}}{key}")).collect();
+            keys.iter().for_each(|key| drop(put(&mut store, key, &record(1, 1, Some("v")))));
+            put(&mut store, "elsewhere", &record(1, 1, Some("v")));
+            let slot = slot_of("{tag}", SIZE);
+            let (mut all, mut after) = (Vec::new(), None);
+            loop {
+                let (page, is_last) = store.page(slot, after.as_ref(), most);
+                prop_assert!(page.len() <= most && (is_last || page.len() == most));
+                after = page.last().map(|(key, _)| key.clone());
+                all.extend(page);
+                if is_last {
+                    break;
+                }
+            }
+            let mut of_slot = store.records();
+            of_slot.retain(|(key, _)| slot_of(key.as_str(), SIZE) == slot);
+            prop_assert_eq!(all, of_slot);
+        }
+
+        #[test]
         fn digests_depend_on_the_records_and_not_on_their_way_nor_on_the_seed(
             writes in prop::collection::vec((0usize..6, 1u64..9), 0..40),
         ) {

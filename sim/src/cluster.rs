@@ -16,13 +16,13 @@ use kv::{
     node::{Batch, Node},
     record::Record,
     ring::{Change, Ring},
-    types::{Epoch, Key, NodeId, RequestId},
+    types::{Key, NodeId, RequestId},
 };
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    check::{self, Violation},
+    check::{Violation, rings::Rings},
     cost::Meter,
     host::{Host, SimPorts, check_all, newest, records},
     log::{Event, Log},
@@ -81,8 +81,8 @@ pub struct Cluster {
     pub answers: Vec<(RequestId, Reply)>,
     /// The first promise that was broken within a step.
     pub broken: Option<Violation>,
-    /// The newest ring whose owners were looked at.
-    looked_at: Epoch,
+    /// The rings that some node has for certain.
+    pub rings: Rings,
     /// A node that hears of no ring.
     pub withheld: Option<NodeId>,
     /// While a script decides: what waits for it.
@@ -104,6 +104,7 @@ impl Cluster {
             host
         };
         let network: &Network = &scenario.network;
+        let (rings, broken) = Rings::new(&first_ring);
         Self {
             at: 0,
             order: 0,
@@ -120,8 +121,8 @@ impl Cluster {
             notes: [0; Note::EVERY.len()],
             sent: 0,
             answers: Vec::new(),
-            broken: check::owners::check(&first_ring).err(),
-            looked_at: first_ring.epoch(),
+            broken,
+            rings,
             withheld: None,
             waiting: None,
             recorder: None,
@@ -256,11 +257,13 @@ impl Cluster {
             }
             Due::Synced { node, starts: of } => {
                 if runs && of == starts {
-                    let durable = {
+                    let (before, durable) = {
                         let mut shared = self.host(node).shared.borrow_mut();
+                        let before = shared.journal.durable();
                         shared.journal.end_sync();
-                        shared.journal.durable()
+                        (before, shared.journal.durable())
                     };
+                    self.check_rings(node, before, durable);
                     self.record(&Event::Synced(node, durable));
                     if let Some(recorder) = &mut self.recorder {
                         recorder.gives(Given::Durable(durable));

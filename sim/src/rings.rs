@@ -43,7 +43,7 @@ struct Wanted {
 /// The operators.
 pub struct Operator {
     first: Arc<Ring>,
-    /// The newest ring that any node showed.
+    /// The newest ring that any node has for certain.
     newest: Arc<Ring>,
     wanted: Vec<Wanted>,
     /// Nodes that die for good, and when.
@@ -127,14 +127,9 @@ impl Operator {
         &self.first
     }
 
-    /// The newest ring that any node showed.
+    /// The newest ring that any node has for certain.
     pub fn current(&self) -> &Arc<Ring> {
         &self.newest
-    }
-
-    /// How many nodes died for good.
-    pub fn died(&self) -> usize {
-        self.died.len()
     }
 
     /// Whether all that was wanted is done, and no change is under way.
@@ -165,23 +160,19 @@ impl Operator {
 
     /// Starts those who have become members, and stops those who know that they are members no more.
     fn see(&mut self, cluster: &mut Cluster) {
-        let rings: Vec<(NodeId, Arc<Ring>)> = cluster
-            .nodes()
-            .filter_map(|node| cluster.inspect(node, |n| n.ring()).map(|ring| (node, ring)))
-            .collect();
-        for (node, ring) in rings {
+        for node in cluster.nodes() {
             if cluster.inspect(node, |n| n.is_released()) == Some(true) {
                 cluster.tally.add(Topic::Event, "a member was released");
-                cluster.retire(node);
+                cluster.release(node);
                 self.comes_back(node, cluster);
             }
+        }
+        while let Some(ring) = cluster.rings.at(Epoch(self.newest.epoch().0 + 1)).cloned() {
             self.instances.extend(ring.members().values().map(|member| member.instance));
-            if ring.epoch() > self.newest.epoch() {
-                let name = if ring.is_joint() { "joint ring" } else { "final ring" };
-                cluster.tally.add(Topic::Event, name);
-                self.see_who_is_gone(&ring, cluster);
-                self.newest = ring;
-            }
+            let name = if ring.is_joint() { "joint ring" } else { "final ring" };
+            cluster.tally.add(Topic::Event, name);
+            self.see_who_is_gone(&ring, cluster);
+            self.newest = ring;
         }
         let known: BTreeSet<NodeId> = cluster.nodes().collect();
         let joined = self.newest.members().keys().filter(|id| !known.contains(id));

@@ -68,21 +68,23 @@ pub struct Swept {
 /// Runs a scenario on the current thread; a panic is a broken invariant.
 pub fn run_scenario(scenario: &Scenario, keep_text: bool) -> Verdict {
     let ran = catch_unwind(AssertUnwindSafe(|| run(scenario, keep_text)));
-    ran.unwrap_or_else(|panic| {
-        let text = panic_text(&*panic);
-        Verdict {
-            violation: Some(Violation::new("invariant", format!("the run panicked: {text}"))),
-            hash: 0,
-            text: None,
-            events: 0,
-            tally: Tally::default(),
-            history: Vec::new(),
-            held: Vec::new(),
-            simulated_us: 0,
-            trace: Vec::new(),
-            meter: None,
-        }
-    })
+    ran.unwrap_or_else(|panic| panicked(&*panic))
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> Verdict {
+    let text = panic_text(panic);
+    Verdict {
+        violation: Some(Violation::new("invariant", format!("the run panicked: {text}"))),
+        hash: 0,
+        text: None,
+        events: 0,
+        tally: Tally::default(),
+        history: Vec::new(),
+        held: Vec::new(),
+        simulated_us: 0,
+        trace: Vec::new(),
+        meter: None,
+    }
 }
 
 /// What a panic said.
@@ -133,7 +135,8 @@ pub fn sweep(what: &Sweep, progress: impl Fn(u64) + Sync) -> std::io::Result<Swe
                             stop.store(true, Ordering::Relaxed);
                             return;
                         }
-                        Err(_) => return,
+                        // Outside of the run: while its scenario was made, say.
+                        Err(panic) => (panicked(&*panic), Duration::ZERO),
                     };
                     if verdict.violation.is_some() && what.stop_at_first {
                         stop.store(true, Ordering::Relaxed);

@@ -185,7 +185,9 @@ fn levels_of_note(note: Note) -> &'static [Level] {
         | Note::RingDecided
         | Note::SlotsPulled
         | Note::PullHedged
+        | Note::PullPaged
         | Note::RecordHandedOver
+        | Note::OfferPaged
         | Note::SlotDropped
         | Note::SeemsUp
         | Note::SeemsDown

@@ -17,8 +17,6 @@ use crate::{
 
 /// Slots that a round is about.
 const SLOTS_PER_ROUND: usize = 64;
-/// Versions of one slot in a message.
-const VERSIONS_PER_OFFER: usize = 128;
 /// Versions in a message.
 const VERSIONS_PER_MESSAGE: usize = 1_024;
 
@@ -70,7 +68,10 @@ impl Shard {
                     continue;
                 }
                 let after = give.after.get(&node).cloned();
-                let (page, is_last) = self.store.page(*slot, after.as_ref(), VERSIONS_PER_OFFER);
+                let (page, is_last) = self.store.page(*slot, after.as_ref(), self.config.page);
+                if !is_last {
+                    env.note(Note::OfferPaged);
+                }
                 let upto = page.last().map(|(key, _)| key.clone()).filter(|_| !is_last);
                 let versions: Vec<(Key, Version)> =
                     page.into_iter().map(|(key, record)| (key, record.version)).collect();

@@ -48,6 +48,8 @@ pub struct ShardConfig {
     pub probe_every: Micros,
     /// Between two rounds of pulls and of offers.
     pub pull_every: Micros,
+    /// Records in an answer to a pull, and versions of a slot in an offer, at most. Not zero.
+    pub page: usize,
     /// How far a wall clock may be off; zero turns the guard off.
     pub max_clock_drift: Micros,
     /// Requests under way; further ones fail with BUSY.

@@ -18,8 +18,6 @@ use crate::{
 
 /// Slots that a round is about.
 const SLOTS_PER_ROUND: usize = 256;
-/// Records in an answer.
-const RECORDS_PER_ANSWER: usize = 256;
 /// Rounds without an answer after which an owner is asked again, and others are asked too.
 pub const SILENT_ROUNDS: u32 = 8;
 
@@ -132,7 +130,7 @@ impl Shard {
         wants: Vec<(Slot, Option<Key>, u64)>,
         env: &mut impl Env,
     ) {
-        let (mut parts, mut room) = (Vec::new(), RECORDS_PER_ANSWER);
+        let (mut parts, mut room) = (Vec::new(), self.config.page);
         for (slot, after, digest) in wants {
             let is_ours = slot.0 < self.ring.size() && {
                 let owners = self.ring.owners(slot);
@@ -147,6 +145,9 @@ impl Shard {
                 false => self.store.page(slot, after.as_ref(), room),
             };
             room -= records.len();
+            if !is_last {
+                env.note(Note::PullPaged);
+            }
             parts.push(Part { slot, after, records, is_last });
             if room == 0 {
                 break;

@@ -1,5 +1,7 @@
 //! Shards by hand: every message is delivered, or not, by the test.
 
+mod moves;
+
 use std::collections::BTreeMap;
 
 use super::*;
@@ -84,6 +86,7 @@ fn shard_of(node: u32, shards: u16, ring: &Arc<Ring>) -> Shard {
         sync_every: Micros(100),
         probe_every: Micros(100),
         pull_every: Micros(100),
+        page: 2,
         max_clock_drift: Micros(0),
         max_in_flight: 2,
     };

@@ -12,6 +12,7 @@ pub mod p5;
 pub mod p7;
 pub mod p8;
 pub mod p9;
+pub mod rings;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -77,8 +78,8 @@ pub struct Evidence<'a> {
     pub history: &'a [Done],
     /// Whether the ring changed.
     pub ring_changes: bool,
-    /// Disks that were lost for good while their node was a member, and those of nodes that find nobody.
-    pub disks_lost: usize,
+    /// What was on each disk that was lost for good, and on those of nodes that find nobody.
+    pub disks_lost: &'a [BTreeMap<Key, Version>],
     /// The cluster at the end.
     pub cluster: &'a Cluster,
     /// The ring at the end.
@@ -100,7 +101,7 @@ pub fn judge(evidence: &Evidence<'_>) -> Judged {
     let history = evidence.history;
     let checks = [
         p0::check(history, &mut tally),
-        p1::check(evidence),
+        p1::check(evidence, &mut tally),
         p3::check(history),
         p4::check(history),
         p5::check(evidence, &mut tally),

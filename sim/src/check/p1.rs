@@ -12,7 +12,10 @@ use kv::{
 };
 
 use super::{Evidence, Violation, by_key};
-use crate::cluster::Cluster;
+use crate::{
+    cluster::Cluster,
+    tally::{Tally, Topic},
+};
 
 /// What the owners of some slot disagree about, if anything.
 pub fn difference(cluster: &Cluster, ring: &Arc<Ring>) -> Option<String> {
@@ -35,7 +38,7 @@ pub fn difference(cluster: &Cluster, ring: &Arc<Ring>) -> Option<String> {
 }
 
 /// Looks at what the owners hold in the end.
-pub fn check(evidence: &Evidence<'_>) -> Result<(), Violation> {
+pub fn check(evidence: &Evidence<'_>, tally: &mut Tally) -> Result<(), Violation> {
     if let Some(what) = difference(evidence.cluster, evidence.ring) {
         return Err(Violation::new("P1", what));
     }
@@ -44,11 +47,16 @@ pub fn check(evidence: &Evidence<'_>) -> Result<(), Violation> {
         for place in places {
             let done = &evidence.history[place];
             let Some((_, version)) = done.written_at() else { continue };
-            if evidence.disks_lost >= copies(done.action.level(), evidence.ring.replication()) {
-                continue;
-            }
             let last = held.get(key).copied();
             if last < Some(version) {
+                let key = Key::trusted(key);
+                let had_it = |disk: &&BTreeMap<Key, Version>| disk.get(&key) >= Some(&version);
+                let lost = evidence.disks_lost.iter().filter(had_it).count();
+                if lost >= copies(done.action.level(), evidence.ring.replication()) {
+                    tally.add(Topic::Event, "an ok write was lost with its disks");
+                    continue;
+                }
+                let key = key.as_str();
                 let what = format!("op{place} wrote {version}, the owners end with {last:?}");
                 return Err(Violation::new("P1", what).shown_by(key, &[place]));
             }

@@ -34,6 +34,16 @@ impl Cluster {
         self.start(id);
     }
 
+    /// The others can do without a node: it has nothing left that they would need.
+    pub fn release(&mut self, id: NodeId) {
+        let left = self.records(id);
+        if let Some(key) = left.keys().next() {
+            let what = format!("{id} was released, and holds {} records", left.len());
+            self.broken.get_or_insert(Violation::new("invariant", what).about(key));
+        }
+        self.retire(id);
+    }
+
     /// A node stops, and is never started again.
     pub fn retire(&mut self, id: NodeId) {
         self.crash(id);

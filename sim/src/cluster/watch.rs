@@ -2,13 +2,15 @@
 
 use kv::{
     env::Entry,
+    record::Version,
     types::{Key, NodeId},
 };
 
 use super::Cluster;
 use crate::{
-    check::{self, Violation},
+    check::Violation,
     queue::Due,
+    tally::Topic,
     trace::{Effects, Given},
     world::clock::true_time,
 };
@@ -50,6 +52,15 @@ impl Cluster {
         let Some((node, _)) = &host.node else { return };
         let shared = host.shared.borrow();
         let entries = shared.journal.since(entries_before);
+        let dropped = entries.iter().filter_map(|entry| match entry {
+            Entry::Dropped(_, keys) => Some(keys),
+            Entry::Opened(_)
+            | Entry::ClockFloor(_)
+            | Entry::Record(..)
+            | Entry::Ring(_)
+            | Entry::Acceptor(..) => None,
+        });
+        let dropped: Vec<Key> = dropped.flatten().cloned().collect();
         let changed = entries.iter().filter_map(|entry| match entry {
             Entry::Record(key, _) => Some(key),
             Entry::Opened(_)
@@ -58,23 +69,9 @@ impl Cluster {
             | Entry::Dropped(..)
             | Entry::Acceptor(..) => None,
         });
-        for entry in entries {
-            match entry {
-                // A replica that is one no more may forget.
-                Entry::Dropped(_, keys) => host.seen.retain(|key, _| !keys.contains(key)),
-                Entry::Ring(ring) if ring.epoch() > self.looked_at => {
-                    self.looked_at = ring.epoch();
-                    if let Err(violation) = check::owners::check(ring) {
-                        self.broken.get_or_insert(violation);
-                    }
-                }
-                Entry::Opened(_)
-                | Entry::ClockFloor(_)
-                | Entry::Record(..)
-                | Entry::Ring(_)
-                | Entry::Acceptor(..) => {}
-            }
-        }
+        // A replica that is one no more may forget.
+        let forgotten: Vec<(Key, Version)> =
+            dropped.into_iter().filter_map(|key| host.seen.remove_entry(&key)).collect();
         for key in changed.chain(touched) {
             let version = node.inspect_key(key, |shard| shard.version(key.as_str()));
             let seen = host.seen.get(key).copied();
@@ -89,6 +86,62 @@ impl Cluster {
             }
             if seen != Some(version) {
                 host.seen.insert(key.clone(), version);
+            }
+        }
+        drop(shared);
+        for (key, version) in forgotten {
+            self.check_dropped(id, &key, version);
+        }
+    }
+
+    /// Nobody drops what others lack: a node forgets a record when the ring is final, it is no owner, and each
+    /// owner has had that version, or a newer one, for certain.
+    fn check_dropped(&mut self, id: NodeId, key: &Key, version: Version) {
+        let host = &self.hosts[id.0 as usize - 1];
+        let Some((node, _)) = &host.node else { return };
+        let epoch = node.inspect_key(key, |shard| shard.epoch());
+        let why = match self.rings.at(epoch) {
+            None => Some(format!("nobody has a ring of {epoch} for certain")),
+            Some(ring) if ring.is_joint() => Some(format!("the ring {epoch} is joint")),
+            Some(ring) => {
+                let owners = ring.owners(ring.slot_of(key.as_str())).all();
+                let lacks = |owner: &&NodeId| **owner == id || !self.had(**owner, key, version);
+                owners.iter().find(lacks).map(|owner| format!("its owner {owner} lacks it"))
+            }
+        };
+        if let Some(why) = why {
+            let what = format!("{id} dropped {version}, but {why}");
+            self.broken.get_or_insert(Violation::new("invariant", what).about(key));
+        }
+    }
+
+    /// Whether a node's journal had this version of a key, or a newer one, for certain.
+    fn had(&self, id: NodeId, key: &Key, version: Version) -> bool {
+        let Some(host) = self.hosts.get(id.0 as usize - 1) else { return false };
+        let shared = host.shared.borrow();
+        let durable = usize::try_from(shared.journal.durable()).expect("fits");
+        shared.journal.since(0)[..durable].iter().rev().any(|entry| match entry {
+            Entry::Record(of, record) => of == key && record.version >= version,
+            Entry::Opened(_)
+            | Entry::ClockFloor(_)
+            | Entry::Dropped(..)
+            | Entry::Ring(_)
+            | Entry::Acceptor(..) => false,
+        })
+    }
+
+    /// Rings that a node has for certain now.
+    pub(super) fn check_rings(&mut self, id: NodeId, before: u64, durable: u64) {
+        let place = |n: u64| usize::try_from(n).expect("fits");
+        let shared = self.hosts[id.0 as usize - 1].shared.borrow();
+        let entries = &shared.journal.since(place(before))[..place(durable - before)];
+        for entry in entries {
+            let Entry::Ring(ring) = entry else { continue };
+            match self.rings.take(ring) {
+                Ok(happened) => {
+                    happened.into_iter().for_each(|name| self.tally.add(Topic::Event, name));
+                }
+                Err(violation) => drop(self.broken.get_or_insert(violation)),
             }
         }
     }

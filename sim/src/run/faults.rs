@@ -78,7 +78,15 @@ impl Run<'_> {
     /// A node dies for good.
     pub(super) fn die(&mut self, node: NodeId) {
         self.crash(node);
+        self.lose_disk(node);
         self.cluster.retire(node);
+    }
+
+    /// What a node has for certain is gone.
+    pub(super) fn lose_disk(&mut self, node: NodeId) {
+        let records = self.cluster.durable_records(node);
+        let versions = records.into_iter().map(|(key, record)| (key, record.version));
+        self.disks_lost.push(versions.collect());
     }
 
     pub(super) fn crash(&mut self, node: NodeId) {

@@ -5,14 +5,14 @@ mod faults;
 mod script;
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
 use kv::{
     env::{Failure, Reply, Request},
     quorum::Level,
-    record::Record,
+    record::{Record, Version},
     seen::Seen,
     types::{Key, NodeId, RequestId, Value},
 };
@@ -118,6 +118,8 @@ struct Run<'a> {
     flapped_off: Vec<bool>,
     moment: u64,
     phase: Phase,
+    /// What was on each disk that was lost.
+    disks_lost: Vec<BTreeMap<Key, Version>>,
     /// Who took whom for alive since the phase began.
     seen_alive: BTreeSet<(NodeId, NodeId)>,
     violation: Option<Violation>,
@@ -146,6 +148,7 @@ impl<'a> Run<'a> {
             flapped_off: vec![false; scenario.faults.len()],
             moment: 0,
             phase: Phase::Load,
+            disks_lost: Vec::new(),
             seen_alive: BTreeSet::new(),
             violation: None,
         }
@@ -351,10 +354,13 @@ impl<'a> Run<'a> {
         self.cluster.close();
         self.look_at_flapping();
         if self.violation.is_none() {
+            for node in self.stranded() {
+                self.lose_disk(node);
+            }
             let evidence = Evidence {
                 history: &self.history,
                 ring_changes: self.operator.current().epoch() > self.operator.first().epoch(),
-                disks_lost: self.operator.died() + self.stranded().len(),
+                disks_lost: &self.disks_lost,
                 cluster: &self.cluster,
                 ring: self.operator.current(),
             };

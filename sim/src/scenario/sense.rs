@@ -130,6 +130,7 @@ fn check_config(config: &NodeConfig) -> Result<(), String> {
     at_least("probe_every", 1_000, config.probe_every)?;
     at_least("fetch_every", 1_000, config.fetch_every)?;
     at_least("pull_every", 1_000, config.pull_every)?;
+    within(&named("page"), config.page, 1..=100_000)?;
     at_least("propose_every", 1_000, config.propose_every)?;
     at_least("report_every", 1_000, config.report_every)?;
     at_least("evict_after", 0, config.evict_after)?;

@@ -1,0 +1,199 @@
+//! The ring is linearizable: there is one ring of each epoch, each follows the one before it as rings may
+//! follow each other, and an id names one process for ever. Looked at for each ring that a node has for
+//! certain; by the members alone, and not by what the ring says of itself.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use kv::{
+    ring::{Member, MemberState, Ring},
+    types::{Epoch, NodeId, Slot},
+};
+
+use super::{Violation, owners};
+
+/// The rings of a run that some node has for certain.
+pub struct Rings {
+    of_epoch: BTreeMap<Epoch, Arc<Ring>>,
+    /// The process behind each id.
+    processes: BTreeMap<NodeId, (String, u64)>,
+}
+
+/// Who is on one side of a change: where, as which process, with which tokens.
+type Side<'a> = BTreeMap<NodeId, (&'a str, u64, &'a [Slot])>;
+
+impl Rings {
+    /// A run begins with this ring.
+    pub fn new(first: &Arc<Ring>) -> (Self, Option<Violation>) {
+        let of_epoch = BTreeMap::from([(first.epoch(), first.clone())]);
+        let mut rings = Self { of_epoch, processes: BTreeMap::new() };
+        let violation = owners::check(first).and_then(|()| rings.name(first)).err();
+        (rings, violation)
+    }
+
+    /// The ring of an epoch.
+    pub fn at(&self, epoch: Epoch) -> Option<&Arc<Ring>> {
+        self.of_epoch.get(&epoch)
+    }
+
+    /// A node has this ring for certain: what happened by it, if it is new.
+    pub fn take(&mut self, ring: &Arc<Ring>) -> Result<Vec<&'static str>, Violation> {
+        let epoch = ring.epoch();
+        if let Some(known) = self.at(epoch) {
+            return match known == ring {
+                true => Ok(Vec::new()),
+                false => Err(fell(format!("two rings of epoch {epoch}: {known:?} and {ring:?}"))),
+            };
+        }
+        let Some(before) = epoch.0.checked_sub(1).and_then(|e| self.at(Epoch(e))) else {
+            return Err(fell(format!("a ring of epoch {epoch}, and none before it: {ring:?}")));
+        };
+        let Some(happened) = follows(before, ring) else {
+            return Err(fell(format!("{ring:?} may not follow {before:?}")));
+        };
+        owners::check(ring)?;
+        self.name(ring)?;
+        self.of_epoch.insert(epoch, ring.clone());
+        Ok(happened)
+    }
+
+    fn name(&mut self, ring: &Ring) -> Result<(), Violation> {
+        for (id, Member { address, instance, .. }) in ring.members() {
+            let process = (address.clone(), *instance);
+            let known = self.processes.entry(*id).or_insert_with(|| process.clone());
+            if *known != process {
+                return Err(fell(format!("{id} is {known:?}, and later {process:?}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn fell(what: String) -> Violation {
+    Violation::new("invariant", what)
+}
+
+fn side(ring: &Ring, is: fn(MemberState) -> bool) -> Side<'_> {
+    let members = ring.members().iter().filter(|(_, member)| is(member.state));
+    members
+        .map(|(id, m)| (*id, (m.address.as_str(), m.instance, m.tokens.as_slice())))
+        .collect()
+}
+
+/// What happens from one ring to the next. None: that must not be.
+fn follows(before: &Ring, after: &Ring) -> Option<Vec<&'static str>> {
+    let same = (before.cluster(), before.size(), before.replication())
+        == (after.cluster(), after.size(), after.replication());
+    if !same {
+        return None;
+    }
+    let has = |ring: &Ring, state| ring.members().values().filter(|m| m.state == state).count();
+    let (old, new) = (side(before, MemberState::is_old), side(before, MemberState::is_new));
+    let mut happened = Vec::new();
+    if after.is_joint() {
+        if side(after, MemberState::is_old) != old {
+            return None;
+        }
+        if before.is_joint() {
+            happened.push("a joint ring followed a joint one");
+        }
+        if has(after, MemberState::Joining) > 1 {
+            happened.push("several joined at once");
+        }
+    } else {
+        let all = side(after, |_| true);
+        if !before.is_joint() || (all != old && all != new) {
+            return None;
+        }
+        if all == new && old != new {
+            happened.push("a change was finished");
+            if has(before, MemberState::Leaving) > 0 {
+                happened.push("a member left");
+            }
+        } else {
+            happened.push("a change was given up");
+        }
+    }
+    let joining = before.members().iter().filter(|(_, m)| m.state == MemberState::Joining);
+    if joining.into_iter().any(|(id, _)| !after.members().contains_key(id)) {
+        happened.push("a joiner was dropped");
+    }
+    Some(happened)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn first() -> Arc<Ring> {
+        let addresses: Vec<String> = (1..=4).map(|node| format!("node{node}:1")).collect();
+        Arc::new(Ring::form(&addresses, 3, 64).unwrap())
+    }
+
+    fn with(ring: &Ring, node: u32, state: MemberState) -> Arc<Ring> {
+        let mut members = ring.members().clone();
+        members.get_mut(&NodeId(node)).unwrap().state = state;
+        Arc::new(ring.next(members).unwrap())
+    }
+
+    fn without(ring: &Ring, node: u32) -> Arc<Ring> {
+        let mut members = ring.members().clone();
+        members.remove(&NodeId(node));
+        Arc::new(ring.next(members).unwrap())
+    }
+
+    #[test]
+    fn rings_that_follow_each_other_hold_and_are_named() {
+        let (mut rings, fell) = Rings::new(&first());
+        assert_eq!(fell, None);
+        let joint = with(&first(), 4, MemberState::Leaving);
+        assert_eq!(rings.take(&joint), Ok(vec![]));
+        let evicted = with(&joint, 3, MemberState::Evicted);
+        assert_eq!(rings.take(&evicted), Ok(vec!["a joint ring followed a joint one"]));
+        let given_up = {
+            let mut members = evicted.members().clone();
+            members.values_mut().for_each(|member| member.state = MemberState::Active);
+            Arc::new(evicted.next(members).unwrap())
+        };
+        assert_eq!(rings.take(&given_up), Ok(vec!["a change was given up"]));
+        assert_eq!(rings.take(&given_up), Ok(vec![]), "it is known");
+        let joint = with(&given_up, 4, MemberState::Leaving);
+        assert_eq!(rings.take(&joint), Ok(vec![]));
+        let done = rings.take(&without(&joint, 4));
+        assert_eq!(done, Ok(vec!["a change was finished", "a member left"]));
+    }
+
+    #[test]
+    fn two_rings_of_an_epoch_fall_and_so_do_leaps() {
+        let (mut rings, _) = Rings::new(&first());
+        rings.take(&with(&first(), 4, MemberState::Leaving)).unwrap();
+        let other = rings.take(&with(&first(), 3, MemberState::Leaving)).unwrap_err();
+        assert!(other.what.starts_with("two rings of epoch e2"), "{other}");
+        let (mut rings, _) = Rings::new(&first());
+        let leap = rings.take(&without(&first(), 4)).unwrap_err();
+        assert!(leap.what.contains("may not follow"), "{leap}");
+        let joint = with(&first(), 4, MemberState::Leaving);
+        let skipped = rings.take(&without(&joint, 4)).unwrap_err();
+        assert!(skipped.what.contains("none before it"), "{skipped}");
+    }
+
+    #[test]
+    fn an_id_names_one_process_for_ever() {
+        let (mut rings, _) = Rings::new(&first());
+        let joins = |ring: &Ring, instance| {
+            let mut members = ring.members().clone();
+            let taken = |slot: &Slot| ring.members().values().any(|m| m.tokens.contains(slot));
+            let free = (0..ring.size()).map(Slot).find(|slot| !taken(slot)).unwrap();
+            let (address, tokens) = ("node5:1".into(), vec![free]);
+            let joins = Member { address, instance, state: MemberState::Joining, tokens };
+            members.insert(NodeId(5), joins);
+            Arc::new(ring.next(members).unwrap())
+        };
+        let joint = joins(&first(), 7);
+        rings.take(&joint).unwrap();
+        let given_up = without(&joint, 5);
+        let happened = rings.take(&given_up).unwrap();
+        assert_eq!(happened, ["a change was given up", "a joiner was dropped"]);
+        let fell = rings.take(&joins(&given_up, 8)).unwrap_err();
+        assert!(fell.what.starts_with("n5 is"), "{fell}");
+    }
+}
