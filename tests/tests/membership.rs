@@ -164,7 +164,7 @@ fn a_join_that_comes_to_no_end_is_given_up_at_an_operators_word() {
 #[test]
 fn what_makes_no_sense_is_refused_with_advice() {
     let cluster = Cluster::start(1, &[]);
-    let at = cluster.address(0).to_string();
+    let (at, peer_at) = (cluster.address(0).to_string(), cluster.peer_address(0).to_string());
     let mut connection = cluster.connect(0);
     let () = connection.set("a", "b").unwrap();
     let run = |words: &[&str]| {
@@ -179,6 +179,9 @@ fn what_makes_no_sense_is_refused_with_advice() {
         (&["evict", "n1", "--force"], "n1 is asked, so it is not gone"),
         (&["evict", "n7", "--force"], "n7 is no member of the ring"),
         (&["join", "127.0.0.1:1"], "n1 holds 1 records"),
+        (&["join", &at], "is n1 itself; give the peer address of another member"),
+        (&["join", &peer_at], "is n1 itself"),
+        (&["join", ""], "is no address; one is written host:port"),
     ] {
         let (code, text) = run(words);
         assert_eq!(code, Some(1), "{words:?}: {text}");
@@ -198,6 +201,11 @@ fn what_makes_no_sense_is_refused_with_advice() {
     assert_eq!(code, Some(1), "{why}");
     assert!(why.contains(&format!("{at} is no port for peers")), "{why}");
     assert_eq!(orrery(&[&serve[..], &[&at, "--replication", "3"]].concat()).0, Some(2));
+    // The address of a live member.
+    let taken = ["serve", "--client", &client, "--peer", &peer_at, "--join", &peer];
+    let (code, _, why) = orrery(&taken);
+    assert_eq!(code, Some(1), "{why}");
+    assert!(why.contains(&format!("cannot listen for peers at {peer_at}")), "{why}");
     let nobody = local(ports_in_a_row(1)).to_string();
     let args: Vec<String> =
         [&serve[..], &[&nobody]].concat().iter().map(|a| a.to_string()).collect();
@@ -222,6 +230,15 @@ fn an_empty_node_joins_at_an_operators_word_and_stays_when_it_cannot() {
     let (code, _, why) = orrery(&["join", &cluster.peer_address(0).to_string(), "--connect", &at]);
     assert_eq!(code, Some(1));
     assert!(why.contains("is in a ring with 2 other members"), "{why}");
+    // A member of another cluster is no member here.
+    let foreign = Cluster::start(1, &[]);
+    let (peer, members) = (foreign.peer_address(1), cluster.peer_address(0));
+    let (peer, list) = (peer.to_string(), format!("{peer},{members}"));
+    let client = foreign.address(1).to_string();
+    let args = ["serve", "--client", &client, "--peer", &peer, "--initial-cluster", &list];
+    let stranger = Process::start("stranger", &args.map(String::from));
+    stranger.logs("it belongs to another cluster");
+    stranger.logs("to add a node to one that runs, use --join");
 }
 
 #[test]
@@ -265,4 +282,78 @@ fn a_cluster_of_one_moves_to_another_process() {
     let mut bare = stream(cluster.address(1));
     bare.write_all(b"PING\r\n").unwrap();
     let () = connect(cluster.address(1)).set("a", "b").unwrap();
+}
+
+#[test]
+fn a_node_that_is_killed_is_evicted_by_its_peers_and_all_that_was_ok_is_there() {
+    let mut cluster = Cluster::start(4, &["--evict-after", "3"]);
+    fill(&cluster, 0, 2_000);
+    cluster.nodes[3].kill();
+    // Another one that a busy machine kept silent may have been evicted too, and be there anew.
+    eventually("a final ring without n4", || {
+        let ring = ring(0, &cluster)?;
+        let is_there = members(&ring).iter().any(|(id, _)| id == "n4");
+        (ring["joint"] == false && !is_there).then_some(())
+    });
+    for node in 0..3 {
+        has_all(&mut cluster.connect(node), 2_000);
+    }
+}
+
+#[test]
+fn a_leave_that_would_take_the_cluster_below_r_is_refused_with_what_to_do() {
+    let cluster = Cluster::start(3, &[]);
+    let at = cluster.address(0).to_string();
+    let (code, _, why) = orrery(&["leave", "n3", "--connect", &at]);
+    assert_eq!(code, Some(1));
+    let wanted = "only 2 members would stay, and each key is on 3: add a member first";
+    assert!(why.contains(wanted), "{why}");
+    has_members(&cluster, 0, &["n1", "n2", "n3"]);
+}
+
+#[test]
+fn of_two_members_the_one_that_stays_is_told_why_nothing_happens_and_how_to_go_on() {
+    let mut cluster = Cluster::start(2, &[]);
+    fill(&cluster, 0, 500);
+    cluster.nodes[1].kill();
+    let at = cluster.address(0).to_string();
+    let (code, _, why) = orrery(&["put", "a", "b", "--connect", &at]);
+    assert_eq!(code, Some(1));
+    assert!(why.starts_with("TIMEOUT "), "{why}");
+    let args = ["evict", "n2", "--connect", &at].map(String::from);
+    let mut evict = Process::start("evict", &args);
+    evict.logs("1 of 2 members seem alive, and a majority has to decide");
+    evict.logs("orrery evict n2 --force goes on without what only they held");
+    assert!(!evict.has_ended());
+    let told = ask(&cluster, 0, &["evict", "n2", "--force"]);
+    assert!(told.contains("its members: n1"), "{told}");
+    assert!(told.contains("What only n2 held is lost"), "{told}");
+    assert!(told.contains("Never start n2 again"), "{told}");
+    // Whoever waited sees it too.
+    assert_eq!(evict.wait().code(), Some(0));
+    has_members(&cluster, 0, &["n1"]);
+    has_all(&mut cluster.connect(0), 500);
+    let (code, _, why) = orrery(&["put", "a", "b", "--connect", &at]);
+    assert_eq!(code, Some(0), "{why}");
+}
+
+#[test]
+fn a_leave_while_a_join_is_under_way_comes_after_it() {
+    let mut cluster = Cluster::start(5, &["--evict-after", "0"]);
+    fill(&cluster, 0, 500);
+    // Of some slots two of three owners are silent: the join does not end.
+    cluster.nodes[3].signal(Signal::STOP);
+    cluster.nodes[4].signal(Signal::STOP);
+    let mut joiner = cluster.joiner(5, 0);
+    assert_eq!(serves(&mut joiner), "n6");
+    let at = cluster.address(1).to_string();
+    let args = ["leave", "n1", "--connect", &at].map(String::from);
+    let mut leave = Process::start("leave", &args);
+    leave.logs("another change is under way: n1 leaves after it");
+    cluster.nodes[3].signal(Signal::CONT);
+    cluster.nodes[4].signal(Signal::CONT);
+    assert_eq!(leave.wait().code(), Some(0));
+    assert_eq!(cluster.nodes[0].wait().code(), Some(0));
+    has_members(&cluster, 1, &["n2", "n3", "n4", "n5", "n6"]);
+    has_all(&mut cluster.connect(5), 500);
 }
