@@ -280,27 +280,15 @@ pub fn under_load(cluster: &Cluster, load: &Load, last: &[u16], act: impl FnOnce
 /// majority has only once the owners have compared what they hold.
 fn settles(connection: &mut Connection, number: usize, at: usize, history: &mut History) {
     let key = key(number, at);
-    let mut last = String::new();
     let is_at_once = CLIENTS[number] != Level::One;
-    let found = catch_unwind(AssertUnwindSafe(|| {
-        eventually("the last write", || match connection.get(&key) {
-            Ok(found) => match history.read(found) {
-                Err(why) if is_at_once => Some(Err(why)),
-                Err(why) => {
-                    last = why;
-                    None
-                }
-                Ok(()) => Some(Ok(())),
-            },
-            Err(why) => {
-                assert_eq!(why.code(), Some("TIMEOUT"), "{key}: {why}");
-                last = why.to_string();
-                None
-            }
-        })
-    }));
-    match found {
-        Ok(found) => found.unwrap_or_else(|why| panic!("{key}: {why}")),
-        Err(_) => panic!("{key}: {last}"),
-    }
+    eventually(&format!("the last write of {key}"), || match connection.get(&key) {
+        Ok(found) => match history.read(found) {
+            Err(why) if is_at_once => panic!("{key}: {why}"),
+            read => read.ok(),
+        },
+        Err(why) => {
+            assert_eq!(why.code(), Some("TIMEOUT"), "{key}: {why}");
+            None
+        }
+    });
 }

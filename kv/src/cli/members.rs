@@ -74,11 +74,13 @@ impl View {
         let alive = self.members.iter().filter(|m| decides(m) && !is_down(m)).count();
         let mut hint = "no progress for a while".to_string();
         if alive <= deciding / 2 {
+            let silent = ids(&is_down);
             return hint
                 + &format!(
-                    "; {alive} of {deciding} members seem alive, and a majority has to decide: start \
-                     {down} again if they only stopped; if they are gone for good: orrery evict {down} \
-                     --force goes on without what only they held"
+                    "; {alive} of {deciding} members seem alive, and a majority has to decide. {silent}: \
+                     still running? then see why they are not reached. Gone for good, or started again? \
+                     then, at one member only, orrery evict {silent} --force goes on without what only \
+                     they held"
                 );
         }
         if self.joint {
