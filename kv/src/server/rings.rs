@@ -68,6 +68,9 @@ fn force(server: &Server, ring: &Ring, nodes: &[NodeId]) -> Result<String, Strin
 
 fn join(server: &Server, ring: &Ring, member: &str) -> Result<String, String> {
     let me = server.node.id();
+    if *member == server.settings.peer || *member == server.client_address.to_string() {
+        return Err(format!("{member} is {me} itself; give the peer address of another member"));
+    }
     let others = ring.members().keys().filter(|id| **id != me).count();
     if others > 0 {
         return Err(format!(
