@@ -10,7 +10,7 @@ use crate::{
     message::{Body, Offer, Want},
     quorum::NodeSet,
     record::Version,
-    ring::Ring,
+    ring::{MemberState, Owners, Ring},
     store::Store,
     types::{Key, NodeId, Slot},
 };
@@ -64,7 +64,7 @@ impl Shard {
         let mut offers: BTreeMap<NodeId, (usize, Vec<Offer>)> = BTreeMap::new();
         for (slot, give) in self.gives.slots.iter().take(SLOTS_PER_ROUND) {
             let owners = self.ring.owners(*slot);
-            for node in owners.members(owners.new_set()).filter(is_due) {
+            for node in owners.members(self.takers(owners)).filter(is_due) {
                 let (count, offers) = offers.entry(node).or_default();
                 let is_over = owners.position(node).is_some_and(|at| give.confirmed.contains(at));
                 if is_over || *count >= VERSIONS_PER_MESSAGE {
@@ -91,7 +91,7 @@ impl Shard {
         }
     }
 
-    /// Somebody gives up slots that are ours: tells which records it is to send.
+    /// Somebody gives up slots that are ours, now or when the ring is final: tells which records it is to send.
     pub(super) fn offered(
         &mut self,
         from: NodeId,
@@ -101,7 +101,8 @@ impl Shard {
     ) {
         let mut wants: Vec<Want> = Vec::new();
         for (slot, after, upto, versions) in offers {
-            if slot.0 >= self.ring.size() || !self.ring.owners(slot).is_new(self.config.node) {
+            let is_known = slot.0 < self.ring.size();
+            if !is_known || self.ring.owners(slot).position(self.config.node).is_none() {
                 continue;
             }
             let lacks = |(key, version): &(Key, Version)| {
@@ -133,7 +134,8 @@ impl Shard {
                     give.after.remove(&from);
                 }
                 let owners = self.ring.owners(slot);
-                if give.confirmed.and(owners.new_set()) == owners.new_set() {
+                let takers = self.takers(owners);
+                if give.confirmed.and(takers) == takers {
                     slots.remove(&slot);
                     self.give_up(slot, env);
                 }
@@ -143,9 +145,24 @@ impl Shard {
         self.tell_if_synced(env);
     }
 
-    /// All owners have what this node has of a slot. While the ring is joint it is still an owner.
+    /// Who has to have what this node gives up: while it is still an owner itself, those that come after it;
+    /// else all, old and new, for the change that is under way may be given up. Nobody waits for one who is
+    /// evicted.
+    fn takers(&self, owners: &Owners) -> NodeSet {
+        match owners.is_old(self.config.node) {
+            true => owners.new_set(),
+            false => {
+                let members = self.ring.members();
+                let is_there = |node: &NodeId| members[node].state != MemberState::Evicted;
+                let all = owners.all().iter().enumerate();
+                all.filter(|(_, node)| is_there(node)).map(|(at, _)| at).collect()
+            }
+        }
+    }
+
+    /// All whom it concerns have what this node has of a slot. It forgets it, unless it is still an owner.
     fn give_up(&mut self, slot: Slot, env: &mut impl Env) {
-        if !self.ring.is_joint() {
+        if !self.ring.owners(slot).is_old(self.config.node) {
             env.note(Note::SlotDropped);
             let keys = self.store.drop_slot(slot);
             env.persist(Entry::Dropped(slot, keys));

@@ -3,6 +3,7 @@
 use kv::{
     env::Entry,
     record::Version,
+    ring::MemberState,
     types::{Key, NodeId},
 };
 
@@ -94,18 +95,21 @@ impl Cluster {
         }
     }
 
-    /// Nobody drops what others lack: a node forgets a record when the ring is final, it is no owner, and each
-    /// owner has had that version, or a newer one, for certain.
+    /// Nobody drops what others lack: a node forgets a record when it is no owner, and each owner, old and new
+    /// (but for those evicted), has had that version, or a newer one, for certain.
     fn check_dropped(&mut self, id: NodeId, key: &Key, version: Version) {
         let host = &self.hosts[id.0 as usize - 1];
         let Some((node, _)) = &host.node else { return };
         let epoch = node.inspect_key(key, |shard| shard.epoch());
         let why = match self.rings.at(epoch) {
             None => Some(format!("nobody has a ring of {epoch} for certain")),
-            Some(ring) if ring.is_joint() => Some(format!("the ring {epoch} is joint")),
             Some(ring) => {
                 let owners = ring.owners(ring.slot_of(key.as_str())).all();
-                let lacks = |owner: &&NodeId| **owner == id || !self.had(**owner, key, version);
+                let is_evicted =
+                    |owner: &NodeId| ring.members()[owner].state == MemberState::Evicted;
+                let lacks = |owner: &&NodeId| {
+                    **owner == id || !is_evicted(owner) && !self.had(**owner, key, version)
+                };
                 owners.iter().find(lacks).map(|owner| format!("its owner {owner} lacks it"))
             }
         };

@@ -117,3 +117,35 @@ fn a_slot_is_dropped_when_every_owner_has_it_and_not_before() {
     assert_eq!(change.lacks(3).len(), KEYS);
     assert_eq!(change.lacks(4), Vec::<String>::new());
 }
+
+#[test]
+fn while_a_change_is_under_way_old_owners_get_what_is_given_up_too() {
+    let mut change = Change::begun(None);
+    change.rounds(1_000, true);
+    let mut members = change.last.members().clone();
+    members.get_mut(&NodeId(1)).unwrap().state = MemberState::Leaving;
+    let joint = Arc::new(change.last.next(members).unwrap());
+    // n3 learns of its own leave when the next change has begun.
+    (1..=4).for_each(|node| change.world.step(node, Input::Ring(joint.clone())));
+    for _ in 0..100 {
+        change.world.step(3, Input::Timer(Timer::Pull));
+        while change.world.deliver(|from, to, _| (from, to) != (3, 1)) > 0 {}
+        change.world.waiting.clear();
+    }
+    assert_eq!(change.lacks(3), Vec::<String>::new(), "n1 would be an owner, were it given up");
+    change.rounds(1_000, true);
+    assert_eq!(change.lacks(3).len(), KEYS);
+}
+
+#[test]
+fn nobody_waits_for_an_owner_who_is_evicted_to_take_what_is_given_up() {
+    let mut change = Change::begun(None);
+    change.rounds(1_000, true);
+    let mut members = change.last.members().clone();
+    members.get_mut(&NodeId(1)).unwrap().state = MemberState::Evicted;
+    let joint = Arc::new(change.last.next(members).unwrap());
+    (2..=4).for_each(|node| change.world.step(node, Input::Ring(joint.clone())));
+    change.world.waiting.retain(|(_, to, _)| *to != NodeId(1));
+    change.rounds(1_000, true);
+    assert_eq!(change.lacks(3).len(), KEYS);
+}
