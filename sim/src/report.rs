@@ -21,6 +21,10 @@ pub fn table(swept: &Swept, missing: &[String]) -> String {
     row("messages", listed(&swept.tally, Topic::Message));
     row("branches", listed(&swept.tally, Topic::Note));
     row("events", listed(&swept.tally, Topic::Event));
+    if let Some((seed, took)) = swept.slowest {
+        let text = format!("at most {:.1} s until all converged (seed {seed})", took as f64 / 1e6);
+        row("after healing", text);
+    }
     row("simulated time", format!("{:.0} s", simulated_s(swept)));
     row(
         "speed",
@@ -88,6 +92,9 @@ pub fn json(swept: &Swept, missing: &[String], verdict: &str) -> Value {
         "events": topic(Topic::Event),
         "never_happened": missing,
         "simulated_seconds": simulated_s(swept),
+        "slowest_convergence": swept.slowest.map(|(seed, took)| {
+            json!({ "seed": seed, "seconds": took as f64 / 1e6 })
+        }),
         "cpu_seconds": swept.cpu.as_secs_f64(),
         "wall_seconds": swept.wall.as_secs_f64(),
     })

@@ -59,6 +59,8 @@ pub struct Swept {
     pub events: u64,
     /// Simulated time, in microseconds.
     pub simulated_us: u64,
+    /// The seed that took longest to converge after healing, and how long, in microseconds.
+    pub slowest: Option<(u64, u64)>,
     /// CPU time of the runs.
     pub cpu: Duration,
     /// Time that passed.
@@ -82,6 +84,7 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> Verdict {
         history: Vec::new(),
         held: Vec::new(),
         simulated_us: 0,
+        converged_us: None,
         trace: Vec::new(),
         meter: None,
     }
@@ -174,6 +177,15 @@ fn add(total: &mut Swept, seed: u64, verdict: Verdict, cpu: Duration) {
     total.simulated_us += verdict.simulated_us;
     total.cpu += cpu;
     total.tally.merge(&verdict.tally);
+    if let Some(took) = verdict.converged_us {
+        // Of equals the first seed, whichever ended first.
+        let is_slower = |slowest: (u64, u64)| {
+            (took, std::cmp::Reverse(seed)) > (slowest.1, std::cmp::Reverse(slowest.0))
+        };
+        if total.slowest.is_none_or(is_slower) {
+            total.slowest = Some((seed, took));
+        }
+    }
     if let Some(violation) = verdict.violation {
         total.fallen.push(Fallen { seed, violation });
     }

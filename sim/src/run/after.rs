@@ -142,6 +142,8 @@ impl Run<'_> {
 
     /// The auditor writes through each node, and reads keys through each node at each level.
     pub(super) fn begin_serving(&mut self) {
+        let healed_at = self.scenario.heal_at_ms * 1_000;
+        self.converged_us = Some(self.cluster.at().saturating_sub(healed_at));
         self.enter(Phase::Serve, "serve");
         self.audit_since = self.cluster.at();
         let members: Vec<NodeId> = self.operator.current().members().keys().copied().collect();

@@ -58,6 +58,8 @@ pub struct Verdict {
     pub held: Vec<(NodeId, bool, Option<Record>)>,
     /// How long the run was, in microseconds of simulated time.
     pub simulated_us: u64,
+    /// How long after healing all changes had ended and the owners agreed, if they did.
+    pub converged_us: Option<u64>,
     /// What each node was given and did, if it was recorded.
     pub trace: Vec<Moved>,
     /// What was sent, if it was counted.
@@ -124,6 +126,7 @@ struct Run<'a> {
     disks_lost: Vec<BTreeMap<Key, Version>>,
     /// Who took whom for alive since the phase began.
     seen_alive: BTreeSet<(NodeId, NodeId)>,
+    converged_us: Option<u64>,
     violation: Option<Violation>,
 }
 
@@ -153,6 +156,7 @@ impl<'a> Run<'a> {
             phase: Phase::Load,
             disks_lost: Vec::new(),
             seen_alive: BTreeSet::new(),
+            converged_us: None,
             violation: None,
         }
     }
@@ -408,6 +412,7 @@ impl<'a> Run<'a> {
             history: self.history,
             held,
             simulated_us,
+            converged_us: self.converged_us,
         }
     }
 
