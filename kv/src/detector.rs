@@ -209,6 +209,8 @@ impl Detector {
         match input {
             DetectorInput::Message(from, message) => self.message(from, message, env),
             DetectorInput::Timer => self.look(env),
+            // Two threads may bring rings in the other order.
+            DetectorInput::Ring(ring) if ring.epoch() <= self.ring.epoch() => {}
             DetectorInput::Ring(ring) => {
                 self.ring = ring;
                 let ring = &self.ring;

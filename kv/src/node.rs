@@ -395,10 +395,14 @@ impl<P: Ports> Node<P> {
     }
 
     /// Whether the others can do without this node: it is no member, they know it, and they have all
-    /// that it held.
+    /// that it held. The shards learn of a ring after the topology, and only then what to hand over.
     pub fn is_released(&self) -> bool {
-        let holds = |shard| self.inspect(shard, Shard::moving).1 > 0;
-        self.topology.lock().machine.is_released() && !(0..self.shards()).any(holds)
+        let epoch = {
+            let topology = self.topology.lock();
+            topology.machine.is_released().then(|| topology.machine.ring().epoch())
+        };
+        let is_through = |shard: &Shard| Some(shard.epoch()) == epoch && shard.moving().1 == 0;
+        (0..self.shards()).all(|shard| self.inspect(shard, is_through))
     }
 
     /// How each other member seems.

@@ -26,6 +26,8 @@ const LOOK_EVERY_US: u64 = 20_000;
 const ASK_AGAIN_US: u64 = 300_000;
 /// Evicted processes that join anew in a run, at most.
 const MOST_RETURNS: usize = 8;
+/// How long a process that is to die when it joins lives at most, in microseconds.
+const DOOMED_WITHIN_US: u64 = 300_000;
 /// Processes that join count from here: zero is the first members'.
 const FIRST_INSTANCE: u64 = 1;
 
@@ -48,6 +50,8 @@ pub struct Operator {
     wanted: Vec<Wanted>,
     /// Nodes that die for good, and when.
     deaths: Vec<(u64, NodeId)>,
+    /// Processes that die soon after they joined, so many more.
+    doomed: usize,
     /// Nodes that died, and those that were told to go: whoever else is evicted was taken for dead.
     died: BTreeSet<NodeId>,
     told_to_go: BTreeSet<NodeId>,
@@ -57,8 +61,11 @@ pub struct Operator {
     instances: BTreeSet<u64>,
     /// Evicted processes that join anew, so many more.
     returns: usize,
-    /// Members evict whom they take for dead.
+    /// Members evict whom they take for dead, and operators leave them that long to do it.
     evicts: bool,
+    patience_us: u64,
+    /// When the faults are healed.
+    heal_at_us: u64,
     next_instance: u64,
     random: ChaCha8Rng,
 }
@@ -71,7 +78,7 @@ impl Operator {
         let first = Ring::form(&addresses, replication, slots)
             .expect("a scenario's cluster is checked when it is read");
         let first = Arc::new(first);
-        let mut deaths = Vec::new();
+        let (mut deaths, mut doomed) = (Vec::new(), 0);
         let mut wanted = Vec::new();
         for (instance, asked) in (FIRST_INSTANCE..).zip(&scenario.changes) {
             let at = asked.at_ms * 1_000;
@@ -92,6 +99,10 @@ impl Operator {
                     Change::Join { address: format!("node{node}:1"), instance }
                 }
                 ChangeKind::Cancel => Change::Cancel(Epoch(0)),
+                ChangeKind::KillJoiner => {
+                    doomed += 1;
+                    continue;
+                }
             };
             let is_dead = matches!(asked.kind, ChangeKind::Kill(_));
             wanted.push(Wanted { change, at, asked: false, is_dead });
@@ -99,10 +110,11 @@ impl Operator {
         // Where the members themselves evict who is dead, nobody asks for it until they had the time.
         let config = &scenario.cluster.config;
         let evicts = config.detect_every.0 > 0 && config.evict_after.0 > 0;
-        if evicts {
-            let patience = 20 * config.detect_every.0 + 2 * config.evict_after.0;
-            wanted.iter_mut().filter(|w| w.is_dead).for_each(|wanted| wanted.at += patience);
-        }
+        let patience_us = match evicts {
+            true => 20 * config.detect_every.0 + 2 * config.evict_after.0,
+            false => 0,
+        };
+        wanted.iter_mut().filter(|w| w.is_dead).for_each(|wanted| wanted.at += patience_us);
         let newest = first.clone();
         let random = crate::swarm::stream(scenario.seed, "operator");
         let next_instance = FIRST_INSTANCE + scenario.changes.len() as u64;
@@ -111,12 +123,15 @@ impl Operator {
             newest,
             wanted,
             deaths,
+            doomed,
             died: BTreeSet::new(),
             told_to_go: BTreeSet::new(),
             addresses: BTreeMap::new(),
             instances: BTreeSet::new(),
             returns: MOST_RETURNS,
             evicts,
+            patience_us,
+            heal_at_us: scenario.heal_at_ms * 1_000,
             next_instance,
             random,
         }
@@ -179,7 +194,19 @@ impl Operator {
         for node in joined.copied().collect::<Vec<_>>() {
             cluster.tally.add(Topic::Event, "a process joined");
             cluster.join(node, &self.newest);
+            if self.doomed > 0 {
+                self.doomed -= 1;
+                self.dies_soon(node, cluster.at());
+            }
         }
+    }
+
+    /// A process that joined dies, mostly before it has all that it is to have.
+    fn dies_soon(&mut self, node: NodeId, now: u64) {
+        let at = now + self.random.random_range(0..DOOMED_WITHIN_US);
+        self.deaths.push((at, node));
+        let (change, at) = (Change::Evict(node), at + self.patience_us);
+        self.wanted.push(Wanted { change, at, asked: false, is_dead: true });
     }
 
     /// Whoever is gone from a ring without being told to was evicted by its peers.
@@ -222,6 +249,10 @@ impl Operator {
             if let Change::Cancel(epoch) = &mut wanted.change
                 && !wanted.asked
             {
+                // It waits for something to be given up.
+                if !newest.is_joint() && now < self.heal_at_us {
+                    return true;
+                }
                 *epoch = newest.epoch();
             }
             // Whoever died is to be evicted, even if somebody cancels it.
@@ -234,6 +265,10 @@ impl Operator {
                 return false;
             }
             if newest.reflects(&wanted.change) && wanted.is_dead {
+                return true;
+            }
+            // Where the members can evict the dead themselves, nobody does it for them.
+            if self.evicts && wanted.is_dead && can_evict(&newest, &self.died) {
                 return true;
             }
             let refused = newest.allows(&wanted.change).err();
@@ -262,4 +297,16 @@ impl Operator {
         });
         self.wanted = wanted;
     }
+}
+
+/// Whether the members evict who died, as far as the ring goes: there is one more than R who could take over,
+/// and enough are left who have what the dead held.
+fn can_evict(ring: &Ring, died: &BTreeSet<NodeId>) -> bool {
+    let stay = ring.members().values().filter(|member| member.state.is_new()).count();
+    let enough_left = ring.owner_sets().all(|owners| {
+        let old: Vec<NodeId> = owners.members(owners.old()).collect();
+        let left = old.iter().filter(|node| !died.contains(node)).count();
+        left >= old.len().div_ceil(2)
+    });
+    stay > ring.replication() && enough_left
 }

@@ -123,6 +123,8 @@ pub enum ChangeKind {
     Kill(u32),
     /// A member loses its disk, and starts again as a new member of the same address.
     Replace(u32),
+    /// The next process that joins dies for good while it is being filled, and is evicted.
+    KillJoiner,
     /// A member is evicted though it lives.
     Accuse(u32),
     /// The change that is under way is given up.

@@ -97,7 +97,7 @@ pub fn scenario(seed: u64, fixed: &Fixed) -> Scenario {
     let mut faults = faults(&cluster, most, load_ms, &mut stream(seed, "faults"));
     bring_near(&mut faults, &changes, load_ms, &mut stream(seed, "faults and ring changes"));
     // The only member of a ring has nobody to tell it the time.
-    if members_at_least(&cluster, &changes) < 2 {
+    if members_at_least(&cluster, &changes, true) < 2 {
         faults.retain(|fault| !matches!(fault.kind, FaultKind::ClockJump(..)));
     }
     let heal_at_ms = load_ms + 500;
@@ -175,7 +175,7 @@ fn ring_changes(
     // All at once, or one after the other.
     let spread_ms = pick(&[1, load_ms / 4, load_ms * 3 / 4], random);
     let first_ms = random.random_range(0..load_ms / 4);
-    let kinds = ["join", "join", "leave", "kill", "replace", "accuse", "cancel"];
+    let kinds = ["join", "join", "leave", "kill", "kill joiner", "replace", "accuse", "cancel"];
     let joins_only = random.random_bool(0.3);
     let kinds = if joins_only { vec!["join"] } else { subset(&kinds, random) };
     let mut changes: Vec<ChangeAsked> = (0..random.random_range(1..=6))
@@ -186,6 +186,7 @@ fn ring_changes(
                 "join" => ChangeKind::Join,
                 "leave" => ChangeKind::Leave(node),
                 "kill" => ChangeKind::Kill(node.min(cluster.nodes)),
+                "kill joiner" => ChangeKind::KillJoiner,
                 "replace" => ChangeKind::Replace(node.min(cluster.nodes)),
                 "accuse" => ChangeKind::Accuse(node),
                 _ => ChangeKind::Cancel,
@@ -193,19 +194,21 @@ fn ring_changes(
             ChangeAsked { at_ms, kind }
         })
         .collect();
-    // A majority of the members, and of each owner set, outlives the deaths, whoever goes before.
-    let least = members_at_least(cluster, &changes);
-    let mut mortal = (least.min(cluster.replication).saturating_sub(1)) / 2;
-    changes.retain(|change| match change.kind {
-        ChangeKind::Kill(_) | ChangeKind::Replace(_) if mortal == 0 => false,
-        ChangeKind::Kill(_) | ChangeKind::Replace(_) => {
-            mortal -= 1;
-            true
-        }
-        ChangeKind::Join | ChangeKind::Leave(_) | ChangeKind::Accuse(_) | ChangeKind::Cancel => {
-            true
-        }
+    // A majority of the members outlives the deaths, and of each owner set as many as a change needs, whoever
+    // goes before.
+    let least = members_at_least(cluster, &changes, false);
+    let mut mortal = (least.saturating_sub(1) / 2).min(least.min(cluster.replication) / 2);
+    changes.retain(|change| {
+        let is_death = dies(change);
+        let may = !is_death || mortal > 0;
+        mortal -= usize::from(is_death && may);
+        may
     });
+    // Who dies while it joins has to join.
+    let doomed = changes.iter().filter(|change| change.kind == ChangeKind::KillJoiner);
+    let joins: Vec<ChangeAsked> =
+        doomed.map(|doomed| ChangeAsked { kind: ChangeKind::Join, ..*doomed }).collect();
+    changes.extend(joins);
     changes.sort_by_key(|change| change.at_ms);
     // A joint ring waits for all but those who only lose by it: with joins alone it passes the one by that
     // hears of nothing.
@@ -233,14 +236,22 @@ fn bring_near(
     }
 }
 
-/// How many of the first members stay at least, whoever may go.
-fn members_at_least(cluster: &Cluster, changes: &[ChangeAsked]) -> usize {
+/// Whether somebody dies for good.
+fn dies(change: &ChangeAsked) -> bool {
+    match change.kind {
+        ChangeKind::Kill(_) | ChangeKind::KillJoiner | ChangeKind::Replace(_) => true,
+        ChangeKind::Join | ChangeKind::Leave(_) | ChangeKind::Accuse(_) | ChangeKind::Cancel => {
+            false
+        }
+    }
+}
+
+/// How many of the first members stay at least, whoever may go; the dead are gone, or still counted.
+fn members_at_least(cluster: &Cluster, changes: &[ChangeAsked], dead_are_gone: bool) -> usize {
     let goes = |change: &&ChangeAsked| match change.kind {
-        ChangeKind::Leave(_)
-        | ChangeKind::Accuse(_)
-        | ChangeKind::Kill(_)
-        | ChangeKind::Replace(_) => true,
-        ChangeKind::Join | ChangeKind::Cancel => false,
+        ChangeKind::Leave(_) | ChangeKind::Accuse(_) => true,
+        ChangeKind::Kill(_) | ChangeKind::Replace(_) => dead_are_gone,
+        ChangeKind::Join | ChangeKind::KillJoiner | ChangeKind::Cancel => false,
     };
     (cluster.nodes as usize).saturating_sub(changes.iter().filter(goes).count())
 }
@@ -274,6 +285,7 @@ fn cluster(seed: u64, fixed: &Fixed, random: &mut ChaCha8Rng) -> Cluster {
         // Sooner, and members go before they could be heard of.
         evict_after: Micros::from_millis(pick(&[0, 5, 20], random) * detect_ms),
         pull_every: Micros::from_millis(pick(&[20, 20, 50, 100], random)),
+        page: pick(&[1, 2, 256], random),
         max_in_flight: if random.random_bool(0.1) { 1 } else { 1_024 },
         ..NodeConfig::default()
     };

@@ -33,7 +33,7 @@ const MAJORITY: &[Level] = &[Level::Quorum, Level::All, Level::Linearizable];
 const BY_CLOCK: &[Level] = &[Level::One, Level::Session, Level::Quorum, Level::All];
 
 /// What else should happen now and then, and at which levels.
-pub const EVENTS: [(&str, &[Level]); 20] = [
+pub const EVENTS: [(&str, &[Level]); 32] = [
     ("crash lost entries", &Level::EVERY),
     ("restarted from journal", &Level::EVERY),
     ("waited for the journal", &Level::EVERY),
@@ -47,6 +47,18 @@ pub const EVENTS: [(&str, &[Level]); 20] = [
     ("a flapping node stayed a member", &Level::EVERY),
     ("a change was refused", &Level::EVERY),
     ("a change was asked for again", &Level::EVERY),
+    ("a change was finished", &Level::EVERY),
+    ("a change was given up", &Level::EVERY),
+    ("a joint ring followed a joint one", &Level::EVERY),
+    ("a joiner was dropped", &Level::EVERY),
+    ("a joiner died for good", &Level::EVERY),
+    ("a member left", &Level::EVERY),
+    ("one of three died for good", &Level::EVERY),
+    ("several joined at once", &Level::EVERY),
+    ("a fault began while the ring was joint", &Level::EVERY),
+    ("the ring changed across a partition", &Level::EVERY),
+    ("asked a coordinator that is a ring behind", &Level::EVERY),
+    ("asked a coordinator that is rings behind", &Level::EVERY),
     ("stale read at one", &[Level::One]),
     ("lost update between coordinators", BY_CLOCK),
     ("empty value read", &Level::EVERY),

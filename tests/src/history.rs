@@ -1,4 +1,5 @@
-//! What one client knows of the key that it alone writes, always through the same node, at QUORUM.
+//! What one client knows of the key that it alone writes, always through the same node, at QUORUM or at
+//! LINEARIZABLE. (At ONE the same holds of reads at QUORUM once the owners have compared what they hold.)
 //!
 //! Such writes have growing versions. So a QUORUM read that begins after an ok write returns that write's
 //! value or a later one (P3), never one that failed (P0); and what a QUORUM read returned stays (P4, P5).

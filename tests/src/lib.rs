@@ -1,8 +1,9 @@
-//! What the tests of real processes share: processes, clusters of them, and histories; and the bodies
-//! of the fuzz targets.
+//! What the tests of real processes share: processes, clusters of them, and histories, and load
+//! under which the ring changes; and the bodies of the fuzz targets.
 
 pub mod cluster;
 pub mod fuzz;
 pub mod history;
+pub mod load;
 pub mod process;
 pub mod rings;

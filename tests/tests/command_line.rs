@@ -1,12 +1,16 @@
 //! The command line: its help, its exit codes, and `dev`.
 
-use std::net::TcpStream;
+use std::{
+    net::TcpStream,
+    process::{Command, Stdio},
+};
 
 use redis::Commands as _;
 use rustix::process::Signal;
 use tests::{
     cluster::{Cluster, connect, local, ports_in_a_row},
-    process::{Process, eventually, orrery},
+    process::{Process, binary, eventually, orrery},
+    rings::{ask, fill, serves},
 };
 
 #[test]
@@ -165,4 +169,124 @@ fn dev_that_is_killed_leaves_no_node_behind() {
     let (mut dev, port) = start_dev();
     dev.kill();
     nobody_listens(port);
+}
+
+#[test]
+fn status_that_watches_shows_a_change_under_way_and_ends_with_0_at_ctrl_c() {
+    let cluster = Cluster::start(5, &["--evict-after", "0"]);
+    fill(&cluster, 0, 500);
+    // Of some slots two of three owners are silent: a majority decides on a join, and it does not end.
+    cluster.nodes[3].signal(Signal::STOP);
+    cluster.nodes[4].signal(Signal::STOP);
+    let mut joiner = cluster.joiner(5, 0);
+    assert_eq!(serves(&mut joiner), "n6");
+    let at = cluster.address(5).to_string();
+    let args = ["status", "--watch", "--connect", &at].map(String::from);
+    let mut watch = Process::start("watch", &args);
+    let shown = |name: &str, value: &str| format!("  {name:<28} {value}");
+    let mut shows = |name: &str, value: &str| {
+        watch.line(&shown(name, value)).expect("it goes on");
+    };
+    shows("state", "Joining");
+    shows("ring", "joint");
+    assert!(moving(&at, "slots_to_pull") > 0);
+    cluster.nodes[3].signal(Signal::CONT);
+    cluster.nodes[4].signal(Signal::CONT);
+    shows("ring", "final");
+    shows("slots_to_pull", "0");
+    shows("state", "Active");
+    // One of the new owners is silent: what it is to have stays to be handed over.
+    cluster.nodes[0].signal(Signal::STOP);
+    ask(&cluster, 1, &["leave", "n6", "--no-wait"]);
+    shows("state", "Leaving");
+    eventually("slots to hand over", || (moving(&at, "slots_to_hand_over") > 0).then_some(()));
+    watch.signal(Signal::INT);
+    assert_eq!(watch.wait().code(), Some(0));
+    cluster.nodes[0].signal(Signal::CONT);
+    assert_eq!(joiner.wait().code(), Some(0));
+}
+
+/// What `status` says of slots that move.
+fn moving(at: &str, name: &str) -> u64 {
+    let (code, text, why) = orrery(&["status", "--json", "--connect", at]);
+    assert_eq!(code, Some(0), "{why}");
+    let status: serde_json::Value = serde_json::from_str(&text).unwrap();
+    status[name].as_u64().expect("a number")
+}
+
+#[test]
+fn status_that_watches_ends_with_whoever_reads_it_and_goes_on_without_its_node() {
+    let nobody = local(ports_in_a_row(1)).to_string();
+    let args = ["status", "--watch", "--connect", &nobody].map(String::from);
+    let mut watch = Process::start("watch", &args);
+    watch.logs("is a node there?");
+    assert!(!watch.has_ended());
+    watch.signal(Signal::INT);
+    assert_eq!(watch.wait().code(), Some(0));
+    let cluster = Cluster::start(1, &[]);
+    let script =
+        format!("'{}' status --watch --connect {}", binary().display(), cluster.address(0));
+    let mut piped = Command::new("sh")
+        .args(["-c", &format!("{script} | head -n 1")])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let ended = eventually("the end of both", || piped.try_wait().unwrap());
+    assert!(ended.success());
+}
+
+#[test]
+fn news_that_nobody_reads_is_no_panic() {
+    let nobody = local(ports_in_a_row(1)).to_string();
+    let (unread, errors) = std::io::pipe().unwrap();
+    drop(unread);
+    let done =
+        Command::new(binary()).args(["get", "a", "--connect", &nobody]).stderr(errors).status();
+    assert_eq!(done.unwrap().code(), Some(1));
+}
+
+#[test]
+fn addresses_that_are_none_are_refused_with_what_is_wanted() {
+    let (no_client, no_peer) = ("such as 127.0.0.1:7001", "such as 10.0.0.1:17001");
+    for (args, wanted) in [
+        (&["status", "--connect", ""][..], no_client),
+        (&["status", "--watch", "--connect", ""], no_client),
+        (&["ring", "--connect", "here"], no_client),
+        (&["leave", "--connect", "127.0.0.1:0"], no_client),
+        (&["get", "a", "--connect", "127.0.0.1:99999"], no_client),
+        (&["serve", "--client", ""], no_client),
+        (&["serve", "--client", ":0"], no_client),
+        (&["serve", "--peer", ""], no_peer),
+        (&["serve", "--join", ""], no_peer),
+        (&["serve", "--join", "127.0.0.1:1,"], no_peer),
+        (&["serve", "--initial-cluster", ""], no_peer),
+    ] {
+        let (code, _, why) = orrery(args);
+        assert_eq!(code, Some(2), "{args:?}: {why}");
+        assert!(why.contains(wanted), "{args:?}: {why}");
+    }
+    for (args, wanted) in [
+        (&["evict", ""][..], "ids are written n4 or 4"),
+        (&["leave", ""], "ids are written n4 or 4"),
+        (&["leave", "n99999999999"], "ids are written n4 or 4"),
+        (&["evict"], "<NODES>"),
+        (&["get", "a", "--level", ""], "the levels are one, session"),
+        (&["ring", "plan", "--nodes", ""], "from 1 to 100"),
+        (&["ring", "plan", "--svg", ""], "--svg <FILE>"),
+    ] {
+        let (code, _, why) = orrery(args);
+        assert_eq!(code, Some(2), "{args:?}: {why}");
+        assert!(why.contains(wanted), "{args:?}: {why}");
+    }
+    let (code, _, why) = orrery(&["ring", "plan", "--svg", "/nonexistent/x", "--nodes", "1..2"]);
+    assert_eq!(code, Some(1));
+    assert!(why.contains("/nonexistent/x cannot be written"), "{why}");
+    // A port, but not the one for clients.
+    let cluster = Cluster::start(1, &[]);
+    let peer = cluster.peer_address(0).to_string();
+    for command in ["status", "ring", "leave"] {
+        let (code, _, why) = orrery(&[command, "--connect", &peer]);
+        assert_eq!(code, Some(1));
+        assert!(why.contains("takes its address for clients, not that for peers"), "{why}");
+    }
 }

@@ -1,28 +1,16 @@
 //! Rings that change while real processes serve real clients.
 
-use std::{
-    collections::BTreeMap,
-    io::Write as _,
-    net::{SocketAddr, TcpListener},
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    thread,
-};
+use std::{io::Write as _, net::TcpListener};
 
 use kv::wire::{self, Greeting, Join, Purpose};
-use redis::{Commands as _, Connection, RedisError};
+use redis::{Commands as _, Connection};
 use rustix::process::Signal;
 use tests::{
     cluster::{Cluster, connect, local, ports_in_a_row, stream},
-    history::History,
+    load::{Load, under_load},
     process::{Process, eventually, orrery},
     rings::{ask, fill, has_all, has_members, members, ring, serves},
 };
-
-const CLIENTS: usize = 4;
-const KEYS: usize = 4;
 
 fn error(connection: &mut Connection, words: &[&str]) -> String {
     let mut command = redis::cmd(words[0]);
@@ -30,187 +18,6 @@ fn error(connection: &mut Connection, words: &[&str]) -> String {
         command.arg(*word);
     }
     command.query::<redis::Value>(connection).unwrap_err().to_string()
-}
-
-/// Clients that go on wherever there are nodes. Which nodes may be asked is said by the test.
-struct Load {
-    addresses: Vec<SocketAddr>,
-    stop: AtomicBool,
-    nodes: Mutex<Vec<u16>>,
-    done: AtomicU64,
-    /// How requests failed, by the word that the error begins with.
-    failed: Mutex<BTreeMap<String, u64>>,
-}
-
-/// Whether a request may fail so while members come and go: nothing was done, or nobody knows.
-enum Failure {
-    Nothing,
-    Perhaps,
-    Closed,
-}
-
-fn failure(why: &RedisError, load: &Load) -> Failure {
-    let word = why.code().unwrap_or("closed").to_string();
-    *load.failed.lock().unwrap().entry(word).or_default() += 1;
-    match why.code() {
-        Some("BUSY" | "CLOCK" | "UNAVAILABLE") => Failure::Nothing,
-        Some("TIMEOUT") => Failure::Perhaps,
-        _ => {
-            assert!(why.is_io_error() || why.is_connection_dropped(), "{why}");
-            Failure::Closed
-        }
-    }
-}
-
-impl Load {
-    fn new(cluster: &Cluster, nodes: &[u16]) -> Self {
-        Self {
-            addresses: (0..10).map(|node| cluster.address(node)).collect(),
-            stop: AtomicBool::new(false),
-            nodes: Mutex::new(nodes.to_vec()),
-            done: AtomicU64::new(0),
-            failed: Mutex::default(),
-        }
-    }
-
-    fn node(&self, number: usize) -> u16 {
-        let nodes = self.nodes.lock().unwrap();
-        nodes[number % nodes.len()]
-    }
-
-    fn set(&self, nodes: &[u16]) {
-        *self.nodes.lock().unwrap() = nodes.to_vec();
-    }
-
-    /// Waits until the clients have done so much more.
-    fn goes_on(&self, by: u64) {
-        let goal = self.done.load(Ordering::Relaxed) + by;
-        eventually("operations under way", || {
-            (self.done.load(Ordering::Relaxed) >= goal).then_some(())
-        });
-    }
-}
-
-/// A client that writes its own keys through one node at a time, and reads them through another.
-struct Client<'a> {
-    number: usize,
-    load: &'a Load,
-    writer: Option<(u16, Connection)>,
-    reader: Option<(u16, Connection)>,
-    histories: Vec<History>,
-}
-
-impl<'a> Client<'a> {
-    fn new(number: usize, load: &'a Load) -> Self {
-        let histories = vec![History::default(); KEYS];
-        Self { number, load, writer: None, reader: None, histories }
-    }
-
-    fn run(mut self) -> Vec<History> {
-        for value in 0.. {
-            if self.load.stop.load(Ordering::Relaxed) {
-                break;
-            }
-            self.write(value);
-            self.read(value as usize % KEYS);
-        }
-        self.histories
-    }
-
-    fn connection(&self, at: usize, held: Option<(u16, Connection)>) -> Option<(u16, Connection)> {
-        let wanted = self.load.node(self.number + at);
-        if let Some((node, connection)) = held
-            && node == wanted
-        {
-            return Some((node, connection));
-        }
-        let client =
-            redis::Client::open(format!("redis://{}", self.load.addresses[usize::from(wanted)]));
-        let client = client.expect("an address");
-        let patience = std::time::Duration::from_secs(5);
-        let connection = client.get_connection_with_timeout(patience).ok()?;
-        connection.set_read_timeout(Some(patience)).expect("a timeout");
-        Some((wanted, connection))
-    }
-
-    fn write(&mut self, value: u64) {
-        let held = self.writer.take();
-        self.writer = self.connection(0, held);
-        let Some((_, connection)) = &mut self.writer else { return };
-        let at = value as usize % KEYS;
-        let (key, history) = (key(self.number, at), &mut self.histories[at]);
-        match connection.set::<_, _, ()>(key, value) {
-            Ok(()) => {
-                history.written(value);
-                self.load.done.fetch_add(1, Ordering::Relaxed);
-            }
-            Err(why) => match failure(&why, self.load) {
-                Failure::Nothing => {}
-                Failure::Perhaps => history.perhaps_written(value),
-                Failure::Closed => {
-                    history.perhaps_written(value);
-                    self.writer = None;
-                }
-            },
-        }
-    }
-
-    fn read(&mut self, at: usize) {
-        let held = self.reader.take();
-        self.reader = self.connection(1, held);
-        let Some((node, connection)) = &mut self.reader else { return };
-        match connection.get::<_, Option<u64>>(key(self.number, at)) {
-            Ok(found) => {
-                if let Err(why) = self.histories[at].read(found) {
-                    panic!("{} through place {node}: {why}", key(self.number, at));
-                }
-                self.load.done.fetch_add(1, Ordering::Relaxed);
-            }
-            Err(why) => {
-                if let Failure::Closed = failure(&why, self.load) {
-                    self.reader = None;
-                }
-            }
-        }
-    }
-}
-
-fn key(client: usize, at: usize) -> String {
-    format!("c{client}-{at}")
-}
-
-/// Runs clients while `act` changes the ring; then all that they know is read through these nodes.
-fn under_load(cluster: &Cluster, load: &Load, last: &[u16], act: impl FnOnce()) {
-    let mut histories: Vec<Vec<History>> = thread::scope(|scope| {
-        let clients: Vec<_> = (0..CLIENTS)
-            .map(|number| scope.spawn(move || Client::new(number, load).run()))
-            .collect();
-        // The clients end even if something fails here.
-        let acted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            load.goes_on(200);
-            act();
-            load.goes_on(200);
-        }));
-        load.stop.store(true, Ordering::Relaxed);
-        let histories: Vec<_> =
-            clients.into_iter().map(|client| client.join().expect("a promise was kept")).collect();
-        acted.expect("the ring changed");
-        histories
-    });
-    println!(
-        "{} operations, failed: {:?}",
-        load.done.load(Ordering::Relaxed),
-        load.failed.lock().unwrap()
-    );
-    for node in last {
-        let mut connection = cluster.connect(*node);
-        for (number, histories) in histories.iter_mut().enumerate() {
-            for (at, history) in histories.iter_mut().enumerate() {
-                let found = connection.get(key(number, at)).expect("QUORUM goes on");
-                history.read(found).unwrap_or_else(|why| panic!("{}: {why}", key(number, at)));
-            }
-        }
-    }
 }
 
 #[test]
@@ -223,7 +30,8 @@ fn a_node_that_joins_under_load_reads_everything_and_is_an_active_member() {
         let mut fourth = cluster.joiner(3, 0);
         assert_eq!(serves(&mut fourth), "n4");
         has_members(&cluster, 3, &["n1", "n2", "n3", "n4"]);
-        load.set(&[3, 0, 1, 2]);
+        load.joined(3);
+        load.goes_on(100);
         joiner = Some(fourth);
     });
     let ring = ring(3, &cluster).unwrap();
@@ -239,8 +47,8 @@ fn a_node_that_leaves_under_load_hands_over_everything_and_exits_with_0() {
     fill(&cluster, 0, 3_000);
     let load = Load::new(&cluster, &[0, 1, 2, 3]);
     under_load(&cluster, &load, &[0, 1, 2], || {
+        load.leaves(3);
         let out = ask(&cluster, 1, &["leave", "n4"]);
-        load.set(&[0, 1, 2]);
         assert!(out.contains("n4"), "{out}");
         has_members(&cluster, 0, &["n1", "n2", "n3"]);
     });
@@ -263,12 +71,11 @@ fn all_nodes_are_replaced_one_by_one_under_load_and_no_ok_write_is_lost() {
             let mut joiner = cluster.joiner(OLD + place, place);
             assert_eq!(serves(&mut joiner), format!("n{}", OLD + place + 1));
             new.push(joiner);
-            // Its clients stay as long as it answers.
-            let nodes: Vec<u16> = (place..=OLD + place).collect();
-            load.set(&nodes);
+            load.joined(OLD + place);
+            load.goes_on(100);
+            load.leaves(place);
             ask(&cluster, OLD + place, &["leave", &format!("n{}", place + 1)]);
             assert_eq!(process.wait().code(), Some(0));
-            load.set(&nodes[1..]);
             load.goes_on(100);
         }
     });
@@ -357,7 +164,7 @@ fn a_join_that_comes_to_no_end_is_given_up_at_an_operators_word() {
 #[test]
 fn what_makes_no_sense_is_refused_with_advice() {
     let cluster = Cluster::start(1, &[]);
-    let at = cluster.address(0).to_string();
+    let (at, peer_at) = (cluster.address(0).to_string(), cluster.peer_address(0).to_string());
     let mut connection = cluster.connect(0);
     let () = connection.set("a", "b").unwrap();
     let run = |words: &[&str]| {
@@ -372,6 +179,9 @@ fn what_makes_no_sense_is_refused_with_advice() {
         (&["evict", "n1", "--force"], "n1 is asked, so it is not gone"),
         (&["evict", "n7", "--force"], "n7 is no member of the ring"),
         (&["join", "127.0.0.1:1"], "n1 holds 1 records"),
+        (&["join", &at], "is n1 itself; give the peer address of another member"),
+        (&["join", &peer_at], "is n1 itself"),
+        (&["join", ""], "is no address; one is written host:port"),
     ] {
         let (code, text) = run(words);
         assert_eq!(code, Some(1), "{words:?}: {text}");
@@ -391,6 +201,11 @@ fn what_makes_no_sense_is_refused_with_advice() {
     assert_eq!(code, Some(1), "{why}");
     assert!(why.contains(&format!("{at} is no port for peers")), "{why}");
     assert_eq!(orrery(&[&serve[..], &[&at, "--replication", "3"]].concat()).0, Some(2));
+    // The address of a live member.
+    let taken = ["serve", "--client", &client, "--peer", &peer_at, "--join", &peer];
+    let (code, _, why) = orrery(&taken);
+    assert_eq!(code, Some(1), "{why}");
+    assert!(why.contains(&format!("cannot listen for peers at {peer_at}")), "{why}");
     let nobody = local(ports_in_a_row(1)).to_string();
     let args: Vec<String> =
         [&serve[..], &[&nobody]].concat().iter().map(|a| a.to_string()).collect();
@@ -415,6 +230,15 @@ fn an_empty_node_joins_at_an_operators_word_and_stays_when_it_cannot() {
     let (code, _, why) = orrery(&["join", &cluster.peer_address(0).to_string(), "--connect", &at]);
     assert_eq!(code, Some(1));
     assert!(why.contains("is in a ring with 2 other members"), "{why}");
+    // A member of another cluster is no member here.
+    let foreign = Cluster::start(1, &[]);
+    let (peer, members) = (foreign.peer_address(1), cluster.peer_address(0));
+    let (peer, list) = (peer.to_string(), format!("{peer},{members}"));
+    let client = foreign.address(1).to_string();
+    let args = ["serve", "--client", &client, "--peer", &peer, "--initial-cluster", &list];
+    let stranger = Process::start("stranger", &args.map(String::from));
+    stranger.logs("it belongs to another cluster");
+    stranger.logs("to add a node to one that runs, use --join");
 }
 
 #[test]
@@ -458,4 +282,78 @@ fn a_cluster_of_one_moves_to_another_process() {
     let mut bare = stream(cluster.address(1));
     bare.write_all(b"PING\r\n").unwrap();
     let () = connect(cluster.address(1)).set("a", "b").unwrap();
+}
+
+#[test]
+fn a_node_that_is_killed_is_evicted_by_its_peers_and_all_that_was_ok_is_there() {
+    let mut cluster = Cluster::start(4, &["--evict-after", "3"]);
+    fill(&cluster, 0, 2_000);
+    cluster.nodes[3].kill();
+    // Another one that a busy machine kept silent may have been evicted too, and be there anew.
+    eventually("a final ring without n4", || {
+        let ring = ring(0, &cluster)?;
+        let is_there = members(&ring).iter().any(|(id, _)| id == "n4");
+        (ring["joint"] == false && !is_there).then_some(())
+    });
+    for node in 0..3 {
+        has_all(&mut cluster.connect(node), 2_000);
+    }
+}
+
+#[test]
+fn a_leave_that_would_take_the_cluster_below_r_is_refused_with_what_to_do() {
+    let cluster = Cluster::start(3, &[]);
+    let at = cluster.address(0).to_string();
+    let (code, _, why) = orrery(&["leave", "n3", "--connect", &at]);
+    assert_eq!(code, Some(1));
+    let wanted = "only 2 members would stay, and each key is on 3: add a member first";
+    assert!(why.contains(wanted), "{why}");
+    has_members(&cluster, 0, &["n1", "n2", "n3"]);
+}
+
+#[test]
+fn of_two_members_the_one_that_stays_is_told_why_nothing_happens_and_how_to_go_on() {
+    let mut cluster = Cluster::start(2, &[]);
+    fill(&cluster, 0, 500);
+    cluster.nodes[1].kill();
+    let at = cluster.address(0).to_string();
+    let (code, _, why) = orrery(&["put", "a", "b", "--connect", &at]);
+    assert_eq!(code, Some(1));
+    assert!(why.starts_with("TIMEOUT "), "{why}");
+    let args = ["evict", "n2", "--connect", &at].map(String::from);
+    let mut evict = Process::start("evict", &args);
+    evict.logs("1 of 2 members seem alive, and a majority has to decide");
+    evict.logs("orrery evict n2 --force goes on without what only they held");
+    assert!(!evict.has_ended());
+    let told = ask(&cluster, 0, &["evict", "n2", "--force"]);
+    assert!(told.contains("its members: n1"), "{told}");
+    assert!(told.contains("What only n2 held is lost"), "{told}");
+    assert!(told.contains("Never start n2 again"), "{told}");
+    // Whoever waited sees it too.
+    assert_eq!(evict.wait().code(), Some(0));
+    has_members(&cluster, 0, &["n1"]);
+    has_all(&mut cluster.connect(0), 500);
+    let (code, _, why) = orrery(&["put", "a", "b", "--connect", &at]);
+    assert_eq!(code, Some(0), "{why}");
+}
+
+#[test]
+fn a_leave_while_a_join_is_under_way_comes_after_it() {
+    let mut cluster = Cluster::start(5, &["--evict-after", "0"]);
+    fill(&cluster, 0, 500);
+    // Of some slots two of three owners are silent: the join does not end.
+    cluster.nodes[3].signal(Signal::STOP);
+    cluster.nodes[4].signal(Signal::STOP);
+    let mut joiner = cluster.joiner(5, 0);
+    assert_eq!(serves(&mut joiner), "n6");
+    let at = cluster.address(1).to_string();
+    let args = ["leave", "n1", "--connect", &at].map(String::from);
+    let mut leave = Process::start("leave", &args);
+    leave.logs("another change is under way: n1 leaves after it");
+    cluster.nodes[3].signal(Signal::CONT);
+    cluster.nodes[4].signal(Signal::CONT);
+    assert_eq!(leave.wait().code(), Some(0));
+    assert_eq!(cluster.nodes[0].wait().code(), Some(0));
+    has_members(&cluster, 1, &["n2", "n3", "n4", "n5", "n6"]);
+    has_all(&mut cluster.connect(5), 500);
 }

@@ -6,6 +6,7 @@ use redis::Commands as _;
 use rustix::process::Signal;
 use tests::{
     cluster::Cluster,
+    load::{Load, under_load},
     process::{eventually, orrery},
     rings::{ask, fill, has_all, has_members, members, ring, serves},
 };
@@ -121,4 +122,21 @@ fn a_single_member_refuses_nothing_while_another_joins() {
         joined = joiner.printed("ready ").is_some();
     }
     has_members(&cluster, 1, &["n1", "n2"]);
+}
+
+#[test]
+fn a_cluster_grows_from_one_under_load_and_refuses_nothing() {
+    let cluster = Cluster::start(1, &[]);
+    let load = Load::new(&cluster, &[0]);
+    let mut joiners = Vec::new();
+    under_load(&cluster, &load, &[0, 3], || {
+        for number in 1..4 {
+            let mut joiner = cluster.joiner(number, 0);
+            serves(&mut joiner);
+            load.joined(number);
+            load.goes_on(100);
+            joiners.push(joiner);
+        }
+    });
+    has_members(&cluster, 3, &["n1", "n2", "n3", "n4"]);
 }

@@ -80,3 +80,17 @@ fn the_result_can_be_json() {
     assert_eq!((&step["step"], &step["passed"]), (&"format".into(), &false.into()));
     assert_eq!(step["command"], "cargo fmt --all --check");
 }
+
+#[test]
+fn what_a_step_that_passes_skipped_is_told_and_is_no_failure() {
+    let script = r#"case "$*" in *"tests --tests") printf '..SKIPPED: no network\n.\n' >&2;; esac"#;
+    let (code, out, _) = verify(script, &[], &[]);
+    assert_eq!(code, Some(0));
+    assert_eq!(last_line(&out), format!("{} passed, 0 failed, 1 skipped", steps()));
+    assert!(out.lines().any(|line| line == "processes: SKIPPED: no network"), "{out}");
+    let (code, out, news) = verify(script, &["--only", "processes", "--json"], &[]);
+    assert_eq!((code, last_line(&news)), (Some(0), "1 passed, 0 failed, 1 skipped"));
+    let result: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(result["skipped"], 1);
+    assert_eq!(result["steps"][0]["skipped"][0], "SKIPPED: no network");
+}

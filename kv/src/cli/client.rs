@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use serde_json::{Map, Value, json};
 
-use super::ClientArgs;
+use super::{ClientArgs, on_signal};
 use crate::resp::reply;
 
 /// How long a node may take: more than its own timeout.
@@ -29,6 +29,8 @@ pub enum Answer {
 
 pub struct Connection {
     reader: BufReader<TcpStream>,
+    /// It answered before: it is a node, and its port for clients.
+    is_known: bool,
 }
 
 impl Connection {
@@ -48,14 +50,14 @@ impl Connection {
     /// A connection to a node.
     pub fn to(address: &str) -> Result<Self> {
         let mut found =
-            address.to_socket_addrs().with_context(|| format!("{address} is no address"))?;
-        let first = found.next().with_context(|| format!("{address} is no address"))?;
+            address.to_socket_addrs().with_context(|| format!("{address} is not found"))?;
+        let first = found.next().with_context(|| format!("{address} is not found"))?;
         let stream = TcpStream::connect_timeout(&first, PATIENCE).with_context(|| {
             format!("cannot connect to {address}; is a node there? (--connect chooses another)")
         })?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self { reader: BufReader::new(stream) })
+        Ok(Self { reader: BufReader::new(stream), is_known: false })
     }
 
     /// Sends a command: the answer.
@@ -63,6 +65,7 @@ impl Connection {
         let mut out = Vec::new();
         reply::command(&mut out, words);
         self.reader.get_mut().write_all(&out).context("the node does not take the command")?;
+        let is_known = std::mem::replace(&mut self.is_known, true);
         self.answer().map_err(|why| {
             let late = why.downcast_ref::<std::io::Error>().is_some_and(|why| {
                 matches!(why.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
@@ -72,7 +75,11 @@ impl Connection {
                     "the node did not answer within {} s; it may be starting, paused or overloaded",
                     PATIENCE.as_secs()
                 ),
-                false => why.context("the node does not answer"),
+                false if is_known => why.context("the node does not answer"),
+                false => why.context(
+                    "no node answers there; --connect takes its address for clients, not that for \
+                     peers",
+                ),
             }
         })
     }
@@ -117,7 +124,7 @@ pub fn get(args: &ClientArgs, key: &str) -> Result<bool> {
             if args.json {
                 say(&json!({ "key": key, "value": null }))?;
             } else {
-                eprintln!("absent");
+                tell(&"absent");
             }
             Ok(false)
         }
@@ -151,44 +158,48 @@ pub fn delete(args: &ClientArgs, key: &str) -> Result<bool> {
 /// `orrery status`.
 pub fn status(args: &ClientArgs, watch: bool) -> Result<bool> {
     if !watch {
-        return print_status(args);
+        return match Connection::open(args)?.ask(&["INFO"])? {
+            Answer::Bytes(info) => say(&status_text(args, &info)).map(|()| true),
+            other => failed(args, other),
+        };
     }
+    // At once, also while a node does not answer.
+    on_signal(|| std::process::exit(0))?;
+    // To the top, on an empty screen.
+    let clear = if std::io::stdout().is_terminal() { "\x1b[2J\x1b[H" } else { "" };
     loop {
-        if std::io::stdout().is_terminal() {
-            // To the top, on an empty screen.
-            say(&"\x1b[2J\x1b[H")?;
-        }
-        // A node that is away may come back.
-        if let Err(why) = print_status(args) {
-            eprintln!("{why:#}");
+        match Connection::open(args).and_then(|mut node| node.ask(&["INFO"])) {
+            Ok(Answer::Bytes(info)) => {
+                let text = status_text(args, &info);
+                match writeln!(std::io::stdout(), "{clear}{text}") {
+                    Err(why) if why.kind() == ErrorKind::BrokenPipe => return Ok(true),
+                    written => written.context("the output cannot be written")?,
+                }
+            }
+            // A node that is away may come back.
+            Ok(other) => tell(&reason(other)),
+            Err(why) => tell(&format_args!("{why:#}")),
         }
         std::thread::sleep(Duration::from_secs(1));
     }
 }
 
-fn print_status(args: &ClientArgs) -> Result<bool> {
-    let info = match Connection::open(args)?.ask(&["INFO"])? {
-        Answer::Bytes(info) => info,
-        other => return failed(args, other),
-    };
-    let pairs = info.lines().filter_map(|line| line.split_once(':'));
+fn status_text(args: &ClientArgs, info: &str) -> String {
     if args.json {
+        let pairs = info.lines().filter_map(|line| line.split_once(':'));
         let status: Map<String, Value> = pairs
             .map(|(name, value)| {
                 let number = value.parse::<u64>().map(Value::from);
                 (name.to_string(), number.unwrap_or_else(|_| Value::from(value)))
             })
             .collect();
-        say(&format_args!("{:#}", Value::Object(status)))?;
-        return Ok(true);
+        return format!("{:#}", Value::Object(status));
     }
-    for line in info.lines() {
-        match line.split_once(':') {
-            Some((name, value)) => say(&format_args!("  {name:<28} {value}"))?,
-            None => say(&line.trim_start_matches("# "))?,
-        }
-    }
-    Ok(true)
+    let line = |line: &str| match line.split_once(':') {
+        Some((name, value)) => format!("  {name:<28} {value}"),
+        None => line.trim_start_matches("# ").to_string(),
+    };
+    info.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn show(args: &ClientArgs, text: &str, json: Value) -> Result<()> {
@@ -206,11 +217,16 @@ pub fn say(line: &dyn Display) -> Result<()> {
     }
 }
 
+/// A line beside the output. Whoever does not read it has the exit code.
+pub fn tell(line: &dyn Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 fn failed(args: &ClientArgs, answer: Answer) -> Result<bool> {
     let why = reason(answer);
     match args.json {
         true => say(&json!({ "error": why }))?,
-        false => eprintln!("{why}"),
+        false => tell(&why),
     }
     Ok(false)
 }

@@ -11,7 +11,10 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
-use super::client::say;
+use super::{
+    client::{say, tell},
+    on_signal,
+};
 
 #[derive(Args)]
 pub struct DevArgs {
@@ -64,7 +67,9 @@ pub fn run(args: &DevArgs) -> Result<bool> {
     for node in 0..usize::from(count) {
         nodes.0.push(start(&clients, replication, node, &sender)?);
     }
-    on_signal(sender)?;
+    on_signal(move || {
+        let _ = sender.send(News::Stop);
+    })?;
 
     let mut ready = 0;
     while ready < clients.len() {
@@ -94,7 +99,7 @@ pub fn run(args: &DevArgs) -> Result<bool> {
                 if left == 0 {
                     bail!("node {} ended, and it was the last one", node + 1);
                 }
-                eprintln!("node {} ended; {left} go on", node + 1);
+                tell(&format_args!("node {} ended; {left} go on", node + 1));
             }
             Ok(News::Ready) => {}
             Ok(News::Stop) | Err(_) => return Ok(true),
@@ -130,24 +135,4 @@ fn start(clients: &[u16], replication: u16, node: usize, news: &Sender<News>) ->
         let _ = news.send(News::Ended(node));
     });
     Ok(child)
-}
-
-/// Tells of the first signal that asks this process to end.
-fn on_signal(news: Sender<News>) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::spawn(move || {
-        runtime.block_on(async {
-            use tokio::signal::unix::{SignalKind, signal};
-            let pair = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-            if let (Ok(mut interrupt), Ok(mut terminate)) = pair {
-                tokio::select! {
-                    biased;
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                }
-            }
-            let _ = news.send(News::Stop);
-        });
-    });
-    Ok(())
 }

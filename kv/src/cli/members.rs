@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{
     ChangeArgs, NodeArgs,
-    client::{Answer, Connection, reason, say},
+    client::{Answer, Connection, reason, say, tell},
 };
 use crate::types::NodeId;
 
@@ -69,7 +69,23 @@ impl View {
         let is_down = |member: &&MemberView| member.seems.as_deref() == Some("down");
         let down = ids(&|member| is_down(member) && member.state != "Evicted");
         let gone = ids(&|member| is_down(member) || member.state == "Evicted");
-        let mut hint = "no progress for a while; orrery cancel gives the change up".to_string();
+        let decides = |member: &&MemberView| member.state != "Joining";
+        let deciding = self.members.iter().filter(decides).count();
+        let alive = self.members.iter().filter(|m| decides(m) && !is_down(m)).count();
+        let mut hint = "no progress for a while".to_string();
+        if alive <= deciding / 2 {
+            let silent = ids(&is_down);
+            return hint
+                + &format!(
+                    "; {alive} of {deciding} members seem alive, and a majority has to decide. {silent}: \
+                     still running? then see why they are not reached. Gone for good, or started again? \
+                     then, at one member only, orrery evict {silent} --force goes on without what only \
+                     they held"
+                );
+        }
+        if self.joint {
+            hint += "; orrery cancel gives up the change that is under way";
+        }
         if !down.is_empty() {
             hint += &format!("; {down}: gone for good? then orrery evict {down}");
         }
@@ -189,11 +205,16 @@ pub fn show(args: &NodeArgs) -> Result<bool> {
 /// `orrery leave`.
 pub fn leave(leaver: Option<NodeId>, args: &ChangeArgs) -> Result<bool> {
     let mut node = Node::new(&args.node);
-    let asked: NodeId = node.view()?.node.parse()?;
+    let before = node.view()?;
+    let asked: NodeId = before.node.parse()?;
     let leaver = leaver.unwrap_or(asked);
     let name = leaver.to_string();
     let words = ["RING", "LEAVE", &name];
     node.change(&words)?;
+    let goes = |m: &MemberView| m.id == name && (m.state == "Leaving" || m.state == "Evicted");
+    if before.joint && !before.members.iter().any(goes) {
+        tell(&format_args!("another change is under way: {name} leaves after it"));
+    }
     if args.no_wait {
         return node.done(&format!("{name} is asked to leave"));
     }
@@ -293,19 +314,20 @@ fn follow(
     is_over: impl Fn(&View) -> bool,
 ) -> Result<View, Lost> {
     let (mut told, mut asked) = (String::new(), Instant::now());
-    let mut hint_at = Some(Instant::now() + HINT_AFTER);
+    let (mut hint_at, mut hinted) = (Instant::now() + HINT_AFTER, String::new());
     loop {
         // A connection may break for its own reasons: once is not enough.
         let view = node.view().or_else(|_| node.view()).map_err(Lost::Connection)?;
         let progress = view.progress();
         if progress != told {
-            eprintln!("{progress}");
+            tell(&progress);
             told = progress;
-            hint_at = hint_at.map(|_| Instant::now() + HINT_AFTER);
+            hint_at = Instant::now() + HINT_AFTER;
         }
-        if hint_at.is_some_and(|at| Instant::now() >= at) {
-            eprintln!("{}", view.hint());
-            hint_at = None;
+        // Once for each reason: who is down is seen late.
+        if Instant::now() >= hint_at && view.hint() != hinted {
+            hinted = view.hint();
+            tell(&hinted);
         }
         if is_over(&view) {
             return Ok(view);

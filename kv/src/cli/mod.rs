@@ -9,9 +9,13 @@ mod serve;
 
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
-use crate::{quorum::Level, types::NodeId};
+use crate::{
+    quorum::Level,
+    types::{NodeId, is_address},
+};
 
 /// A leaderless, replicated key-value store that speaks the Redis protocol.
 #[derive(Parser)]
@@ -98,7 +102,7 @@ enum Command {
 #[derive(Args)]
 struct ClientArgs {
     /// The node's address for clients.
-    #[arg(long, default_value = "127.0.0.1:7001")]
+    #[arg(long, default_value = "127.0.0.1:7001", value_parser = client_address)]
     connect: String,
     /// What to wait for: one, session (here no more than one: this connection ends at once), quorum,
     /// all or linearizable. By default, what the node says.
@@ -113,7 +117,7 @@ struct ClientArgs {
 #[derive(Args)]
 struct NodeArgs {
     /// The node's address for clients.
-    #[arg(long, default_value = "127.0.0.1:7001")]
+    #[arg(long, default_value = "127.0.0.1:7001", value_parser = client_address)]
     connect: String,
     /// Print JSON.
     #[arg(long)]
@@ -149,8 +153,36 @@ pub fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            client::tell(&format_args!("error: {error:#}"));
             ExitCode::from(1)
         }
     }
+}
+
+/// An address at which somebody listens.
+fn client_address(text: &str) -> Result<String, String> {
+    match is_address(text) {
+        true => Ok(text.to_string()),
+        false => Err("a host and a port are wanted, such as 127.0.0.1:7001".into()),
+    }
+}
+
+/// Acts, on a thread of its own, at the first signal that asks this process to end.
+fn on_signal(act: impl FnOnce() + Send + 'static) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            use tokio::signal::unix::{SignalKind, signal};
+            let pair = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+            if let (Ok(mut interrupt), Ok(mut terminate)) = pair {
+                tokio::select! {
+                    biased;
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+            }
+        });
+        act();
+    });
+    Ok(())
 }

@@ -19,7 +19,7 @@ use crate::{
 #[derive(Args)]
 pub struct ServeArgs {
     /// Where clients connect. Port 0 takes a free one.
-    #[arg(long, default_value = "127.0.0.1:7001")]
+    #[arg(long, default_value = "127.0.0.1:7001", value_parser = listening_address)]
     client: String,
     /// Where peers connect: this node's entry in --initial-cluster, or, with --join, an address at which
     /// the other members reach it.
@@ -76,6 +76,14 @@ fn peer_address(text: &str) -> Result<String, String> {
         }
         true => Ok(text.to_string()),
         false => Err("a host and a port are wanted, such as 10.0.0.1:17001".into()),
+    }
+}
+
+/// An address to listen at: port 0 takes a free one.
+fn listening_address(text: &str) -> Result<String, String> {
+    match text.strip_suffix(":0").filter(|host| !host.is_empty()) {
+        Some(_) => Ok(text.to_string()),
+        None => super::client_address(text),
     }
 }
 

@@ -180,13 +180,12 @@ impl Ring {
         }
         // One by one: each may be allowed, and all of them together not.
         let mut ring = self.clone();
-        for change in changes {
-            let Change::Evict(node) = change else { continue };
-            if ring.reflects(change) || ring.allows(change).is_err() {
+        for gone in self.gone_by(changes) {
+            if ring.reflects(&Change::Evict(gone)) || ring.allows(&Change::Evict(gone)).is_err() {
                 continue;
             }
             let mut members = ring.members().clone();
-            go(&mut members, *node, MemberState::Evicted);
+            go(&mut members, gone, MemberState::Evicted);
             if let Ok(next) = ring.next(members) {
                 ring = next;
             }
@@ -195,6 +194,28 @@ impl Ring {
             return Some(ring.members().clone());
         }
         is_synced.then(|| self.settled(MemberState::is_new))
+    }
+
+    /// Members that these changes say are gone: who is to be evicted, and who is no more, because another
+    /// process of its address wants to join. (That one has to wait until the ring is final.)
+    fn gone_by(&self, changes: &BTreeSet<Change>) -> BTreeSet<NodeId> {
+        let mut gone = BTreeSet::new();
+        for change in changes {
+            match change {
+                Change::Evict(node) => {
+                    gone.insert(*node);
+                }
+                Change::Join { address, instance } => {
+                    let members = self.members().iter();
+                    let before = members.filter(|(_, member)| {
+                        member.address == *address && member.instance != *instance
+                    });
+                    gone.extend(before.map(|(id, _)| *id));
+                }
+                Change::Leave(_) | Change::Cancel(_) => {}
+            }
+        }
+        gone
     }
 
     /// Only these members, and all of them Active.

@@ -31,6 +31,10 @@ use crate::{
 
 /// The most members that a ring may have, those that join and leave included.
 pub const MAX_MEMBERS: usize = 200;
+/// The most tokens of a member: more than any is allocated.
+const MOST_TOKENS: usize = 64;
+/// The last epoch that a ring may have.
+const MAX_EPOCH: Epoch = Epoch(1 << 62);
 
 /// What a member is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -108,6 +112,12 @@ pub enum RingError {
     /// A member without tokens, with a token twice, or beyond the ring.
     #[error("the tokens of member {0} are missing, out of range or another's")]
     Tokens(NodeId),
+    /// More tokens than a member ever has.
+    #[error("member {0} has more than {MOST_TOKENS} tokens")]
+    TooManyTokens(NodeId),
+    /// An epoch that no cluster reaches.
+    #[error("the epoch {0} is beyond {MAX_EPOCH}")]
+    Epoch(Epoch),
     /// A member whose id the ring has not handed out yet.
     #[error("the ring has not handed out the id {0} yet")]
     Id(NodeId),
@@ -335,6 +345,10 @@ impl RingValue {
             let given = self.members.len();
             return Err(RingError::TooManyMembers { given, limit, size: self.size });
         }
+        // Those after it are still to be counted, too.
+        if self.epoch > MAX_EPOCH {
+            return Err(RingError::Epoch(self.epoch));
+        }
         let has = |is: fn(MemberState) -> bool| self.members.values().any(|m| is(m.state));
         if !has(MemberState::is_old) || !has(MemberState::is_new) {
             return Err(RingError::NoMembers);
@@ -352,6 +366,10 @@ impl RingValue {
             slot.is_some_and(|taken| !std::mem::replace(taken, true))
         };
         for (id, member) in &self.members {
+            // The owners of each are looked for: whoever sends us a ring must not keep us busy with that.
+            if member.tokens.len() > MOST_TOKENS {
+                return Err(RingError::TooManyTokens(*id));
+            }
             let all_good = member.tokens.iter().all(&mut take);
             if member.tokens.is_empty() || !all_good {
                 return Err(RingError::Tokens(*id));

@@ -26,14 +26,19 @@ use super::{
     session::Session,
 };
 use crate::{
-    locks::atomic::Ordering, resp::reply, ring::MemberState, shard::Shard, types::NodeId,
+    env::Note,
+    locks::atomic::Ordering,
+    resp::reply,
+    ring::MemberState,
+    shard::Shard,
+    types::{Epoch, NodeId},
     wire::Join,
 };
 
 /// How often a server looks whether what it waits for has come.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// How long an evicted node tries to hand over what it holds.
-const HANDING_OVER: Duration = Duration::from_secs(30);
+/// How long an evicted node goes on when nothing of what it holds gets any further.
+const STUCK: Duration = Duration::from_secs(30);
 /// How often a member is asked again, when an operator wants a node to join.
 const ASKED: usize = 6;
 
@@ -55,8 +60,35 @@ struct Life<'a, R> {
     clients: Option<JoinHandle<()>>,
     /// With how many peers it was last seen to wait for more.
     waited_with: usize,
-    /// Since when it is no member.
-    out_since: Option<Instant>,
+    /// There once it is no member.
+    out: Option<Out>,
+}
+
+/// How far a node is that hands over what it holds. A newer ring has other owners to hand over to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Progress {
+    epoch: Epoch,
+    /// Slots that are still to be handed over.
+    slots: usize,
+    /// Records that were sent: a large slot takes a while.
+    records: u64,
+}
+
+/// A node that is no member any more.
+struct Out {
+    progress: Progress,
+    /// Since when it is no further.
+    since: Instant,
+}
+
+impl Out {
+    /// Whether nothing moved for long.
+    fn is_stuck(&mut self, progress: Progress, now: Instant) -> bool {
+        if progress != self.progress {
+            *self = Self { progress, since: now };
+        }
+        now.duration_since(self.since) >= STUCK
+    }
 }
 
 /// Waits until clients may be served, serves them, and drains when `stop` is done or the life is over.
@@ -68,8 +100,8 @@ pub async fn attend<R: FnMut(SocketAddr, NodeId)>(
     ready: &mut R,
 ) -> Result<Over> {
     let mut standing = server.node.ports().standing();
-    let (clients, waited_with, out_since) = (None, usize::MAX, None);
-    let mut life = Life { server, listener, ready, clients, waited_with, out_since };
+    let (clients, waited_with, out) = (None, usize::MAX, None);
+    let mut life = Life { server, listener, ready, clients, waited_with, out };
     let over = loop {
         let News { refused, join } = heard.borrow_and_update().clone();
         let now = standing.borrow_and_update().clone();
@@ -112,13 +144,17 @@ impl<R: FnMut(SocketAddr, NodeId)> Life<'_, R> {
         if standing.is_member {
             return None;
         }
-        let since = self.out_since.unwrap_or_else(|| {
+        let (progress, now) = (self.progress(standing), Instant::now());
+        let out = self.out.get_or_insert_with(|| {
             info!("{me} is no member of ring {} any more", standing.ring.epoch().0);
-            Instant::now()
+            Out { progress, since: now }
         });
-        self.out_since = Some(since);
+        let is_stuck = out.is_stuck(progress, now);
         let is_released = self.server.node.is_released();
         match standing.last {
+            // At once: nothing rests on it alone. Whatever it acknowledged, an owner of the old set had
+            // acknowledged too, at every level (ONE waits, on a joint ring, for one owner in each set);
+            // and who was an owner then keeps it, or hands it over.
             MemberState::Joining => {
                 error!("the members gave up the join of {me}; start it again to try anew");
                 Some(Over::Ended(Ended::Cancelled))
@@ -129,16 +165,30 @@ impl<R: FnMut(SocketAddr, NodeId)> Life<'_, R> {
             }
             MemberState::Leaving => None,
             MemberState::Active | MemberState::Evicted => {
-                if !is_released && since.elapsed() < HANDING_OVER {
+                if !is_released && !is_stuck {
                     return None;
                 }
-                let rest = if is_released { "all" } else { "not all" };
-                warn!(
-                    "{me} was evicted; the others have {rest} that it held; this process joins \
-                     anew, as another member"
-                );
+                let rest = match progress.slots {
+                    0 => "the others have all that it held".to_string(),
+                    slots => format!(
+                        "{slots} slots were not handed over to all of their owners, for nothing \
+                         moved for {} s",
+                        STUCK.as_secs()
+                    ),
+                };
+                warn!("{me} was evicted; {rest}; this process joins anew, as another member");
                 Some(Over::JoinsAnew)
             }
+        }
+    }
+
+    fn progress(&self, standing: &Standing) -> Progress {
+        let mut notes = self.server.node.ports().notes();
+        let records = notes.find(|(note, _)| *note == Note::RecordHandedOver);
+        Progress {
+            epoch: standing.ring.epoch(),
+            slots: rings::moving(self.server).1,
+            records: records.map_or(0, |(_, count)| count),
         }
     }
 
@@ -257,4 +307,31 @@ fn take(server: &Arc<Server>, stream: TcpStream) {
         // A client that goes away without a word is no news.
         let _ = session.serve(stream).await;
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_evicted_node_goes_on_as_long_as_something_moves() {
+        let start = Instant::now();
+        let first = Progress { epoch: Epoch(3), slots: 9, records: 0 };
+        let mut out = Out { progress: first, since: start };
+        let moves = [
+            Progress { slots: 8, ..first },
+            Progress { slots: 8, records: 1, ..first },
+            Progress { slots: 8, records: 1, epoch: Epoch(4) },
+            Progress { slots: 9, records: 1, epoch: Epoch(4) },
+        ];
+        let mut now = start;
+        for progress in moves {
+            now += STUCK - Duration::from_millis(1);
+            assert!(!out.is_stuck(progress, now));
+        }
+        now += STUCK - Duration::from_millis(1);
+        assert!(!out.is_stuck(moves[3], now));
+        now += Duration::from_millis(1);
+        assert!(out.is_stuck(moves[3], now), "nothing moved since");
+    }
 }

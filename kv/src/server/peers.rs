@@ -25,7 +25,7 @@ use crate::{
     delivery::Peer,
     locks::Mutex,
     message::{Body, Message},
-    node::Outbox,
+    node::{Outbox, Ports as _},
     queue::Queue,
     ring::{ClusterId, Ring},
     types::{Epoch, NodeId},
@@ -202,6 +202,21 @@ fn compare_rings(server: &Server, hello: &Hello) {
     node.run_and_flush(&mut batch);
 }
 
+/// Asks a member for the time, for each shard. What the shards asked, or were told, before there was a way to
+/// it and back is lost, and those that know enough clocks ask again only later: a member that has joined
+/// meanwhile would make them know too few, and refuse writes.
+fn ask_time(server: &Server, peer: NodeId) {
+    let (node, ring) = (&server.node, server.node.ring());
+    if !ring.members().contains_key(&peer) {
+        return;
+    }
+    let (epoch, sent) = (ring.epoch(), node.ports().uptime());
+    let probe = |shard| (peer, Message { epoch, body: Body::Probe { shard, sent } });
+    let mut outbox = Outbox::default();
+    outbox.messages.extend((0..server.settings.node.shards).map(probe));
+    node.flush(&mut outbox);
+}
+
 /// Receives a peer's messages.
 pub async fn receive(server: &Server, mut io: impl AsyncRead + AsyncWrite + Unpin) -> Result<()> {
     let mut buffer = BytesMut::new();
@@ -240,9 +255,14 @@ pub async fn receive(server: &Server, mut io: impl AsyncRead + AsyncWrite + Unpi
     debug!("{} is connected to us", hello.from);
 
     let (mut batch, mut outbox) = (server.node.batch(), Outbox::default());
+    let mut is_first = true;
     while let Some(frame) = read_frame(&mut io, &mut buffer, wire::MAX_FRAME).await? {
         // It may have been given up since its hello, and whoever speaks is to be answered.
         server.node.ports().directory().meet(hello.from, &hello.address);
+        if std::mem::take(&mut is_first) {
+            // From now on nothing that it says is lost; where we have no way to it yet, it is asked then.
+            ask_time(server, hello.from);
+        }
         take(server, hello.from, &frame, &mut batch)?;
         // Whatever else has arrived runs in the same batch.
         while let Some((content, used)) = wire::frame(&buffer)? {
@@ -306,6 +326,7 @@ async fn send(server: Arc<Server>, id: NodeId, peer: Arc<Peer>) {
                 peer.queue.clear();
                 server.links.set(id, true);
                 server.link_changed();
+                ask_time(&server, id);
                 let ended = send_all(stream, &peer.queue).await;
                 server.links.set(id, false);
                 info!("the connection to {id} ended: {ended:#}");

@@ -25,12 +25,7 @@ pub fn run(server: &Server, command: &RingCommand<'_>) -> Result<String, String>
         }
         RingCommand::Cancel => ask(server, &ring, &[Change::Cancel(ring.epoch())]),
         RingCommand::Force(nodes) => force(server, &ring, nodes),
-        RingCommand::Join(member) => {
-            has_nothing_to_lose(server)
-                .map_err(|why| format!("{why}; start an empty node with --join {member}"))?;
-            server.join_others(member.to_string());
-            Ok("OK".into())
-        }
+        RingCommand::Join(member) => join(server, member),
     }
 }
 
@@ -69,6 +64,17 @@ fn force(server: &Server, ring: &Ring, nodes: &[NodeId]) -> Result<String, Strin
     warn!("an operator forced a ring: {told}");
     server.node.install(forced.into());
     Ok(told)
+}
+
+fn join(server: &Server, member: &str) -> Result<String, String> {
+    let me = server.node.id();
+    if *member == server.settings.peer || *member == server.client_address.to_string() {
+        return Err(format!("{member} is {me} itself; give the peer address of another member"));
+    }
+    has_nothing_to_lose(server)
+        .map_err(|why| format!("{why}; start an empty node with --join {member}"))?;
+    server.join_others(member.to_string());
+    Ok("OK".into())
 }
 
 /// Whether this node may go to another cluster: it is alone in its ring, and empty. Else why not.

@@ -58,10 +58,13 @@ impl Shard {
     /// Offers the next few slots to their owners.
     pub(super) fn give_round(&mut self, env: &mut impl Env) {
         self.gives.offered.values_mut().for_each(|rounds| *rounds += 1);
+        let offered = &self.gives.offered;
+        let is_due =
+            |node: &NodeId| offered.get(node).is_none_or(|rounds| rounds % SILENT_ROUNDS == 0);
         let mut offers: BTreeMap<NodeId, (usize, Vec<Offer>)> = BTreeMap::new();
         for (slot, give) in self.gives.slots.iter().take(SLOTS_PER_ROUND) {
             let owners = self.ring.owners(*slot);
-            for node in owners.members(owners.new_set()) {
+            for node in owners.members(owners.new_set()).filter(is_due) {
                 let (count, offers) = offers.entry(node).or_default();
                 let is_over = owners.position(node).is_some_and(|at| give.confirmed.contains(at));
                 if is_over || *count >= VERSIONS_PER_MESSAGE {
@@ -80,11 +83,10 @@ impl Shard {
             }
         }
         for (node, (_, offers)) in offers {
-            let rounds = self.gives.offered.get(&node).copied();
-            if offers.is_empty() || rounds.is_some_and(|rounds| rounds % SILENT_ROUNDS != 0) {
+            if offers.is_empty() {
                 continue;
             }
-            self.gives.offered.insert(node, rounds.unwrap_or(0));
+            self.gives.offered.entry(node).or_insert(0);
             self.send(node, Body::Offer { shard: self.config.shard, offers }, env);
         }
     }

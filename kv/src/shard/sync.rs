@@ -55,34 +55,45 @@ impl Shard {
         for (slot, digest) in self.store.digests() {
             slots.entry(slot).or_default().1 = digest;
         }
-        let mut messages = Vec::new();
-        for (slot, (theirs, ours)) in slots {
-            let is_mine = slot.0 % self.config.shards == self.config.shard;
-            if theirs != ours && is_mine && covered(slot) && self.shares(slot, from) {
-                env.note(Note::SlotDiffered);
-                self.versions_of(slot, &mut messages);
-            }
-        }
-        if messages.is_empty() {
+        let is_mine = |slot: Slot| slot.0 % self.config.shards == self.config.shard;
+        let differ = slots.into_iter().filter(|(slot, (theirs, ours))| {
+            theirs != ours && is_mine(*slot) && covered(*slot) && self.shares(*slot, from)
+        });
+        let mut differ: Vec<Slot> = differ.map(|(slot, _)| slot).collect();
+        if differ.is_empty() {
             return;
         }
-        let first = self.sync_round % messages.len();
-        messages.rotate_left(first);
-        messages.truncate(MESSAGES_PER_EXCHANGE);
+        env.note(Note::SlotDiffered);
+        // Many slots may differ, and each may be large: no more is looked at than is sent.
+        let first = self.sync_round.wrapping_mul(MESSAGES_PER_EXCHANGE) % differ.len();
+        differ.rotate_left(first);
+        let mut messages = Vec::new();
+        for slot in differ {
+            let room = MESSAGES_PER_EXCHANGE - messages.len();
+            if room == 0 {
+                break;
+            }
+            self.versions_of(slot, room, &mut messages);
+        }
         for body in messages {
             self.send(from, body, env);
         }
     }
 
-    /// Our versions of a slot, in ranges that together cover every possible key.
-    fn versions_of(&self, slot: Slot, messages: &mut Vec<Body>) {
-        let all = self.store.versions(slot);
-        let mut after = None;
+    /// Our versions of a slot, in ranges that together cover every possible key; of a slot with more than so
+    /// many ranges, some that follow each other, and others in another round.
+    fn versions_of(&self, slot: Slot, room: usize, messages: &mut Vec<Body>) {
+        let window = room * VERSIONS_PER_MESSAGE;
+        let windows = self.store.count(slot).div_ceil(window).max(1);
+        // Spread, for peers take turns in rounds too.
+        let turn = self.sync_round.wrapping_mul(0x9e37_79b9) >> 8;
+        let (mut after, all, is_end) = self.store.window(slot, turn % windows * window, window);
         let mut chunks = all.chunks(VERSIONS_PER_MESSAGE).peekable();
         loop {
             let versions = chunks.next().map(<[_]>::to_vec).unwrap_or_default();
             let is_last = chunks.peek().is_none();
-            let upto = versions.last().map(|(key, _)| key.clone()).filter(|_| !is_last);
+            let is_open = is_last && is_end;
+            let upto = versions.last().map(|(key, _)| key.clone()).filter(|_| !is_open);
             messages.push(Body::Versions { slot, after, upto: upto.clone(), versions });
             if is_last {
                 return;
@@ -105,12 +116,8 @@ impl Shard {
             return;
         }
         let theirs: BTreeMap<&Key, Version> = theirs.iter().map(|(k, v)| (k, *v)).collect();
-        let in_range = |key: &Key| {
-            after.as_ref().is_none_or(|after| key > after)
-                && upto.as_ref().is_none_or(|upto| key <= upto)
-        };
         let ours: BTreeMap<Key, Version> =
-            self.store.versions(slot).into_iter().filter(|(key, _)| in_range(key)).collect();
+            self.store.range(slot, after.as_ref(), upto.as_ref()).into_iter().collect();
         let newer = ours.iter().filter(|(key, v)| theirs.get(key).is_none_or(|theirs| *v > theirs));
         let send: Vec<Key> = newer.map(|(key, _)| key.clone()).collect();
         let older = theirs.iter().filter(|(key, v)| ours.get(**key).is_none_or(|ours| *v > ours));

@@ -69,18 +69,22 @@ pub struct Topology {
     proposer: Proposer,
     /// The shards of this node that are done, on a joint ring.
     shards_done: BTreeSet<u16>,
-    /// The members that reported, on a joint ring.
+    /// The members that have to report, on a joint ring, and those that did.
+    reporters: BTreeSet<NodeId>,
     synced: BTreeSet<NodeId>,
     /// How often this node reported, on a joint ring. None: it has nothing to report yet.
     reports: Option<usize>,
+    /// Which timers are armed: one of each kind at most.
+    fetches: bool,
+    reporting: bool,
     /// On a ring of which this node is no member: the members that have it too.
     informed: BTreeSet<NodeId>,
 }
 
 /// Members that are told at a time that this one has done its part.
 const REPORTED_TO: usize = 3;
-/// Changes that one node keeps for others; further ones are dropped, and asked for again.
-const MOST_WANTED: usize = 64;
+/// Joins that one node keeps for others; further ones are dropped, and asked for again.
+const MOST_JOINS: usize = 64;
 /// So many rings later a change is forgotten: it may have been made and given up, and whoever asked for it may
 /// be gone, or asks again.
 const WANTED_FOR: u64 = 1;
@@ -90,6 +94,7 @@ impl Topology {
     pub fn new(config: TopologyConfig, ring: Arc<Ring>, acceptor: Acceptor) -> Self {
         Self {
             config,
+            reporters: ring.reporters(),
             ring,
             behind: None,
             wanted: BTreeMap::new(),
@@ -99,6 +104,8 @@ impl Topology {
             shards_done: BTreeSet::new(),
             synced: BTreeSet::new(),
             reports: None,
+            fetches: false,
+            reporting: false,
             informed: BTreeSet::new(),
         }
     }
@@ -152,11 +159,7 @@ impl Topology {
             TopologyInput::Message(from, message) => self.message(from, message, env),
             TopologyInput::Timer(timer) => self.timer(timer, env),
             TopologyInput::Synced(shard, epoch) => self.shard_synced(shard, epoch, env),
-            TopologyInput::Change(change) => {
-                if self.wanted.len() < MOST_WANTED && !self.ring.reflects(&change) {
-                    self.wanted.insert(change, self.ring.epoch());
-                }
-            }
+            TopologyInput::Change(change) => self.want(change),
             TopologyInput::Gone(members) => {
                 self.gone = members;
                 if !self.evictions().is_empty() {
@@ -168,15 +171,41 @@ impl Topology {
         self.propose(env);
     }
 
+    /// Somebody asks for a change.
+    fn want(&mut self, change: Change) {
+        if self.ring.reflects(&change) {
+            return;
+        }
+        if let Change::Join { address, .. } = &change {
+            // Of two processes at one address the one that asks now is there. Others are not crowded out:
+            // that few of them may ask is seen to where they do.
+            let is_join = |c: &Change| matches!(c, Change::Join { .. });
+            let is_before =
+                |c: &Change| matches!(c, Change::Join { address: a, .. } if a == address);
+            self.wanted.retain(|wanted, _| !is_before(wanted));
+            if self.wanted.keys().filter(|wanted| is_join(wanted)).count() >= MOST_JOINS {
+                return;
+            }
+        }
+        self.wanted.insert(change, self.ring.epoch());
+    }
+
     fn timer(&mut self, timer: Timer, env: &mut (impl Env + Publish)) {
         match timer {
             Timer::Fetch => {
+                self.fetches = false;
                 if let Some((_, from)) = self.behind {
+                    // It did not answer, or does not have what it spoke of: whoever else speaks of a later
+                    // epoch than ours is asked in its place.
+                    self.behind = Some((Epoch(self.ring.epoch().0 + 1), from));
                     self.fetch(from, env);
                 }
             }
             Timer::Propose => self.retry(env),
-            Timer::Report => self.report(env),
+            Timer::Report => {
+                self.reporting = false;
+                self.report(env);
+            }
             // The shards'.
             Timer::Hedge
             | Timer::Timeout
@@ -199,9 +228,12 @@ impl Topology {
         }
     }
 
-    fn fetch(&self, from: NodeId, env: &mut impl Env) {
+    fn fetch(&mut self, from: NodeId, env: &mut impl Env) {
         self.send(from, Body::RingRequest, env);
-        env.set_timer(Timer::Fetch, self.config.fetch_every);
+        if !self.fetches {
+            self.fetches = true;
+            env.set_timer(Timer::Fetch, self.config.fetch_every);
+        }
     }
 
     fn send(&self, to: NodeId, body: Body, env: &mut impl Env) {
@@ -269,6 +301,9 @@ impl Topology {
     /// The evictions of members that seem to be gone for good. Of those that are to stay, none is evicted
     /// without a member that could take over its slots.
     fn evictions(&self) -> BTreeSet<Change> {
+        if self.gone.is_empty() {
+            return BTreeSet::new();
+        }
         let members = self.ring.members();
         let stay = members.values().filter(|member| member.state.is_new()).count();
         // Nor any, while too few who have what they held would be left: the change could not end.
@@ -292,7 +327,7 @@ impl Topology {
 
     /// Whether all who have to report did.
     fn is_synced(&self) -> bool {
-        self.ring.is_joint() && self.ring.reporters().is_subset(&self.synced)
+        self.ring.is_joint() && self.reporters.is_subset(&self.synced)
     }
 
     fn shard_synced(&mut self, shard: u16, epoch: Epoch, env: &mut impl Env) {
@@ -300,7 +335,7 @@ impl Topology {
             return;
         }
         self.shards_done.insert(shard);
-        let is_reporter = self.ring.reporters().contains(&self.config.node);
+        let is_reporter = self.reporters.contains(&self.config.node);
         let all = self.shards_done.len() == usize::from(self.config.shards);
         if all && is_reporter && self.reports.is_none() {
             self.reports = Some(0);
@@ -327,18 +362,23 @@ impl Topology {
                 self.send(to, if is_member { Body::Synced } else { Body::RingRequest }, env);
             }
         }
-        env.set_timer(Timer::Report, self.config.report_every);
+        if !self.reporting {
+            self.reporting = true;
+            env.set_timer(Timer::Report, self.config.report_every);
+        }
     }
 
     /// Takes a newer ring of this cluster: into the journal first, then to the shards.
     fn adopt(&mut self, ring: Arc<Ring>, env: &mut (impl Env + Publish)) {
-        if ring.cluster() != self.ring.cluster() || ring.epoch() <= self.ring.epoch() {
+        let of = |ring: &Ring| (ring.cluster(), ring.size(), ring.replication());
+        if of(&ring) != of(&self.ring) || ring.epoch() <= self.ring.epoch() {
             return;
         }
         if self.behind.is_some_and(|(epoch, _)| epoch <= ring.epoch()) {
             self.behind = None;
         }
         self.ring = ring.clone();
+        self.reporters = ring.reporters();
         let is_fresh = |asked: Epoch| ring.epoch().0 <= asked.0 + WANTED_FOR;
         self.wanted.retain(|change, asked| {
             is_fresh(*asked) && !ring.reflects(change) && ring.allows(change).is_ok()

@@ -10,8 +10,8 @@ use super::Topology;
 use crate::{
     env::{Entry, Env, Note, Publish, Timer},
     message::{Body, Message},
-    ring::{Acceptor, Ring},
-    types::{Ballot, Micros, NodeId},
+    ring::{Acceptor, Change, Ring},
+    types::{Ballot, Epoch, Micros, NodeId},
 };
 
 /// What a proposer is doing.
@@ -67,8 +67,19 @@ impl Topology {
 
     fn wanted_ring(&self) -> Option<Ring> {
         let mut wanted = self.evictions();
-        wanted.extend(self.wanted.keys().cloned());
-        self.ring.after(&wanted, self.is_synced())
+        // A process that asked before this ring was decided may be of an earlier life of its address than the
+        // one that joins now.
+        let is_late = |change: &Change, asked: Epoch| {
+            let joins = matches!(change, Change::Join { .. });
+            joins && self.ring.is_joint() && asked < self.ring.epoch()
+        };
+        let others = self.wanted.iter().filter(|(change, asked)| !is_late(change, **asked));
+        wanted.extend(others.map(|(change, _)| change.clone()));
+        let is_synced = self.is_synced();
+        match wanted.is_empty() && !is_synced {
+            true => None,
+            false => self.ring.after(&wanted, is_synced),
+        }
     }
 
     /// Begins to propose, unless that is under way or has to wait for its turn.
@@ -97,7 +108,7 @@ impl Topology {
 
     fn prepare(&mut self, env: &mut (impl Env + Publish)) {
         let promised = self.acceptor.promised.map_or(0, |ballot| ballot.round);
-        let round = self.proposer.round.max(promised) + 1;
+        let round = self.proposer.round.max(promised).saturating_add(1);
         let ballot = Ballot { round, node: self.config.node };
         env.note(Note::Proposed);
         self.proposer.round = round;

@@ -74,9 +74,7 @@ fn fell(what: String) -> Violation {
 
 fn side(ring: &Ring, is: fn(MemberState) -> bool) -> Side<'_> {
     let members = ring.members().iter().filter(|(_, member)| is(member.state));
-    members
-        .map(|(id, m)| (*id, (m.address.as_str(), m.instance, m.tokens.as_slice())))
-        .collect()
+    members.map(|(id, m)| (*id, (m.address.as_str(), m.instance, m.tokens.as_slice()))).collect()
 }
 
 /// What happens from one ring to the next. None: that must not be.

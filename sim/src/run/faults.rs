@@ -1,6 +1,6 @@
 //! The faults of a run: each begins, and ends in time or when the run heals.
 
-use kv::types::NodeId;
+use kv::{ring::MemberState, types::NodeId};
 
 use super::{Phase, Run};
 use crate::{history::Outcome, log::Event, queue::Wake, scenario::FaultKind, tally::Topic};
@@ -15,6 +15,9 @@ impl Run<'_> {
         self.cluster.tally.add(Topic::Fault, fault.kind.name());
         self.cluster.log.record(self.cluster.at(), &Event::FaultBegan(&fault.kind));
         self.apply(&fault.kind, true);
+        if self.operator.current().is_joint() {
+            self.cluster.tally.add(Topic::Event, "a fault began while the ring was joint");
+        }
         if let FaultKind::Flapping(_, period_ms) = fault.kind {
             self.cluster.wake(self.cluster.at() + period_ms * 1_000, Wake::Flap(place, false));
         }
@@ -39,6 +42,7 @@ impl Run<'_> {
         if let FaultKind::Flapping(side, period_ms) = &self.scenario.faults[place].kind {
             self.cluster.network.isolate(side, on);
             self.flapped_off[place] = !on;
+            self.flapped[place] |= !on;
             self.cluster.wake(self.cluster.at() + period_ms * 1_000, Wake::Flap(place, !on));
         }
     }
@@ -78,6 +82,15 @@ impl Run<'_> {
     /// A node dies for good.
     pub(super) fn die(&mut self, node: NodeId) {
         self.crash(node);
+        let ring = self.operator.current();
+        if let Some(member) = ring.members().get(&node) {
+            let name = match member.state {
+                MemberState::Joining => "a joiner died for good",
+                _ if ring.members().len() == 3 => "one of three died for good",
+                _ => "a member died for good",
+            };
+            self.cluster.tally.add(Topic::Event, name);
+        }
         self.lose_disk(node);
         self.cluster.retire(node);
     }

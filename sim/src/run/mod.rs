@@ -116,6 +116,8 @@ struct Run<'a> {
     active_faults: Vec<bool>,
     /// Flapping partitions that are off at the moment.
     flapped_off: Vec<bool>,
+    /// Those that were off at any time.
+    flapped: Vec<bool>,
     moment: u64,
     phase: Phase,
     /// What was on each disk that was lost.
@@ -146,6 +148,7 @@ impl<'a> Run<'a> {
             waiting: Vec::new(),
             active_faults: vec![false; scenario.faults.len()],
             flapped_off: vec![false; scenario.faults.len()],
+            flapped: vec![false; scenario.faults.len()],
             moment: 0,
             phase: Phase::Load,
             disks_lost: Vec::new(),
@@ -208,8 +211,12 @@ impl<'a> Run<'a> {
             Wake::Flap(place, on) => self.flap(place, on),
             Wake::Script(at) => self.script(at),
             Wake::Operator => {
+                let before = self.operator.current().epoch();
                 for node in self.operator.look(&mut self.cluster) {
                     self.die(node);
+                }
+                if self.operator.current().epoch() > before && self.is_parted() {
+                    self.cluster.tally.add(Topic::Event, "the ring changed across a partition");
                 }
             }
             Wake::Phase => match self.phase {
@@ -219,6 +226,19 @@ impl<'a> Run<'a> {
                 Phase::Over => {}
             },
         }
+    }
+
+    /// Whether a partition is on.
+    fn is_parted(&self) -> bool {
+        let active = self.scenario.faults.iter().zip(&self.active_faults);
+        active.filter(|(_, active)| **active).any(|(fault, _)| match fault.kind {
+            FaultKind::Partition(_) | FaultKind::OneWay(..) | FaultKind::Flapping(..) => true,
+            FaultKind::Crash(_)
+            | FaultKind::Pause(_)
+            | FaultKind::Slow(..)
+            | FaultKind::Storm { .. }
+            | FaultKind::ClockJump(..) => false,
+        })
     }
 
     fn enter(&mut self, phase: Phase, name: &'static str) {
@@ -271,6 +291,12 @@ impl<'a> Run<'a> {
         };
         let key = Key::trusted(action.key());
         let epoch = self.cluster.inspect(node, |n| n.inspect_key(&key, |shard| shard.epoch()));
+        let newest = self.operator.current().epoch().0;
+        match epoch.map_or(0, |epoch| newest.saturating_sub(epoch.0)) {
+            0 => {}
+            1 => self.cluster.tally.add(Topic::Event, "asked a coordinator that is a ring behind"),
+            _ => self.cluster.tally.add(Topic::Event, "asked a coordinator that is rings behind"),
+        }
         self.history.push(Done {
             epoch: epoch.unwrap_or_default(),
             number,
@@ -389,7 +415,8 @@ impl<'a> Run<'a> {
     fn look_at_flapping(&mut self) {
         let ring = self.operator.current();
         let stays = |node: &u32| ring.members().contains_key(&NodeId(*node));
-        let flapped = self.scenario.faults.iter().any(|fault| match &fault.kind {
+        let faults = self.scenario.faults.iter().zip(&self.flapped);
+        let flapped = faults.filter(|(_, flapped)| **flapped).any(|(fault, _)| match &fault.kind {
             FaultKind::Flapping(nodes, _) => nodes.iter().all(stays),
             _ => false,
         });

@@ -36,6 +36,17 @@ struct Step {
     args: Vec<&'static str>,
 }
 
+/// How a step went.
+struct Outcome {
+    passed: bool,
+    /// What it says that it did not look at, because it cannot on this machine.
+    skipped: Vec<String>,
+    took: Duration,
+}
+
+/// The word with which a test says that it did nothing.
+const SKIPPED: &str = "SKIPPED";
+
 const MADSIM: [&str; 4] =
     ["--config", "build.rustflags=['--cfg','madsim']", "--target-dir", "target/sim"];
 
@@ -105,17 +116,17 @@ impl Step {
         format!("{env}cargo {}", args.join(" "))
     }
 
-    /// Runs the step: whether it succeeded. What it prints is shown when it failed.
-    fn run(&self) -> (bool, Duration) {
+    /// Runs the step. What it prints is shown when it failed.
+    fn run(&self) -> Outcome {
         let started = Instant::now();
-        let passed = self.try_run().unwrap_or_else(|why| {
+        let (passed, skipped) = self.try_run().unwrap_or_else(|why| {
             say(&format!("cargo cannot be run: {why}"));
-            false
+            (false, Vec::new())
         });
-        (passed, started.elapsed())
+        Outcome { passed, skipped, took: started.elapsed() }
     }
 
-    fn try_run(&self) -> io::Result<bool> {
+    fn try_run(&self) -> io::Result<(bool, Vec<String>)> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         // A file, not a pipe: a process that a test left behind could keep a pipe open.
         let mut printed = tempfile::tempfile()?;
@@ -131,14 +142,21 @@ impl Step {
             command.env(name, value);
         }
         let passed = command.status()?.success();
+        let mut bytes = Vec::new();
+        printed.rewind()?;
+        printed.read_to_end(&mut bytes)?;
+        let text = String::from_utf8_lossy(&bytes);
         if !passed {
-            let mut text = Vec::new();
-            printed.rewind()?;
-            printed.read_to_end(&mut text)?;
-            say(&String::from_utf8_lossy(&text));
+            say(&text);
         }
-        Ok(passed)
+        Ok((passed, skips(&text)))
     }
+}
+
+/// The lines that tell of something skipped. The runner's dots may stand before them.
+fn skips(text: &str) -> Vec<String> {
+    let lines = text.lines().filter(|line| line.contains(SKIPPED));
+    lines.map(|line| line.trim_start_matches('.').trim().to_string()).collect()
 }
 
 /// Prints a line of news. Whoever closed our output does not want to know.
@@ -173,9 +191,10 @@ fn main() -> ExitCode {
     for (place, step) in (1..).zip(&steps) {
         let at = format!("[{place}/{count}, {:.0} s]", started.elapsed().as_secs_f64());
         say(&format!("{at} {:<12} {}", step.name, step.command()));
-        let (passed, took) = step.run();
-        say(&format!("{at} {:<12} {} after {:.1} s", step.name, word(passed), took.as_secs_f64()));
-        results.push((step, passed, took));
+        let outcome = step.run();
+        let (word, seconds) = (word(outcome.passed), outcome.took.as_secs_f64());
+        say(&format!("{at} {:<12} {word} after {seconds:.1} s", step.name));
+        results.push((step, outcome));
     }
     summary(&results, started.elapsed(), cli.json)
 }
@@ -184,33 +203,43 @@ fn word(passed: bool) -> &'static str {
     if passed { "PASS" } else { "FAIL" }
 }
 
-fn summary(results: &[(&Step, bool, Duration)], took: Duration, as_json: bool) -> ExitCode {
-    let failed = results.iter().filter(|(_, passed, _)| !passed).count();
-    let counts = format!("{} passed, {failed} failed", results.len() - failed);
+fn summary(results: &[(&Step, Outcome)], took: Duration, as_json: bool) -> ExitCode {
+    let failed = results.iter().filter(|(_, outcome)| !outcome.passed).count();
+    let skipped: usize = results.iter().map(|(_, outcome)| outcome.skipped.len()).sum();
+    let mut counts = format!("{} passed, {failed} failed", results.len() - failed);
+    if skipped > 0 {
+        counts += &format!(", {skipped} skipped");
+    }
+    let seconds = took.as_secs_f64();
     if as_json {
-        let steps: Vec<_> = results
-            .iter()
-            .map(|(step, passed, took)| {
-                json!({
-                    "step": step.name, "passed": passed, "seconds": took.as_secs_f64(),
-                    "command": step.command(),
-                })
-            })
-            .collect();
-        let seconds = took.as_secs_f64();
-        print(&format!("{:#}", json!({ "steps": steps, "failed": failed, "seconds": seconds })));
+        let steps: Vec<_> = results.iter().map(|(step, outcome)| told(step, outcome)).collect();
+        let all = json!({
+            "steps": steps, "failed": failed, "skipped": skipped, "seconds": seconds,
+        });
+        print(&format!("{all:#}"));
         say(&counts);
     } else {
         print("");
-        for (step, passed, took) in results {
+        for (step, Outcome { passed, took, .. }) in results {
             let (name, seconds) = (step.name, took.as_secs_f64());
             print(&format!("{} {name:<12} {seconds:>7.1} s  {}", word(*passed), step.command()));
         }
-        for (step, _, _) in results.iter().filter(|(_, passed, _)| !passed) {
+        for (step, outcome) in results {
+            outcome.skipped.iter().for_each(|line| print(&format!("{}: {line}", step.name)));
+        }
+        for (step, _) in results.iter().filter(|(_, outcome)| !outcome.passed) {
             print(&format!("{} failed; to run just that: {}", step.name, step.command()));
         }
-        print(&format!("{:.1} s in all", took.as_secs_f64()));
+        print(&format!("{seconds:.1} s in all"));
         print(&counts);
     }
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) }
+}
+
+/// A step as JSON.
+fn told(step: &Step, Outcome { passed, skipped, took }: &Outcome) -> serde_json::Value {
+    json!({
+        "step": step.name, "passed": passed, "skipped": skipped, "seconds": took.as_secs_f64(),
+        "command": step.command(),
+    })
 }
