@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The version of all of this. Nodes of different versions do not talk.
-pub const PROTOCOL: u16 = 2;
+pub const PROTOCOL: u16 = 3;
 /// The longest frame, in bytes. A ring of 200 members fits, with room to spare.
 pub const MAX_FRAME: usize = 1024 * 1024;
 /// The longest frame of a handshake, in bytes: a stranger makes us hold no more.
@@ -104,14 +104,17 @@ pub enum Refusal {
     Restarted,
     /// There is no place for another member.
     Full(String),
-    /// The address of the one that wants to join is not its own, for this reason.
+    /// The address of the one that wants to join can be no member's, for this reason.
     Address(String),
     /// The one that was asked is no member itself.
     NotAMember,
+    /// The one that was asked cannot connect to the one that wants to join, for this reason.
+    Unreachable(String),
 }
 
 impl Refusal {
-    /// Whether no other member would answer otherwise to one that wants to join.
+    /// Whether no other member would answer otherwise to one that wants to join, nor the same one later. Whom
+    /// a member cannot reach another one may reach: networks heal by and by.
     pub fn is_final(&self) -> bool {
         match self {
             Refusal::Protocol(_)
@@ -120,7 +123,7 @@ impl Refusal {
             | Refusal::Restarted
             | Refusal::Full(_)
             | Refusal::Address(_) => true,
-            Refusal::NotOrrery | Refusal::NotAMember => false,
+            Refusal::NotOrrery | Refusal::NotAMember | Refusal::Unreachable(_) => false,
         }
     }
 }
@@ -150,7 +153,9 @@ impl fmt::Display for Refusal {
                  memory and is lost, and counting on it would break promises; it joins anew, as \
                  another member",
             ),
-            Refusal::Full(why) | Refusal::Address(why) => f.write_str(why),
+            Refusal::Full(why) | Refusal::Address(why) | Refusal::Unreachable(why) => {
+                f.write_str(why)
+            }
             Refusal::NotAMember => f.write_str("it is no member of a ring itself; ask a member"),
         }
     }

@@ -43,13 +43,18 @@ pub async fn answer(server: &Server, join: &Join) -> Welcome {
     if let Err(why) = ring.allows(&change) {
         return Welcome::Refused(Refusal::Full(why.to_string()));
     }
+    if server.may_have_grown() {
+        return Welcome::Wait;
+    }
     if !ring.reflects(&change)
-        && let Err(why) = check_address(server.links.address(), &address).await
+        && let Err(refusal) = check_address(server.links.address(), &address).await
     {
-        return Welcome::Refused(Refusal::Address(why));
+        return Welcome::Refused(refusal);
     }
     info!("a process at {address} asks to join");
-    server.node.change(change.clone());
+    if !server.change_and_stay(&change) {
+        return Welcome::Wait;
+    }
     let started = Instant::now();
     while started.elapsed() < DECISION {
         let ring = server.node.ring();
@@ -63,10 +68,11 @@ pub async fn answer(server: &Server, join: &Join) -> Welcome {
 
 /// Whether others can reach the one that joins where it says: a member that nobody reaches would leave
 /// the change half done.
-async fn check_address(ours: &str, theirs: &str) -> Result<(), String> {
+async fn check_address(ours: &str, theirs: &str) -> Result<(), Refusal> {
     let advice = "--peer must be an address at which the other members reach it";
     if theirs == ours {
-        return Err(format!("{theirs} is the address of the member that it asked; {advice}"));
+        let why = format!("{theirs} is the address of the member that it asked; {advice}");
+        return Err(Refusal::Address(why));
     }
     let local = |address: &str| {
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
@@ -74,13 +80,15 @@ async fn check_address(ours: &str, theirs: &str) -> Result<(), String> {
         host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
     };
     if local(theirs) && !local(ours) {
-        return Err(format!("{theirs} is reached from its own machine only; {advice}"));
+        let why = format!("{theirs} is reached from its own machine only; {advice}");
+        return Err(Refusal::Address(why));
     }
-    match timeout(HANDSHAKE, TcpStream::connect(theirs)).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(why)) => Err(format!("{theirs} cannot be reached from {ours}: {why}; {advice}")),
-        Err(_) => Err(format!("{theirs} does not answer {ours}; {advice}")),
-    }
+    let why = match timeout(HANDSHAKE, TcpStream::connect(theirs)).await {
+        Ok(Ok(_)) => return Ok(()),
+        Ok(Err(why)) => format!("{theirs} cannot be reached from {ours}: {why}; {advice}"),
+        Err(_) => format!("{theirs} does not answer {ours}; {advice}"),
+    };
+    Err(Refusal::Unreachable(why))
 }
 
 /// Why a process is no member, after it asked.

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, anyhow, ensure};
+use anyhow::{Error, Result, anyhow, ensure};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -18,8 +18,9 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{
-    Ended, Identity, News, Server, admin, identity,
+    Ended, Identity, News, Server, identity,
     join::{self, Failed},
+    peers,
     ports::Standing,
     random, rings,
     session::Session,
@@ -198,6 +199,18 @@ impl<R: FnMut(SocketAddr, NodeId)> Life<'_, R> {
             return;
         }
         let server = self.server;
+        if server.may_have_grown() {
+            // No peer, not even itself.
+            if self.waited_with != 0 {
+                self.waited_with = 0;
+                let (me, wait) = (server.node.id(), peers::COME_BACK);
+                info!(
+                    "{me} is alone in its first ring: for {wait:?} it waits for members that know it, in \
+                     case that it started again and the cluster has grown"
+                );
+            }
+            return;
+        }
         let majority = standing.ring.members().len() / 2 + 1;
         let there = server.links.up(&standing.ring) + 1;
         let mut shards = 0..server.node.shards();
@@ -237,12 +250,17 @@ impl<R: FnMut(SocketAddr, NodeId)> Life<'_, R> {
 
     /// Asks a member of another cluster for a place there, while there is nothing that could be lost.
     async fn join(&self, member: &str) -> Result<Identity> {
-        let (all, _) = admin::record_counts(self.server);
-        ensure!(all == 0, "this node holds {all} records, which would be lost");
+        rings::has_nothing_to_lose(self.server).map_err(Error::msg)?;
         let join = Join { address: self.server.settings.peer.clone(), instance: random() };
         for _ in 0..ASKED {
             match join::ask(&join, member).await {
-                Ok(Some(ring)) => return identity(ring, join.instance),
+                Ok(Some(ring)) => {
+                    // Again: what had begun before this was to go may have come to its end meanwhile.
+                    rings::has_nothing_to_lose(self.server).map_err(|why| {
+                        anyhow!("{why}; its place there has to be given up: orrery cancel")
+                    })?;
+                    return identity(ring, join.instance);
+                }
                 Ok(None) => {}
                 Err(Failed::Refused(why) | Failed::Other(why)) => return Err(why),
             }

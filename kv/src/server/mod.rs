@@ -16,7 +16,7 @@ mod rings;
 mod session;
 mod timers;
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 use tokio::{net::TcpListener, sync::watch};
@@ -32,10 +32,13 @@ use crate::{
     node::Node,
     quorum::Level,
     recover::Recovered,
-    ring::{RING_SIZE, Ring},
-    types::NodeId,
+    ring::{Change, RING_SIZE, Ring},
+    types::{Epoch, NodeId},
     wire::Join,
 };
+
+/// The epoch of the ring that a cluster is formed with.
+const FIRST_RING: Epoch = Epoch(1);
 
 /// A node as a server runs it.
 type ServerNode = Node<ServerPorts>;
@@ -171,6 +174,28 @@ impl Server {
         self.news.send_modify(|news| news.refused = true);
     }
 
+    /// Whether this cluster may have grown without this process, which would not know: its first ring has
+    /// nobody else whom it could ask. Who started again so is no member any more; its peers, if there are any,
+    /// know its address, and tell it so when they come back.
+    fn may_have_grown(&self) -> bool {
+        let ring = self.node.ring();
+        let is_first = ring.epoch() == FIRST_RING && ring.members().len() == 1;
+        let somebody_came = || !self.node.ports().directory().peers().is_empty();
+        is_first && (self.started.elapsed() < peers::COME_BACK || somebody_came())
+    }
+
+    /// Asks for a change, unless this node is about to go to another cluster: who joined here would stay
+    /// behind in a ring that is dead.
+    fn change_and_stay(&self, change: &Change) -> bool {
+        // Held over the change: that it is to go is said before it, or finds what the change did.
+        let news = self.news.borrow();
+        let stays = news.join.is_none();
+        if stays {
+            self.node.change(change.clone());
+        }
+        stays
+    }
+
     /// Leaves the ring in which it is alone, and joins another cluster.
     fn join_others(&self, member: String) {
         *self.join_error.lock() = None;
@@ -218,18 +243,25 @@ pub async fn serve(
         let over =
             life::attend(&server, &client_listener, heard, stop.as_mut(), &mut ready).await?;
         server.is_over.send_replace(true);
-        // Whom to ask for a place: the members that this life knew last, and those of before.
-        let ring = server.node.ring();
-        let mut members: Vec<String> = ring.members().values().map(|m| m.address.clone()).collect();
-        known.retain(|address| !members.contains(address));
-        members.append(&mut known);
-        known = members;
+        known = whom_to_ask(&server, known);
         next = match over {
             Over::Ended(ended) => return Ok(ended),
             Over::JoinsAnew => None,
             Over::Joined(identity) => Some(identity),
         };
     }
+}
+
+/// Whom a process asks for a place after this life: the members that it knew last, all others that spoke to it
+/// (one whose first ring had nobody else knows the cluster by those who refused it), and those of before.
+fn whom_to_ask(server: &Server, before: Vec<String>) -> Vec<String> {
+    let (ring, peers) = (server.node.ring(), server.node.ports().directory().peers());
+    let members = ring.members().values().map(|member| member.address.clone());
+    let met = peers.values().map(|peer| peer.address.clone());
+    let mut all: Vec<String> = members.chain(met).chain(before).collect();
+    let mut seen = BTreeSet::new();
+    all.retain(|address| seen.insert(address.clone()));
+    all
 }
 
 /// The first ring of a cluster, and who in it listens at this address.

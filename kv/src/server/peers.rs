@@ -3,10 +3,16 @@
 //!
 //! Nothing is promised: a full queue drops, a broken connection loses what was on its way.
 
-use std::{collections::BTreeMap, future::poll_fn, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::poll_fn,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use bytes::{Buf as _, BytesMut};
+use rustix::net::sockopt;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -30,6 +36,16 @@ use crate::{
 pub const HANDSHAKE: Duration = Duration::from_secs(2);
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
+/// Within this time whoever looks for a process that has just started connects to it, and has our answer.
+pub const COME_BACK: Duration = Duration::from_millis(1_500);
+/// What was sent and is not confirmed for so long breaks a link. The system alone would try for a quarter of an
+/// hour, more and more seldom, also when the network has healed long since.
+const UNCONFIRMED: Duration = Duration::from_secs(5);
+/// When a link has been silent for so long, the system asks whether the other side is there.
+const SILENT: Duration = Duration::from_secs(5);
+/// Between two such questions, and how many are asked.
+const ASK_EVERY: Duration = Duration::from_secs(2);
+const ASKED: u32 = 3;
 
 /// What is known of the links.
 pub struct Links {
@@ -46,8 +62,8 @@ pub struct Links {
 struct Inner {
     /// The process that was first seen behind each id.
     instances: BTreeMap<NodeId, u64>,
-    /// Whether our connection to each peer stands.
-    connected: BTreeMap<NodeId, bool>,
+    /// The peers to which our connection stands.
+    connected: BTreeSet<NodeId>,
 }
 
 impl Links {
@@ -63,25 +79,24 @@ impl Links {
 
     /// A word for INFO.
     pub fn state(&self, peer: NodeId) -> &'static str {
-        match self.inner.lock().connected.get(&peer) {
-            Some(true) => "up",
-            Some(false) | None => "down",
+        match self.inner.lock().connected.contains(&peer) {
+            true => "up",
+            false => "down",
         }
     }
 
     /// To how many other members of a ring a connection of ours stands.
     pub fn up(&self, ring: &Ring) -> usize {
         let inner = self.inner.lock();
-        let is_up = |peer: &&NodeId| inner.connected.get(peer).is_some_and(|connected| *connected);
-        ring.members().keys().filter(is_up).count()
+        ring.members().keys().filter(|peer| inner.connected.contains(peer)).count()
     }
 
-    fn set(&self, peer: NodeId, connected: bool) {
-        self.inner.lock().connected.insert(peer, connected);
-    }
-
-    fn forget(&self, peer: NodeId) {
-        self.inner.lock().connected.remove(&peer);
+    fn set(&self, peer: NodeId, is_connected: bool) {
+        let mut inner = self.inner.lock();
+        match is_connected {
+            true => inner.connected.insert(peer),
+            false => inner.connected.remove(&peer),
+        };
     }
 
     /// Whether a process may have this id: the one that the ring names, or the first one that is seen,
@@ -132,7 +147,8 @@ pub async fn listen(server: Arc<Server>, listener: Arc<TcpListener>) {
             Ok((stream, from)) => {
                 let receiver = server.clone();
                 server.spawn(async move {
-                    let _ = stream.set_nodelay(true);
+                    // Without them it is a link all the same.
+                    let _ = set_options(&stream);
                     if let Err(why) = receive(&receiver, stream).await {
                         warn!("the peer connection from {from} is closed: {why:#}");
                     }
@@ -144,6 +160,18 @@ pub async fn listen(server: Arc<Server>, listener: Arc<TcpListener>) {
             }
         }
     }
+}
+
+/// Frames leave at once, and a link that the network broke is not taken for one that stands.
+fn set_options(stream: &TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let unconfirmed_ms = u32::try_from(UNCONFIRMED.as_millis()).expect("it is short");
+    sockopt::set_tcp_user_timeout(stream, unconfirmed_ms)?;
+    sockopt::set_tcp_keepidle(stream, SILENT)?;
+    sockopt::set_tcp_keepintvl(stream, ASK_EVERY)?;
+    sockopt::set_tcp_keepcnt(stream, ASKED)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    Ok(())
 }
 
 /// Sees to it that somebody sends to each peer, for ever.
@@ -229,6 +257,8 @@ pub async fn receive(server: &Server, mut io: impl AsyncRead + AsyncWrite + Unpi
     let (mut batch, mut outbox) = (server.node.batch(), Outbox::default());
     let mut is_first = true;
     while let Some(frame) = read_frame(&mut io, &mut buffer, wire::MAX_FRAME).await? {
+        // It may have been given up since its hello, and whoever speaks is to be answered.
+        server.node.ports().directory().meet(hello.from, &hello.address);
         if std::mem::take(&mut is_first) {
             // From now on nothing that it says is lost; where we have no way to it yet, it is asked then.
             ask_time(server, hello.from);
@@ -281,8 +311,8 @@ pub async fn read_frame(
     }
 }
 
-/// Keeps a connection to a peer and sends it what waits: to a member for ever, to another as long as it
-/// can be reached.
+/// Keeps a connection to a peer and sends it what waits: to a member for ever, to another until it could not be
+/// reached a few times in a row.
 async fn send(server: Arc<Server>, id: NodeId, peer: Arc<Peer>) {
     let mut backoff = FIRST_BACKOFF;
     let mut last = String::new();
@@ -313,12 +343,14 @@ async fn send(server: Arc<Server>, id: NodeId, peer: Arc<Peer>) {
                     warn!("cannot connect to {id} at {address}: {why}; trying on");
                 }
                 last = why;
+                // Not at the first failure, nor when a link ends: one who leaves while the network is bad
+                // waits for our answer, and nobody but us may still owe it one.
+                let is_far = backoff == LONGEST_BACKOFF;
+                if is_far && server.node.ports().directory().forget(id, &peer) {
+                    info!("{id} at {address} is no member and cannot be reached: it is left alone");
+                    return;
+                }
             }
-        }
-        if server.node.ports().directory().forget(id, &peer) {
-            info!("{id} at {address} is no member and cannot be reached: it is left alone");
-            server.links.forget(id);
-            return;
         }
         // Peers that lost each other at one moment should not all come back at one moment.
         let spread = Duration::from_millis(u64::from(server.links.me.0 * 7 + id.0 * 3) % 20);
@@ -343,7 +375,7 @@ async fn connect(server: &Server, peer: NodeId, address: &str) -> Result<TcpStre
     let links = &server.links;
     let connecting = timeout(HANDSHAKE, TcpStream::connect(address));
     let mut stream = connecting.await.context("it does not answer")??;
-    stream.set_nodelay(true)?;
+    set_options(&stream)?;
     let mut out = Vec::new();
     let (instance, address) = (links.instance, links.address.clone());
     let hello = Hello { cluster: links.cluster, from: links.me, to: peer, instance, address };

@@ -25,7 +25,8 @@ const PEER_QUEUE: usize = 16_384;
 #[derive(Clone, Debug)]
 pub struct Standing {
     pub ring: Arc<Ring>,
-    /// What this node is, or was in the last ring of which it was a member.
+    /// What this node is, or was when it was a member last. One that joined and heard nothing of the ring
+    /// right before the one that leaves it out may have been Active in it: it was Evicted.
     pub last: MemberState,
     pub is_member: bool,
 }
@@ -112,7 +113,15 @@ impl Ports for ServerPorts {
             let is_older = ring.epoch() < standing.ring.epoch();
             if !is_older {
                 let member = ring.members().get(&self.me);
-                standing.last = member.map_or(standing.last, |member| member.state);
+                let is_next = ring.epoch().0 <= standing.ring.epoch().0 + 1;
+                standing.last = match (member, standing.last) {
+                    (Some(member), _) => member.state,
+                    // Only the next ring gives up a join for sure.
+                    (None, MemberState::Joining) if standing.is_member && !is_next => {
+                        MemberState::Evicted
+                    }
+                    (None, last) => last,
+                };
                 standing.is_member = member.is_some();
                 standing.ring = ring.clone();
             }
@@ -122,5 +131,58 @@ impl Ports for ServerPorts {
 
     fn send(&self, outbox: &mut Outbox) {
         self.delivery.send(outbox);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::ring::{Change, RING_SIZE};
+
+    const ME: NodeId = NodeId(2);
+
+    /// A cluster of one that takes a joiner: joint, with both, without the joiner, and so on.
+    fn rings() -> Vec<Arc<Ring>> {
+        let nothing = BTreeSet::new();
+        let join = Change::Join { address: "h2:1".into(), instance: 7 };
+        let mut rings = vec![Ring::form(&["h1:1".into()], 1, RING_SIZE).unwrap()];
+        for (changes, is_synced) in [
+            (BTreeSet::from([join]), false),
+            (nothing.clone(), true),
+            (BTreeSet::from([Change::Evict(ME)]), false),
+            (nothing, true),
+        ] {
+            rings.push(rings.last().unwrap().after(&changes, is_synced).unwrap());
+        }
+        rings.into_iter().map(Arc::new).collect()
+    }
+
+    fn standing(first: &Arc<Ring>, then: &[&Arc<Ring>]) -> (MemberState, bool) {
+        let ports = ServerPorts::new(ME, first.clone(), Arc::default());
+        for ring in [first].into_iter().chain(then.iter().copied()) {
+            ports.adopted(ring);
+        }
+        let standing = ports.standing().borrow().clone();
+        (standing.last, standing.is_member)
+    }
+
+    #[test]
+    fn a_join_is_given_up_by_the_next_ring_only_and_who_missed_rings_was_evicted() {
+        let rings = rings();
+        let [_, joint, with_it, leaving_it_out, without_it] = &rings[..] else { unreachable!() };
+        let cancel = BTreeSet::from([Change::Cancel(joint.epoch())]);
+        let cancelled = Arc::new(joint.after(&cancel, false).unwrap());
+        assert_eq!(standing(joint, &[]), (MemberState::Joining, true));
+        assert_eq!(standing(joint, &[&cancelled]), (MemberState::Joining, false));
+        assert_eq!(standing(joint, &[without_it]), (MemberState::Evicted, false));
+        assert_eq!(standing(joint, &[with_it, without_it]), (MemberState::Active, false));
+        let all = standing(joint, &[with_it, leaving_it_out, without_it]);
+        assert_eq!(all, (MemberState::Evicted, false));
+        // Later rings change nothing about how it went.
+        let later = Arc::new(without_it.next(without_it.members().clone()).unwrap());
+        let later = Arc::new(later.next(later.members().clone()).unwrap());
+        assert_eq!(standing(joint, &[&cancelled, &later]), (MemberState::Joining, false));
     }
 }

@@ -25,7 +25,7 @@ pub fn run(server: &Server, command: &RingCommand<'_>) -> Result<String, String>
         }
         RingCommand::Cancel => ask(server, &ring, &[Change::Cancel(ring.epoch())]),
         RingCommand::Force(nodes) => force(server, &ring, nodes),
-        RingCommand::Join(member) => join(server, &ring, member),
+        RingCommand::Join(member) => join(server, member),
     }
 }
 
@@ -66,27 +66,29 @@ fn force(server: &Server, ring: &Ring, nodes: &[NodeId]) -> Result<String, Strin
     Ok(told)
 }
 
-fn join(server: &Server, ring: &Ring, member: &str) -> Result<String, String> {
+fn join(server: &Server, member: &str) -> Result<String, String> {
     let me = server.node.id();
     if *member == server.settings.peer || *member == server.client_address.to_string() {
         return Err(format!("{member} is {me} itself; give the peer address of another member"));
     }
+    has_nothing_to_lose(server)
+        .map_err(|why| format!("{why}; start an empty node with --join {member}"))?;
+    server.join_others(member.to_string());
+    Ok("OK".into())
+}
+
+/// Whether this node may go to another cluster: it is alone in its ring, and empty. Else why not.
+pub fn has_nothing_to_lose(server: &Server) -> Result<(), String> {
+    let (me, ring) = (server.node.id(), server.node.ring());
     let others = ring.members().keys().filter(|id| **id != me).count();
     if others > 0 {
-        return Err(format!(
-            "{me} is in a ring with {others} other members; let it leave first, and start it again \
-             with --join"
-        ));
+        return Err(format!("{me} is in a ring with {others} other members; let it leave first"));
     }
     let (all, _) = admin::record_counts(server);
     if all > 0 {
-        return Err(format!(
-            "{me} holds {all} records (those deleted count), which would be lost; start an empty \
-             node with --join {member}"
-        ));
+        return Err(format!("{me} holds {all} records (those deleted count), which would be lost"));
     }
-    server.join_others(member.to_string());
-    Ok("OK".into())
+    Ok(())
 }
 
 /// How many slots each member owns, as the old or as the new owner.
