@@ -143,11 +143,14 @@ fn cargo(tree: &Path, what: &str, flags: &str, folder: &str) -> (Command, PathBu
     (command, target.join("release"))
 }
 
-/// Builds the simulation and the models; where they are. Apart, each would build the core with features of
-/// its own.
-fn build(tree: &Path) -> Result<PathBuf> {
+/// Builds programs of the simulation and of the models; where they are. Both packages are named each time:
+/// apart, each would build the core with features of its own.
+fn build(tree: &Path, programs: &[&str]) -> Result<PathBuf> {
     let (mut command, built) = cargo(tree, "build", MADSIM, "target");
-    command.args(["-p", "sim", "-p", "model", "--bin", "sim", "--bin", "model"]);
+    command.args(["-p", "sim", "-p", "model"]);
+    for program in programs {
+        command.args(["--bin", program]);
+    }
     succeeds(command.output().context("cargo cannot be run")?)?;
     Ok(built)
 }
@@ -165,7 +168,7 @@ fn json(command: &mut Command) -> Result<Value> {
 }
 
 fn simulation(tree: &Path) -> Result<Option<Found>> {
-    let sim = build(tree)?.join("sim");
+    let sim = build(tree, &["sim"])?.join("sim");
     let most = MOST_SEEDS.to_string();
     let swept = json(Command::new(sim).args(["--stop-at-first", "--json", "--seeds", &most]))?;
     let Some(first) = swept["fallen"].get(0) else { return Ok(None) };
@@ -182,7 +185,7 @@ fn simulation(tree: &Path) -> Result<Option<Found>> {
 }
 
 fn model(tree: &Path) -> Result<Option<Found>> {
-    let built = build(tree)?;
+    let built = build(tree, &["sim", "model"])?;
     let ways = tree.join("../ways");
     if ways.exists() {
         fs::remove_dir_all(&ways).with_context(|| ways.display().to_string())?;
