@@ -187,6 +187,44 @@ fn who_paused_does_not_hold_it_against_others() {
     assert!(all[1..].iter().all(|of| cluster.health(*of, 1) == Health::Alive));
 }
 
+/// n4 comes back while n1 stands still: n1 cannot know, and must give it the time that it has to answer.
+#[test]
+fn who_was_down_before_a_pause_is_not_gone_at_its_end() {
+    let mut cluster = Cluster::new(4);
+    cluster.pass(Micros(10_000), &[1, 2, 3, 4]);
+    cluster.pass(Micros(10_000), &[1, 2, 3]);
+    assert_eq!(cluster.health(4, 1), Health::Down);
+    cluster.pass(LONG, &[2, 3, 4]);
+    assert_eq!(cluster.health(4, 2), Health::Alive);
+    let before = cluster.count(Note::OwnPauseNoticed);
+    // The first look, before anything is heard.
+    cluster.step(1, DetectorInput::Timer);
+    assert_eq!(cluster.count(Note::OwnPauseNoticed), before + 1);
+    assert_eq!(cluster.health(4, 1), Health::Down, "it was not heard yet");
+    assert!(cluster.gone[0].is_empty(), "{:?}", cluster.gone[0]);
+    cluster.pass(Micros(10_000), &[1, 2, 3, 4]);
+    assert_eq!(cluster.health(4, 1), Health::Alive);
+    assert!(cluster.gone.iter().all(BTreeSet::is_empty), "{:?}", cluster.gone);
+}
+
+#[test]
+fn who_was_suspected_before_a_pause_does_not_seem_down_at_its_end() {
+    let mut cluster = Cluster::new(4);
+    cluster.pass(Micros(10_000), &[1, 2, 3, 4]);
+    while cluster.health(4, 1) == Health::Alive {
+        cluster.pass(Micros(PERIOD.0 / TICKS), &[1, 2, 3]);
+    }
+    assert_eq!(cluster.health(4, 1), Health::Suspect);
+    cluster.pass(LONG, &[2, 3, 4]);
+    let before = cluster.count(Note::OwnPauseNoticed);
+    // The first look, before anything is heard.
+    cluster.step(1, DetectorInput::Timer);
+    assert_eq!(cluster.count(Note::OwnPauseNoticed), before + 1);
+    assert_eq!(cluster.health(4, 1), Health::Suspect);
+    cluster.pass(Micros(10_000), &[1, 2, 3, 4]);
+    assert_eq!(cluster.health(4, 1), Health::Alive);
+}
+
 #[test]
 fn who_goes_and_comes_is_never_gone() {
     let mut cluster = Cluster::new(4);

@@ -7,11 +7,12 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-/// A bug that takes the simulation more seeds than this was not found.
-pub const MOST_SEEDS: u64 = 500;
+/// A bug that takes the simulation more seeds than this was not found. Some need a node that starts again, or
+/// a change of the ring, at just the wrong time.
+pub const MOST_SEEDS: u64 = 4_000;
 
 /// What looks for bugs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,12 +25,16 @@ pub enum Engine {
     Loom,
     /// Simulated runs, followed by the model.
     Trace,
+    /// The tests of one machine by hand that the patch names: for what no engine with clients shows.
+    Unit,
 }
 
 /// What an engine found.
 pub struct Found {
-    /// What fell.
-    pub what: String,
+    /// What fell: properties, or a test.
+    pub fell: String,
+    /// The model in which it fell.
+    pub model: Option<String>,
     /// How much it took, in the engine's own measure.
     pub effort: String,
     /// The seeds that it took, where there are seeds.
@@ -52,7 +57,8 @@ pub enum Replay {
 
 impl Engine {
     /// All of them.
-    pub const EVERY: [Self; 4] = [Self::Simulation, Self::Model, Self::Loom, Self::Trace];
+    pub const EVERY: [Self; 5] =
+        [Self::Simulation, Self::Model, Self::Loom, Self::Trace, Self::Unit];
 
     /// As patches name it.
     pub fn name(self) -> &'static str {
@@ -61,6 +67,7 @@ impl Engine {
             Self::Model => "model",
             Self::Loom => "loom",
             Self::Trace => "trace",
+            Self::Unit => "unit",
         }
     }
 
@@ -74,27 +81,48 @@ impl Engine {
         Self::EVERY.into_iter().find(|engine| engine.name() == name)
     }
 
-    /// Looks for what is wrong with a tree. None: it found nothing.
-    pub fn search(self, tree: &Path) -> Result<Option<Found>> {
+    /// Looks for what is wrong with a tree, of which these properties and tests may fall. None: it found
+    /// nothing.
+    pub fn search(self, tree: &Path, may_fall: &[String]) -> Result<Option<Found>> {
         match self {
             Self::Simulation => simulation(tree),
             Self::Model => model(tree),
             Self::Loom => loom(tree),
             Self::Trace => trace(tree),
+            Self::Unit => unit(tree, may_fall),
         }
     }
 }
 
 const MADSIM: &str = "build.rustflags=['--cfg','madsim','--cap-lints','allow']";
+const UNITS: &str = "profile.release.package.kv.codegen-units=64";
 const LOOM: &str = "build.rustflags=['--cfg','loom','--cap-lints','allow']";
 
 impl Found {
+    /// For people: what fell, and where.
+    pub fn what(&self) -> String {
+        match &self.model {
+            Some(model) => format!("{} in {model}", self.fell),
+            None => self.fell.clone(),
+        }
+    }
+
+    /// Whether what fell is something that may. Anything else is not the bug's doing, or was not understood.
+    pub fn is_among(&self, may_fall: &[String]) -> bool {
+        self.properties().any(|of| may_fall.iter().any(|may| may == of))
+    }
+
+    /// A promise of a model may be that of several properties.
+    fn properties(&self) -> impl Iterator<Item = &str> {
+        self.fell.split(", ")
+    }
+
     /// Whether the way that a model wrote, if any, breaks a property in the simulation too. Where it wrote
     /// none, the patch has to say so.
     pub fn replays(&self, is_known_not_to: bool) -> bool {
         match &self.replay {
             Replay::None => true,
-            Replay::As(property) => self.what.split([',', ' ']).any(|of| of == property),
+            Replay::As(property) => self.properties().any(|of| of == property),
             Replay::Impossible(_) => is_known_not_to,
         }
     }
@@ -108,15 +136,20 @@ fn cargo(tree: &Path, what: &str, flags: &str, folder: &str) -> (Command, PathBu
     command.current_dir(tree).env_remove("RUSTFLAGS").stdin(Stdio::null());
     // Backtraces of what must fail would take most of the time.
     command.env("RUST_BACKTRACE", "0");
-    command.args([what, "--release", "--config", flags, "--target-dir"]).arg(&target);
+    // A patch changes a few lines: only what they touch is built anew, which takes many small units.
+    command.env("CARGO_INCREMENTAL", "1");
+    command.args([what, "--release", "--config", flags, "--config", UNITS, "--target-dir"]);
+    command.arg(&target);
     (command, target.join("release"))
 }
 
-/// Builds programs; where they are.
+/// Builds programs of the simulation and of the models; where they are. Both packages are named each time:
+/// apart, each would build the core with features of its own.
 fn build(tree: &Path, programs: &[&str]) -> Result<PathBuf> {
     let (mut command, built) = cargo(tree, "build", MADSIM, "target");
+    command.args(["-p", "sim", "-p", "model"]);
     for program in programs {
-        command.args(["-p", program, "--bin", program]);
+        command.args(["--bin", program]);
     }
     succeeds(command.output().context("cargo cannot be run")?)?;
     Ok(built)
@@ -140,10 +173,15 @@ fn simulation(tree: &Path) -> Result<Option<Found>> {
     let swept = json(Command::new(sim).args(["--stop-at-first", "--json", "--seeds", &most]))?;
     let Some(first) = swept["fallen"].get(0) else { return Ok(None) };
     let seeds = first["seed"].as_u64().context("a seed is a number")? + 1;
-    let what = first["property"].as_str().unwrap_or("?").to_string();
+    // The first that was looked at comes first; a bug may break several.
+    let also = first["also"].as_array().into_iter().flatten();
+    let all = [&first["property"]].into_iter().chain(also).filter_map(Value::as_str);
+    let fell = all.collect::<Vec<_>>().join(", ");
     let seconds = swept["wall_seconds"].as_f64().unwrap_or(0.0);
     let effort = format!("{seeds} seeds");
-    Ok(Some(Found { what, effort, seeds: Some(seeds), seconds, replay: Replay::None }))
+    let found =
+        Found { fell, model: None, effort, seeds: Some(seeds), seconds, replay: Replay::None };
+    Ok(Some(found))
 }
 
 fn model(tree: &Path) -> Result<Option<Found>> {
@@ -167,7 +205,8 @@ fn model(tree: &Path) -> Result<Option<Found>> {
     };
     let (name, states) = (&fallen["model"], &fallen["states"]);
     Ok(Some(Found {
-        what: format!("{} in {}", short(property), name.as_str().unwrap_or("?")),
+        fell: short(property).to_string(),
+        model: name.as_str().map(str::to_string),
         effort: format!("{states} states, {} steps", way["steps"]),
         seeds: None,
         seconds: started.elapsed().as_secs_f64(),
@@ -188,16 +227,43 @@ fn replay(sim: &Path, way: &Path) -> Result<String> {
 }
 
 fn loom(tree: &Path) -> Result<Option<Found>> {
-    let package = ["-p", "kv", "--no-default-features", "--lib", "loom_"];
-    test(tree, LOOM, "target-loom", &package)
+    let package = ["-p", "kv", "--no-default-features", "--lib"];
+    Ok(test(tree, LOOM, "target-loom", &package, &["loom_"])?.found)
 }
 
 fn trace(tree: &Path) -> Result<Option<Found>> {
-    test(tree, MADSIM, "target", &["-p", "model", "--test", "trace", "each_step"])
+    let package = ["-p", "model", "--test", "trace"];
+    Ok(test(tree, MADSIM, "target", &package, &["each_step"])?.found)
 }
 
-/// Runs tests until one fails.
-fn test(tree: &Path, flags: &str, folder: &str, args: &[&str]) -> Result<Option<Found>> {
+fn unit(tree: &Path, may_fall: &[String]) -> Result<Option<Found>> {
+    let package = ["-p", "kv", "--no-default-features", "--lib"];
+    let names: Vec<&str> = named_tests(may_fall).collect();
+    ensure!(!names.is_empty(), "the patch names no test");
+    let tested = test(tree, MADSIM, "target", &package, &names)?;
+    for name in names {
+        // A test that is gone finds nothing, and would be missed by nobody.
+        let is_there = tested.begun.iter().any(|begun| begun == name) || tested.found.is_some();
+        ensure!(is_there, "there is no test {name}");
+    }
+    Ok(tested.found)
+}
+
+/// What may fall and is a test, not a property: tests are sentences.
+fn named_tests(may_fall: &[String]) -> impl Iterator<Item = &str> {
+    may_fall.iter().map(String::as_str).filter(|name| name.contains('_'))
+}
+
+/// What came of tests.
+struct Tested {
+    /// Those that began, by their last names.
+    begun: Vec<String>,
+    /// The first that failed.
+    found: Option<Found>,
+}
+
+/// Runs the tests whose names have one of these parts, until one fails.
+fn test(tree: &Path, flags: &str, folder: &str, args: &[&str], names: &[&str]) -> Result<Tested> {
     let command = || {
         let (mut command, _) = cargo(tree, "test", flags, folder);
         command.args(args);
@@ -207,19 +273,22 @@ fn test(tree: &Path, flags: &str, folder: &str, args: &[&str]) -> Result<Option<
     let started = Instant::now();
     // Each name is printed before its test runs, so that one which ends the process is known, too.
     let listed = ["--", "--test-threads=1", "--format=pretty", "--nocapture"];
-    let done = command().args(listed).output().context("cargo cannot be run")?;
+    let done = command().args(listed).args(names).output().context("cargo cannot be run")?;
+    let begun = begun(&String::from_utf8_lossy(&done.stdout));
     if done.status.success() {
-        return Ok(None);
+        return Ok(Tested { begun, found: None });
     }
-    let (name, before) = failed(&String::from_utf8_lossy(&done.stdout))
-        .with_context(|| String::from_utf8_lossy(&done.stderr).into_owned())?;
-    let effort = format!("{before} tests before it passed");
+    let Some(fell) = begun.last().cloned() else {
+        bail!(String::from_utf8_lossy(&done.stderr).into_owned());
+    };
+    let effort = format!("{} tests before it passed", begun.len() - 1);
     let seconds = started.elapsed().as_secs_f64();
-    Ok(Some(Found { what: name, effort, seeds: None, seconds, replay: Replay::None }))
+    let found = Found { fell, model: None, effort, seeds: None, seconds, replay: Replay::None };
+    Ok(Tested { begun, found: Some(found) })
 }
 
-/// The first test that failed, or that ended the process; and how many passed before it.
-fn failed(said: &str) -> Option<(String, usize)> {
+/// The tests that began, until the first that failed, or that ended the process.
+fn begun(said: &str) -> Vec<String> {
     let mut begun: Vec<&str> = Vec::new();
     for line in said.lines() {
         let name = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... "));
@@ -229,8 +298,7 @@ fn failed(said: &str) -> Option<(String, usize)> {
             break;
         }
     }
-    let name = begun.last()?.rsplit("::").next()?;
-    Some((name.to_string(), begun.len() - 1))
+    begun.iter().filter_map(|name| name.rsplit("::").next()).map(str::to_string).collect()
 }
 
 #[cfg(test)]
@@ -241,10 +309,22 @@ mod tests {
     fn the_first_test_that_failed_is_told() {
         let said = "running 3 tests\ntest a::one ... queue: 3\nok\ntest a::two ... FAILED\n\
                     test a::three ... FAILED\n\nfailures:\n\ntest result: FAILED. 1 passed\n";
-        assert_eq!(failed(said), Some(("two".into(), 1)));
-        let said = "test a::one ... \nFAILED\ntest a::two ... ";
-        assert_eq!(failed(said), Some(("one".into(), 0)));
-        assert_eq!(failed("test a::one ... ok\ntest a::two ... "), Some(("two".into(), 1)));
-        assert_eq!(failed(""), None);
+        assert_eq!(begun(said), ["one", "two"]);
+        assert_eq!(begun("test a::one ... \nFAILED\ntest a::two ... "), ["one"]);
+        assert_eq!(begun("test a::one ... ok\ntest a::two ... "), ["one", "two"]);
+        assert!(begun("").is_empty());
+    }
+
+    #[test]
+    fn only_what_may_fall_is_found() {
+        let fell = "P3, P4".to_string();
+        let (model, effort) = (Some("quorum".to_string()), String::new());
+        let replay = Replay::As("P4".into());
+        let found = Found { fell, model, effort, seeds: None, seconds: 0.0, replay };
+        assert_eq!(found.what(), "P3, P4 in quorum");
+        let may_fall = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert!(found.is_among(&may_fall(&["P0", "P4"])));
+        assert!(!found.is_among(&may_fall(&["P0", "P", "quorum", "a_test"])));
+        assert!(found.replays(false));
     }
 }

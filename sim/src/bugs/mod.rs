@@ -1,5 +1,6 @@
 //! Planted bugs: real mistakes of others, as patches of our code. Each is applied to a copy of the
-//! tree and built there, and each engine that must find it looks for it.
+//! tree and built there, and each engine that must find it looks for it: after it found nothing in the
+//! copy without any.
 
 mod engine;
 mod patch;
@@ -7,15 +8,16 @@ mod report;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use self::{
+    engine::Engine,
     patch::{Bug, Kind},
     report::{Came, Fate},
 };
 
-/// Plants all bugs, or one. True when each was found.
+/// Plants all bugs, or one, after a look at the tree without any. True when each was found, and soon.
 pub fn command(only: Option<&str>, json: bool) -> Result<bool> {
     let root = root()?;
     let mut bugs = patch::read(&root.join("sim/bugs"))?;
@@ -34,6 +36,7 @@ pub fn command(only: Option<&str>, json: bool) -> Result<bool> {
     let bar = if json { ProgressBar::hidden() } else { ProgressBar::new(bugs.len() as u64) };
     let style = "{elapsed_precise} {wide_bar} {pos}/{len} {msg}";
     bar.set_style(ProgressStyle::with_template(style).context("the progress bar's template")?);
+    let control = control(&root, &tree, &bugs, |doing| bar.set_message(doing))?;
     let mut fates = Vec::new();
     for bug in bugs {
         let fate = plant(&root, &tree, bug, |doing| bar.set_message(doing))?;
@@ -43,12 +46,39 @@ pub fn command(only: Option<&str>, json: bool) -> Result<bool> {
         bar.inc(1);
     }
     bar.finish_and_clear();
+    let are_all = only.is_none();
     if json {
-        println!("{:#}", report::json(&fates));
+        println!("{:#}", report::json(&fates, &control, are_all));
     } else {
-        println!("{}", report::table(&fates));
+        println!("{}", report::table(&fates, are_all));
     }
-    Ok(fates.iter().all(Fate::is_found))
+    Ok(report::verdict(&fates, are_all).0)
+}
+
+/// Lets each engine that will be asked search the tree without a bug, over the same seeds: where something
+/// falls there, it says nothing of the bugs that it falls with one.
+fn control(root: &Path, tree: &Path, bugs: &[Bug], doing: impl Fn(String)) -> Result<Vec<Engine>> {
+    patch::apply(root, tree, None)?;
+    let mut asked = Vec::new();
+    for engine in Engine::EVERY {
+        let of_engine = bugs.iter().filter(|bug| match &bug.kind {
+            Kind::Patch(_, engines) => engines.contains(&engine),
+            Kind::NoRoom(_) => false,
+        });
+        let may_fall: Vec<String> = of_engine.flat_map(|bug| bug.may_fall.clone()).collect();
+        if may_fall.is_empty() {
+            continue;
+        }
+        doing(format!("no bug: {}", engine.name()));
+        let found = engine.search(tree, &may_fall);
+        let found = found.with_context(|| format!("{}, with nothing planted", engine.name()))?;
+        if let Some(found) = found {
+            let (name, what, effort) = (engine.name(), found.what(), found.effort);
+            bail!("{name}: {what} falls after {effort} with no bug planted: it cannot judge any");
+        }
+        asked.push(engine);
+    }
+    Ok(asked)
 }
 
 /// The workspace: the folder above this package.
@@ -60,15 +90,15 @@ fn root() -> Result<PathBuf> {
 }
 
 fn plant(root: &Path, tree: &Path, bug: Bug, doing: impl Fn(String)) -> Result<Fate> {
-    let Bug { id, title, source, kind, no_replay } = bug;
+    let Bug { id, title, source, kind, may_fall, no_replay } = bug;
     let came = match kind {
         Kind::NoRoom(why) => Came::NoRoom(why),
         Kind::Patch(patch, engines) => {
-            patch::apply(root, tree, &patch)?;
+            patch::apply(root, tree, Some(&patch))?;
             let mut all = Vec::new();
             for engine in engines {
                 doing(format!("{id}: {}", engine.name()));
-                let found = engine.search(tree);
+                let found = engine.search(tree, &may_fall);
                 let found =
                     found.with_context(|| format!("{}, with {id} planted", engine.name()))?;
                 all.push((engine, found));
@@ -76,7 +106,7 @@ fn plant(root: &Path, tree: &Path, bug: Bug, doing: impl Fn(String)) -> Result<F
             Came::Of(all)
         }
     };
-    Ok(Fate { id, title, source, came, no_replay })
+    Ok(Fate { id, title, source, came, may_fall, no_replay })
 }
 
 #[cfg(test)]

@@ -1,4 +1,15 @@
 //! The bugs on disk: patches, their headers, and the tree with one of them applied.
+//!
+//! A patch begins with lines `# name: …`:
+//!
+//! - `title`, `source`: what it does, and where it was seen,
+//! - `engine`: who must find it, all of these,
+//! - `falls`: the properties, promises of models and tests that it may break, as the engines name them.
+//!   Where anything else falls, the bug is not found: the engine may have seen something else. The engine
+//!   `unit` runs the tests that are named here, and no others,
+//! - `no replay`: why the simulation cannot take the model's way, where it cannot.
+//!
+//! An `.absent` has `title`, `source`, and `why` the design leaves no room for the bug.
 
 use std::{fs, path::Path};
 
@@ -20,6 +31,8 @@ pub struct Bug {
     pub source: String,
     /// The patch, and who must find it; or why there is none.
     pub kind: Kind,
+    /// The properties, promises of models and tests that it may break.
+    pub may_fall: Vec<String>,
     /// Why the way of the model that finds it is not replayed, where that is known.
     pub no_replay: Option<String>,
 }
@@ -47,12 +60,16 @@ pub fn read(folder: &Path) -> Result<Vec<Bug>> {
             |name: &str| line(name).with_context(|| format!("{id} has no line `# {name}: …`"));
         let no_replay = line("no replay");
         let (title, source) = (header("title")?, header("source")?);
+        let mut may_fall = Vec::new();
         let kind = match path.extension().and_then(|extension| extension.to_str()) {
-            Some("patch") => Kind::Patch(body(&text), engines(&header("engine")?, &id)?),
+            Some("patch") => {
+                may_fall = header("falls")?.split(", ").map(str::to_string).collect();
+                Kind::Patch(body(&text), engines(&header("engine")?, &id)?)
+            }
             Some("absent") => Kind::NoRoom(header("why")?),
             _ => bail!("{}: neither .patch nor .absent", path.display()),
         };
-        bugs.push(Bug { id, title, source, kind, no_replay });
+        bugs.push(Bug { id, title, source, kind, may_fall, no_replay });
     }
     bugs.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(bugs)
@@ -102,9 +119,9 @@ fn split_by_file(patch: &str) -> Vec<String> {
     parts
 }
 
-/// Makes the tree that of the workspace with a patch applied.
-pub fn apply(root: &Path, tree: &Path, patch: &str) -> Result<()> {
-    let changed = patched(root, patch)?;
+/// Makes the tree that of the workspace, with a patch applied if there is one.
+pub fn apply(root: &Path, tree: &Path, patch: Option<&str>) -> Result<()> {
+    let changed = patch.map_or(Ok(Vec::new()), |patch| patched(root, patch))?;
     for name in COPIED {
         remove_gone(root, tree, Path::new(name))?;
         copy(root, tree, Path::new(name), &changed)?;

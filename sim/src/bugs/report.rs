@@ -5,6 +5,10 @@ use serde_json::{Value, json};
 
 use super::engine::{Engine, Found, MOST_SEEDS, Replay};
 
+/// Half of the bugs that the simulation has to find may take it no more seeds than this: a simulation that
+/// needs more has become blunt.
+const MOST_MEDIAN_SEEDS: u64 = 20;
+
 /// The table's width, in characters: its texts are long.
 const WIDTH: u16 = 140;
 
@@ -18,6 +22,8 @@ pub struct Fate {
     pub source: String,
     /// What came of it.
     pub came: Came,
+    /// The properties, promises of models and tests that it may break.
+    pub may_fall: Vec<String>,
     /// Why the way of the model that finds it is not replayed, where that is known.
     pub no_replay: Option<String>,
 }
@@ -37,18 +43,24 @@ impl Fate {
         match &self.came {
             Came::Of(all) => {
                 let is_known = self.no_replay.is_some();
-                let replays = |found: &Found| found.replays(is_known);
-                all.iter().all(|(_, found)| found.as_ref().is_some_and(replays))
+                let counts = |found: &Found| self.counts(found) && found.replays(is_known);
+                all.iter().all(|(_, found)| found.as_ref().is_some_and(counts))
             }
             Came::NoRoom(_) => true,
         }
     }
 
+    /// Whether what fell is what the bug may break.
+    fn counts(&self, found: &Found) -> bool {
+        found.is_among(&self.may_fall)
+    }
+
+    /// What an engine found of it, if that was asked: nothing, where something else fell.
     fn of(&self, wanted: Engine) -> Option<Option<&Found>> {
         match &self.came {
             Came::Of(all) => {
                 let asked = all.iter().find(|(engine, _)| *engine == wanted);
-                asked.map(|(_, found)| found.as_ref())
+                asked.map(|(_, found)| found.as_ref().filter(|found| self.counts(found)))
             }
             Came::NoRoom(_) => None,
         }
@@ -63,13 +75,32 @@ fn median(fates: &[Fate]) -> Option<u64> {
     seeds.get(seeds.len() / 2).copied()
 }
 
+/// Whether every bug was found, and, where all were planted, soon enough; and that as a sentence.
+pub fn verdict(fates: &[Fate], are_all: bool) -> (bool, String) {
+    let lost: Vec<&str> =
+        fates.iter().filter(|fate| !fate.is_found()).map(|fate| fate.id.as_str()).collect();
+    match median(fates) {
+        _ if !lost.is_empty() => (false, format!("not found: {}", lost.join(", "))),
+        Some(median) if are_all && median > MOST_MEDIAN_SEEDS => (
+            false,
+            format!(
+                "all were found, but the simulation needed too long: a median of {median} seeds, \
+                 and no more than {MOST_MEDIAN_SEEDS} are allowed"
+            ),
+        ),
+        _ => (true, "all were found".into()),
+    }
+}
+
 /// One bug in one line, as it comes in.
 pub fn line(fate: &Fate) -> String {
     let came = match &fate.came {
         Came::NoRoom(_) => "no room".to_string(),
         Came::Of(all) => {
             let each = all.iter().map(|(engine, found)| match found {
-                Some(found) => format!("{}: {} after {}", engine.name(), found.what, found.effort),
+                Some(found) => {
+                    format!("{}: {} after {}", engine.name(), what(fate, found), found.effort)
+                }
                 None => format!("{}: NOT FOUND", engine.name()),
             });
             each.collect::<Vec<_>>().join("; ")
@@ -78,8 +109,17 @@ pub fn line(fate: &Fate) -> String {
     format!("{}: {came}", fate.id)
 }
 
+/// What fell, and whether that is the bug.
+fn what(fate: &Fate, found: &Found) -> String {
+    let what = found.what();
+    match fate.counts(found) {
+        true => what,
+        false => format!("NOT FOUND, for {what} is not among {}", fate.may_fall.join(", ")),
+    }
+}
+
 /// For people: a row for each bug and engine, and a line for each engine.
-pub fn table(fates: &[Fate]) -> String {
+pub fn table(fates: &[Fate], are_all: bool) -> String {
     let mut table = Table::new();
     table.load_style(UTF8_BORDERS_ONLY);
     table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
@@ -97,7 +137,7 @@ pub fn table(fates: &[Fate]) -> String {
                         row(engine.name(), "NOT FOUND".into(), "-".into(), "-".into());
                         continue;
                     };
-                    let what = found.what.clone() + &replay(found, fate.no_replay.as_deref());
+                    let what = what(fate, found) + &replay(found, fate.no_replay.as_deref());
                     row(engine.name(), what, found.effort.clone(), format!("{:.1}", found.seconds));
                 }
             }
@@ -107,7 +147,7 @@ pub fn table(fates: &[Fate]) -> String {
     for engine in Engine::EVERY {
         text.push_str(&engine_line(fates, engine).unwrap_or_default());
     }
-    text
+    text + "\nverdict: " + &verdict(fates, are_all).1
 }
 
 fn replay(found: &Found, known: Option<&str>) -> String {
@@ -127,15 +167,27 @@ fn engine_line(fates: &[Fate], engine: Engine) -> Option<String> {
     let found = asked.iter().flatten().count();
     let mut line = format!("\n{}: {found} of {} found", engine.name(), asked.len());
     if let (Engine::Simulation, Some(median)) = (engine, median(fates)) {
-        line += &format!("; median of seeds {median}, none may need more than {MOST_SEEDS}");
+        line += &format!(
+            "; median of seeds {median}, which may be {MOST_MEDIAN_SEEDS}; none may need more than {MOST_SEEDS}"
+        );
     }
     Some(line)
 }
 
 /// For programs.
-pub fn json(fates: &[Fate]) -> Value {
+pub fn json(fates: &[Fate], control: &[Engine], are_all: bool) -> Value {
     let bugs: Vec<Value> = fates.iter().map(fate_json).collect();
-    json!({ "bugs": bugs, "median_seeds": median(fates), "most_seeds": MOST_SEEDS })
+    let control: Vec<&str> = control.iter().map(|engine| engine.name()).collect();
+    let (holds, verdict) = verdict(fates, are_all);
+    json!({
+        "bugs": bugs,
+        "control": control,
+        "median_seeds": median(fates),
+        "most_median_seeds": MOST_MEDIAN_SEEDS,
+        "most_seeds": MOST_SEEDS,
+        "holds": holds,
+        "verdict": verdict,
+    })
 }
 
 fn fate_json(fate: &Fate) -> Value {
@@ -143,8 +195,8 @@ fn fate_json(fate: &Fate) -> Value {
         None => json!({ "engine": engine.name(), "found": false }),
         Some(found) => json!({
             "engine": engine.name(),
-            "found": true,
-            "what": found.what,
+            "found": fate.counts(found),
+            "what": found.what(),
             "effort": found.effort,
             "seeds": found.seeds,
             "seconds": found.seconds,
@@ -159,7 +211,44 @@ fn fate_json(fate: &Fate) -> Value {
         Came::NoRoom(why) => (Vec::new(), Some(why)),
     };
     json!({
-        "id": fate.id, "title": fate.title, "source": fate.source,
+        "id": fate.id, "title": fate.title, "source": fate.source, "falls": fate.may_fall,
         "engines": engines, "no_room": why, "no_replay": fate.no_replay,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fate(fell: &str, seeds: u64) -> Fate {
+        let (fell, effort) = (fell.to_string(), format!("{seeds} seeds"));
+        let (model, seeds, replay) = (None, Some(seeds), Replay::None);
+        let found = Found { fell, model, effort, seeds, seconds: 0.0, replay };
+        let came = Came::Of(vec![(Engine::Simulation, Some(found))]);
+        let (id, title, source) = ("one".into(), "a mistake".into(), "our own".into());
+        Fate { id, title, source, came, may_fall: vec!["P3".into()], no_replay: None }
+    }
+
+    #[test]
+    fn a_fall_of_something_else_is_shown_and_is_not_the_bug() {
+        let fates = [fate("P3", 4), fate("P0", 1)];
+        assert!(fates[0].is_found() && !fates[1].is_found());
+        assert_eq!(line(&fates[0]), "one: simulation: P3 after 4 seeds");
+        assert!(line(&fates[1]).contains("NOT FOUND, for P0 is not among P3"));
+        assert_eq!(median(&fates), Some(4));
+        assert_eq!(verdict(&fates, true), (false, "not found: one".into()));
+        let json = json(&fates, &[Engine::Simulation], true);
+        assert_eq!(json["bugs"][1]["engines"][0]["found"], false);
+        assert_eq!(json["bugs"][1]["engines"][0]["what"], "P0");
+        assert_eq!((&json["holds"], &json["control"][0]), (&false.into(), &"simulation".into()));
+    }
+
+    #[test]
+    fn a_median_of_too_many_seeds_is_an_error_where_all_were_planted() {
+        let fates = [fate("P3", 1), fate("P3", 21), fate("P3", 22)];
+        assert!(verdict(&fates, false).0);
+        let (holds, why) = verdict(&fates, true);
+        assert!(!holds && why.contains("a median of 21 seeds"), "{why}");
+        assert!(verdict(&[fate("P3", 1), fate("P3", 20), fate("P3", 22)], true).0);
+    }
 }
