@@ -17,7 +17,7 @@ use kv::{
     message::Body,
     record::{Record, Version},
     ring::{RING_SIZE, Ring},
-    types::{NodeId, Value},
+    types::{Epoch, NodeId, Value},
 };
 use stateright::{
     Model, Property,
@@ -36,7 +36,12 @@ use crate::actor::{Node, RingInput, State, node_of};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// It was answered.
-    Answered(Reply),
+    Answered {
+        /// What it was answered.
+        reply: Reply,
+        /// On which ring its node did so.
+        epoch: Epoch,
+    },
     /// Its node crashed.
     Unknown,
 }
@@ -269,12 +274,17 @@ impl World {
         majority.filter_map(|(outcome, _)| outcome.version()).max()
     }
 
-    /// What the clients were answered.
-    pub fn replies(&self, client: usize) -> impl Iterator<Item = &Reply> {
+    /// What a client was answered, and on which rings.
+    pub fn answers(&self, client: usize) -> impl Iterator<Item = (&Reply, Epoch)> {
         self.clients[client].outcomes.iter().filter_map(|outcome| match outcome {
-            Outcome::Answered(reply) => Some(reply),
+            Outcome::Answered { reply, epoch } => Some((reply, *epoch)),
             Outcome::Unknown => None,
         })
+    }
+
+    /// What a client was answered.
+    pub fn replies(&self, client: usize) -> impl Iterator<Item = &Reply> {
+        self.answers(client).map(|(reply, _)| reply)
     }
 
     /// Whether a client's request ended in this failure.
@@ -292,10 +302,11 @@ impl World {
 impl Outcome {
     /// The version that an ok request is about.
     pub fn version(&self) -> Option<Version> {
-        match self {
-            Outcome::Answered(Reply::Written(version)) => Some(*version),
-            Outcome::Answered(Reply::Found(record)) => record.as_ref().map(|record| record.version),
-            Outcome::Answered(Reply::Failed(_)) | Outcome::Unknown => None,
+        let Outcome::Answered { reply, .. } = self else { return None };
+        match reply {
+            Reply::Written(version) => Some(*version),
+            Reply::Found(record) => record.as_ref().map(|record| record.version),
+            Reply::Failed(_) => None,
         }
     }
 }

@@ -126,7 +126,7 @@ impl Cluster {
                     world.insert(Hashed::new(Envelope { from, to, message }));
                 }
                 Command::Send(_, Said::Answer(request, reply)) => {
-                    self.answered(world, request, reply)
+                    self.answered(world, at, request, reply)
                 }
                 Command::SetTimer(timer, _) => {
                     world.timers[at].insert(timer);
@@ -170,7 +170,7 @@ impl Cluster {
         });
     }
 
-    pub(super) fn answered(&self, world: &mut World, request: RequestId, reply: Reply) {
+    fn answered(&self, world: &mut World, at: usize, request: RequestId, reply: Reply) {
         let client = usize::try_from(request.0 >> 8).expect("few clients");
         let number = usize::try_from(request.0 & 0xff).expect("few requests");
         // A node that crashed cannot answer: its client has gone on.
@@ -202,7 +202,9 @@ impl Cluster {
                 *tester = Hashed::new(told);
             }
         }
-        world.clients[client].outcomes.push(Outcome::Answered(reply));
+        // A step takes a node to one ring at most, and answers come after that.
+        let epoch = world.nodes[at].shard.epoch();
+        world.clients[client].outcomes.push(Outcome::Answered { reply, epoch });
     }
 
     /// Whether a request wrote what was found.
@@ -211,10 +213,14 @@ impl Cluster {
         world.clients.iter().zip(&self.setup.plans).any(|(client, plan)| {
             let begun = client.outcomes.len() + usize::from(client.waiting.is_some());
             plan.iter().take(begun).enumerate().any(|(number, ask)| {
-                let failed = |outcome: &Outcome| {
-                    matches!(outcome, Outcome::Answered(Reply::Failed(f)) if f.is_definite())
+                let failed = |outcome: &Outcome| match outcome {
+                    Outcome::Answered { reply: Reply::Failed(failure), .. } => {
+                        failure.is_definite()
+                    }
+                    Outcome::Answered { .. } | Outcome::Unknown => false,
                 };
-                let is_it = matches!(&ask.request, Request::Put { value, .. } if *value == record.value);
+                let is_it =
+                    matches!(&ask.request, Request::Put { value, .. } if *value == record.value);
                 is_it && !client.outcomes.get(number).is_some_and(failed)
             })
         })
