@@ -13,17 +13,20 @@ use kv::{
     types::{Epoch, NodeId},
 };
 
-use crate::world::{Ask, Budget, Cluster, Setup, World, get, put, ring_of};
+use crate::world::{
+    Ask, Budget, Cluster, KEY, Setup, World, broken, get, hands_over, put, ring_of,
+};
 
 /// Few slots: the one of the key, and some that stay empty.
 const SLOTS: u16 = 4;
 
-/// A ring of three members; the joint rings that these changes make of it, one after the other; and the
-/// final one.
+/// No change but that all who had to report did: the joint ring is followed by its final one.
+const DONE: &[Change] = &[];
+
+/// A ring of three members, and what these changes make of it, one after the other.
 fn rings(changes: &[&[Change]]) -> Vec<Arc<Ring>> {
     let mut rings = vec![ring_of(3, SLOTS)];
-    let none: &[Change] = &[];
-    for changes in changes.iter().copied().chain([none]) {
+    for changes in changes {
         let last = rings.last().expect("not empty");
         let changes = changes.iter().cloned().collect();
         let next = last.after(&changes, true).expect("there is something to change");
@@ -41,8 +44,12 @@ fn evict(node: u32) -> Change {
     Change::Evict(NodeId(node))
 }
 
-/// Of the messages, those that promises rest on. What is offered and handed over by who gives a slot up is
-/// another model's.
+fn leave(node: u32) -> Change {
+    Change::Leave(NodeId(node))
+}
+
+/// Of the messages, those that quorums rest on. What is offered and handed over by who gives a slot up is
+/// [`left`]'s.
 fn speaks(body: &Body) -> bool {
     match body {
         Body::Write { .. }
@@ -71,9 +78,13 @@ fn speaks(body: &Body) -> bool {
     }
 }
 
-/// The first client writes, the second reads.
 fn base(setup: Setup) -> Cluster {
-    Cluster::new(Setup { speaks, ..setup })
+    seen(Cluster::new(Setup { speaks, ..setup }))
+}
+
+/// The first client writes, the second reads: on all rings.
+fn seen(cluster: Cluster) -> Cluster {
+    cluster
         .quorum()
         .sometimes("a write ends on a joint ring", |cluster, world| {
             written(world).any(|(_, epoch)| is_joint(cluster, epoch))
@@ -112,7 +123,7 @@ fn plans(writer: u32, readers: [u32; 2]) -> Vec<Vec<Ask>> {
 
 /// ABC -> ABD: D is pulled for, C was taken for dead and is not.
 fn abd(name: &'static str, about: &'static str, plans: Vec<Vec<Ask>>) -> Setup {
-    let (clocks, rings) = (vec![1, 1, 1, 1], rings(&[&[join(), evict(3)]]));
+    let (clocks, rings) = (vec![1, 1, 1, 1], rings(&[&[join(), evict(3)], DONE]));
     Setup { name, about, clocks, plans, rings, ..Setup::default() }
 }
 
@@ -136,7 +147,7 @@ pub fn shrunk() -> Cluster {
         states: 40_820,
         clocks: vec![1, 1, 1],
         plans: plans(2, [1, 3]),
-        rings: rings(&[&[evict(2), evict(3)]]),
+        rings: rings(&[&[evict(2), evict(3)], DONE]),
         ..Setup::default()
     })
 }
@@ -149,7 +160,7 @@ pub fn dead() -> Cluster {
         states: 88_970,
         clocks: vec![1, 1, 1, 1],
         plans: plans(2, [4, 1]),
-        rings: rings(&[&[join(), evict(3)]]),
+        rings: rings(&[&[join(), evict(3)], DONE]),
         dead: vec![NodeId(3)],
         budget: Budget { pulls: 1, ..Budget::default() },
         ..Setup::default()
@@ -164,9 +175,57 @@ pub fn again() -> Cluster {
         states: 1_234_969,
         clocks: vec![1, 1, 1, 1],
         plans: vec![vec![put(2, "a", Level::Quorum)], vec![get(4, Level::Quorum)]],
-        rings: rings(&[&[join(), evict(3)], &[evict(1), evict(2)]]),
+        rings: rings(&[&[join(), evict(3)], &[evict(1), evict(2)], DONE]),
         ..Setup::default()
     })
+}
+
+/// ABC -> ABD, given up: ABC again. D writes, which was to be a member and is not.
+///
+/// What holds here rests on the joint quorums alone: each has a majority of ABC. So no fence is needed,
+/// answers that were kept from older rings would do no harm, and nobody pulls: D has what it is sent.
+pub fn cancelled() -> Cluster {
+    let setup = Setup {
+        name: "ring-cancelled",
+        about: "a member is to be replaced by another, and that is given up",
+        states: 171_091,
+        clocks: vec![1, 1, 1, 1],
+        plans: plans(4, [3, 1]),
+        rings: rings(&[&[join(), evict(3)], &[Change::Cancel(Epoch(2))]]),
+        speaks: |body| speaks(body) && !matches!(body, Body::Pull { .. } | Body::Pulled { .. }),
+        ..Setup::default()
+    };
+    seen(Cluster::new(setup))
+}
+
+/// ABC -> ABD: C leaves, and hands over what nobody else may have, for one acknowledgement is all that its
+/// write waits for.
+pub fn left() -> Cluster {
+    let level = Level::Quorum;
+    let setup = Setup {
+        name: "ring-leave",
+        about: "a member leaves, and hands over what it alone has",
+        states: 912_038,
+        clocks: vec![1, 1, 1, 1],
+        plans: vec![vec![put(3, "a", Level::One)], vec![get(4, level), get(1, level)]],
+        rings: rings(&[&[join(), leave(3)], DONE]),
+        speaks: |body| speaks(body) || hands_over(body),
+        // It offers again what was lacking, and all once more on the last ring.
+        budget: Budget { pulls: 2, ..Budget::default() },
+        patient: Some(NodeId(3)),
+        ..Setup::default()
+    };
+    seen(Cluster::new(setup))
+        .always(broken::DROPPED, |_, world| world.broken != Some(broken::DROPPED))
+        .always("an ok write at any level is on an owner of the newest ring", |cluster, world| {
+            let newest = cluster.owned(world).max().flatten();
+            written(world).all(|(version, _)| newest >= Some(version))
+        })
+        .sometimes("who left has dropped the record", |cluster, world| {
+            let (who_left, last) = (&world.nodes[2].shard, last(cluster));
+            let had_it = written(world).any(|(_, epoch)| epoch != last);
+            had_it && who_left.epoch() == last && who_left.version(KEY).is_none()
+        })
 }
 
 /// ABC -> ABD at LINEARIZABLE: two writes one after the other, and the clock of the second writer is
@@ -199,7 +258,7 @@ pub fn crash() -> Cluster {
         states: 396_164,
         clocks: vec![1, 1, 1, 1],
         plans: vec![vec![put(2, "a", level)], vec![get(1, level)]],
-        rings: rings(&[&[join(), evict(2)]]),
+        rings: rings(&[&[join(), evict(2)], DONE]),
         budget: Budget { crashes: 1, ..Budget::default() },
         frail: vec![NodeId(3)],
         ..Setup::default()
