@@ -35,6 +35,8 @@ pub fn all() -> Vec<world::Cluster> {
         ring_change::shrunk(),
         ring_change::dead(),
         ring_change::crash(),
+        ring_change::cancelled(),
+        ring_change::left(),
         ring_change::replaced(),
         ring_change::stale(),
         ring_change::register(),

@@ -73,7 +73,7 @@ pub fn model() -> Cluster {
     base(Setup {
         name: "paxos",
         about: "two members propose the next ring, one crashes",
-        states: 76_086,
+        states: 363_458,
         clocks: vec![1, 1, 1],
         rings: vec![Arc::new(ring_of(3, SLOTS))],
         changes: vec![(NodeId(1), join("x:1", 7)), (NodeId(2), join("y:1", 8))],
@@ -93,11 +93,11 @@ pub fn joint() -> Cluster {
     base(Setup {
         name: "paxos-joint",
         about: "a joint ring is given up by one member, and another evicts one",
-        states: 4_112,
+        states: 548_336,
         clocks: vec![1, 1, 1],
         rings: vec![Arc::new(joint)],
         changes: vec![(NodeId(1), Change::Cancel(Epoch(2))), (NodeId(2), Change::Evict(NodeId(3)))],
-        budget: Budget { proposals: 1, ..Budget::default() },
+        budget: Budget { crashes: 1, proposals: 1, ..Budget::default() },
         ..Setup::default()
     })
     .sometimes("the change is given up", |_, world| {

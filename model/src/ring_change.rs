@@ -10,20 +10,23 @@ use kv::{
     quorum::Level,
     record::Version,
     ring::{Change, Ring},
-    types::NodeId,
+    types::{Epoch, NodeId},
 };
 
-use crate::world::{Ask, Budget, Cluster, Setup, World, get, put, ring_of};
+use crate::world::{
+    Ask, Budget, Cluster, KEY, Setup, World, broken, get, hands_over, put, ring_of,
+};
 
 /// Few slots: the one of the key, and some that stay empty.
 const SLOTS: u16 = 4;
 
-/// A ring of three members; the joint rings that these changes make of it, one after the other; and the
-/// final one.
+/// No change but that all who had to report did: the joint ring is followed by its final one.
+const DONE: &[Change] = &[];
+
+/// A ring of three members, and what these changes make of it, one after the other.
 fn rings(changes: &[&[Change]]) -> Vec<Arc<Ring>> {
     let mut rings = vec![ring_of(3, SLOTS)];
-    let none: &[Change] = &[];
-    for changes in changes.iter().copied().chain([none]) {
+    for changes in changes {
         let last = rings.last().expect("not empty");
         let changes = changes.iter().cloned().collect();
         let next = last.after(&changes, true).expect("there is something to change");
@@ -41,8 +44,12 @@ fn evict(node: u32) -> Change {
     Change::Evict(NodeId(node))
 }
 
-/// Of the messages, those that promises rest on. What is offered and handed over by who gives a slot up is
-/// another model's.
+fn leave(node: u32) -> Change {
+    Change::Leave(NodeId(node))
+}
+
+/// Of the messages, those that quorums rest on. What is offered and handed over by who gives a slot up is
+/// [`left`]'s.
 fn speaks(body: &Body) -> bool {
     match body {
         Body::Write { .. }
@@ -72,25 +79,41 @@ fn speaks(body: &Body) -> bool {
 }
 
 fn base(setup: Setup) -> Cluster {
-    Cluster::new(Setup { speaks, ..setup })
+    seen(Cluster::new(Setup { speaks, ..setup }))
+}
+
+/// The first client writes, the second reads: on all rings.
+fn seen(cluster: Cluster) -> Cluster {
+    cluster
         .quorum()
+        .sometimes("a write ends on a joint ring", |cluster, world| {
+            written(world).any(|(_, epoch)| is_joint(cluster, epoch))
+        })
         .sometimes("a write ends on the last ring", |cluster, world| {
-            let at_last =
-                |node: &_| epoch_of(world, node) == cluster.rings().last().expect("rings").epoch();
-            (1..=world.nodes.len()).any(|node| at_last(&node)) && ends(world, 0)
+            written(world).any(|(_, epoch)| epoch == last(cluster))
         })
         .sometimes("a read finds the value on the last ring", |cluster, world| {
-            world.decided == cluster.rings().len()
-                && world.replies(1).any(|reply| matches!(reply, Reply::Found(Some(_))))
+            let is_it = |(reply, epoch): (&Reply, Epoch)| {
+                epoch == last(cluster) && matches!(reply, Reply::Found(Some(_)))
+            };
+            world.answers(1).any(is_it)
         })
 }
 
-fn epoch_of(world: &World, node: &usize) -> kv::types::Epoch {
-    world.nodes[node - 1].shard.epoch()
+fn last(cluster: &Cluster) -> Epoch {
+    cluster.rings().last().expect("a first ring at least").epoch()
 }
 
-fn ends(world: &World, client: usize) -> bool {
-    world.replies(client).any(|reply| matches!(reply, Reply::Written(_)))
+fn is_joint(cluster: &Cluster, epoch: Epoch) -> bool {
+    cluster.rings().iter().any(|ring| ring.epoch() == epoch && ring.is_joint())
+}
+
+/// The versions of the first client's writes, and on which rings they ended.
+fn written(world: &World) -> impl Iterator<Item = (Version, Epoch)> + '_ {
+    world.answers(0).filter_map(|(reply, epoch)| match reply {
+        Reply::Written(version) => Some((*version, epoch)),
+        Reply::Found(_) | Reply::Failed(_) => None,
+    })
 }
 
 fn plans(writer: u32, readers: [u32; 2]) -> Vec<Vec<Ask>> {
@@ -100,20 +123,20 @@ fn plans(writer: u32, readers: [u32; 2]) -> Vec<Vec<Ask>> {
 
 /// ABC -> ABD: D is pulled for, C was taken for dead and is not.
 fn abd(name: &'static str, about: &'static str, plans: Vec<Vec<Ask>>) -> Setup {
-    let (clocks, rings) = (vec![1, 1, 1, 1], rings(&[&[join(), evict(3)]]));
+    let (clocks, rings) = (vec![1, 1, 1, 1], rings(&[&[join(), evict(3)], DONE]));
     Setup { name, about, clocks, plans, rings, ..Setup::default() }
 }
 
 /// ABC -> ABD: C writes by its old ring.
 pub fn replaced() -> Cluster {
     let about = "a member is replaced by another, and goes on writing";
-    base(Setup { states: 317_461, ..abd("ring-replaced", about, plans(3, [1, 4])) })
+    base(Setup { states: 434_649, ..abd("ring-replaced", about, plans(3, [1, 4])) })
 }
 
 /// ABC -> ABD: C reads by its old ring.
 pub fn stale() -> Cluster {
     let about = "a member is replaced by another, and goes on reading";
-    base(Setup { states: 337_625, ..abd("ring-stale", about, plans(1, [3, 4])) })
+    base(Setup { states: 416_306, ..abd("ring-stale", about, plans(1, [3, 4])) })
 }
 
 /// ABC -> A: who stays pulls from those who go.
@@ -121,10 +144,10 @@ pub fn shrunk() -> Cluster {
     base(Setup {
         name: "ring-shrunk",
         about: "two of three members go",
-        states: 29_351,
+        states: 40_820,
         clocks: vec![1, 1, 1],
         plans: plans(2, [1, 3]),
-        rings: rings(&[&[evict(2), evict(3)]]),
+        rings: rings(&[&[evict(2), evict(3)], DONE]),
         ..Setup::default()
     })
 }
@@ -134,10 +157,10 @@ pub fn dead() -> Cluster {
     base(Setup {
         name: "ring-dead",
         about: "a member that is dead is replaced by another",
-        states: 78_600,
+        states: 88_970,
         clocks: vec![1, 1, 1, 1],
         plans: plans(2, [4, 1]),
-        rings: rings(&[&[join(), evict(3)]]),
+        rings: rings(&[&[join(), evict(3)], DONE]),
         dead: vec![NodeId(3)],
         budget: Budget { pulls: 1, ..Budget::default() },
         ..Setup::default()
@@ -149,12 +172,60 @@ pub fn again() -> Cluster {
     base(Setup {
         name: "ring-again",
         about: "a joint ring is followed by another joint ring",
-        states: 1_184_698,
+        states: 1_234_969,
         clocks: vec![1, 1, 1, 1],
         plans: vec![vec![put(2, "a", Level::Quorum)], vec![get(4, Level::Quorum)]],
-        rings: rings(&[&[join(), evict(3)], &[evict(1), evict(2)]]),
+        rings: rings(&[&[join(), evict(3)], &[evict(1), evict(2)], DONE]),
         ..Setup::default()
     })
+}
+
+/// ABC -> ABD, given up: ABC again. D writes, which was to be a member and is not.
+///
+/// What holds here rests on the joint quorums alone: each has a majority of ABC. So no fence is needed,
+/// answers that were kept from older rings would do no harm, and nobody pulls: D has what it is sent.
+pub fn cancelled() -> Cluster {
+    let setup = Setup {
+        name: "ring-cancelled",
+        about: "a member is to be replaced by another, and that is given up",
+        states: 171_091,
+        clocks: vec![1, 1, 1, 1],
+        plans: plans(4, [3, 1]),
+        rings: rings(&[&[join(), evict(3)], &[Change::Cancel(Epoch(2))]]),
+        speaks: |body| speaks(body) && !matches!(body, Body::Pull { .. } | Body::Pulled { .. }),
+        ..Setup::default()
+    };
+    seen(Cluster::new(setup))
+}
+
+/// ABC -> ABD: C leaves, and hands over what nobody else may have, for one acknowledgement is all that its
+/// write waits for.
+pub fn left() -> Cluster {
+    let level = Level::Quorum;
+    let setup = Setup {
+        name: "ring-leave",
+        about: "a member leaves, and hands over what it alone has",
+        states: 912_038,
+        clocks: vec![1, 1, 1, 1],
+        plans: vec![vec![put(3, "a", Level::One)], vec![get(4, level), get(1, level)]],
+        rings: rings(&[&[join(), leave(3)], DONE]),
+        speaks: |body| speaks(body) || hands_over(body),
+        // It offers again what was lacking, and all once more on the last ring.
+        budget: Budget { pulls: 2, ..Budget::default() },
+        patient: Some(NodeId(3)),
+        ..Setup::default()
+    };
+    seen(Cluster::new(setup))
+        .always(broken::DROPPED, |_, world| world.broken != Some(broken::DROPPED))
+        .always("an ok write at any level is on an owner of the newest ring", |cluster, world| {
+            let newest = cluster.owned(world).max().flatten();
+            written(world).all(|(version, _)| newest >= Some(version))
+        })
+        .sometimes("who left has dropped the record", |cluster, world| {
+            let (who_left, last) = (&world.nodes[2].shard, last(cluster));
+            let had_it = written(world).any(|(_, epoch)| epoch != last);
+            had_it && who_left.epoch() == last && who_left.version(KEY).is_none()
+        })
 }
 
 /// ABC -> ABD at LINEARIZABLE: two writes one after the other, and the clock of the second writer is
@@ -164,23 +235,17 @@ pub fn register() -> Cluster {
     let plans = vec![vec![put(3, "a", level), put(1, "b", level)]];
     let about = "LINEARIZABLE while a member is replaced by another";
     let setup = Setup { clocks: vec![1, 1, 2, 1], ..abd("ring-register", about, plans) };
-    Cluster::new(Setup { states: 952_174, speaks, ..setup })
+    Cluster::new(Setup { states: 985_177, speaks, ..setup })
         .always("P13: a later LINEARIZABLE write has a larger version", |_, world| {
-            let versions: Vec<Version> = written(world).collect();
+            let versions: Vec<Version> = written(world).map(|(version, _)| version).collect();
             versions.is_sorted_by(|one, later| one < later)
         })
-        .sometimes("both end on the last ring", |cluster, world| {
-            let last = cluster.rings().last().expect("rings").epoch();
-            let at_last = |node: &usize| epoch_of(world, node) == last;
-            [1, 3].iter().all(at_last) && written(world).count() == 2
+        .sometimes("both end on the joint ring", |cluster, world| {
+            written(world).filter(|(_, epoch)| is_joint(cluster, *epoch)).count() == 2
         })
-}
-
-fn written(world: &World) -> impl Iterator<Item = Version> + '_ {
-    world.replies(0).filter_map(|reply| match reply {
-        Reply::Written(version) => Some(*version),
-        Reply::Found(_) | Reply::Failed(_) => None,
-    })
+        .sometimes("both end on the last ring", |cluster, world| {
+            written(world).filter(|(_, epoch)| *epoch == last(cluster)).count() == 2
+        })
 }
 
 /// ABC -> ACD: C, which D pulls from, crashes and starts again from its journal, and B writes by its old
@@ -190,10 +255,10 @@ pub fn crash() -> Cluster {
     base(Setup {
         name: "ring-crash",
         about: "a member is replaced by another, and a third crashes meanwhile",
-        states: 375_659,
+        states: 396_164,
         clocks: vec![1, 1, 1, 1],
         plans: vec![vec![put(2, "a", level)], vec![get(1, level)]],
-        rings: rings(&[&[join(), evict(2)]]),
+        rings: rings(&[&[join(), evict(2)], DONE]),
         budget: Budget { crashes: 1, ..Budget::default() },
         frail: vec![NodeId(3)],
         ..Setup::default()

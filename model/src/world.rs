@@ -14,10 +14,9 @@ use std::{collections::BTreeSet, sync::Arc};
 use kv::{
     clock::Timestamp,
     env::{Failure, Reply, Timer},
-    message::Body,
     record::{Record, Version},
     ring::{RING_SIZE, Ring},
-    types::{NodeId, Value},
+    types::{Epoch, NodeId, Value},
 };
 use stateright::{
     Model, Property,
@@ -27,7 +26,7 @@ use stateright::{
 
 pub use self::{
     envelope::{Envelope, Hashed},
-    setup::{Ask, Budget, KEY, Setup, delete, get, put, ring_of},
+    setup::{Ask, Budget, KEY, Setup, delete, get, hands_over, put, ring_of},
     steps::quiet_panics,
 };
 use crate::actor::{Node, RingInput, State, node_of};
@@ -36,7 +35,12 @@ use crate::actor::{Node, RingInput, State, node_of};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// It was answered.
-    Answered(Reply),
+    Answered {
+        /// What it was answered.
+        reply: Reply,
+        /// On which ring its node did so.
+        epoch: Epoch,
+    },
     /// Its node crashed.
     Unknown,
 }
@@ -122,6 +126,8 @@ pub mod broken {
     pub const P3_P4: &str = "P3, P4: quorum reads see quorum writes and reads that ended before";
     /// P7.
     pub const P7: &str = "P7: a session reads what it wrote or read before, or newer, or fails";
+    /// What a node that gives up a slot must have made sure of.
+    pub const DROPPED: &str = "nobody drops what an owner of the newest ring lacks";
     /// P9.
     pub const P9: &str = "P9: a version names one write";
 }
@@ -169,6 +175,13 @@ impl Cluster {
     /// P1, which is looked at when nothing is left to happen.
     pub fn converges(self) -> Self {
         self.always(broken::P1, Self::is_equal).sometimes("all is quiet", Self::is_quiescent)
+    }
+
+    /// The versions that the owners of the newest ring have, old and new.
+    pub fn owned(&self, world: &World) -> impl Iterator<Item = Option<Version>> {
+        let ring = &self.rings[world.decided - 1];
+        let owners = ring.owners(ring.slot_of(KEY)).all().iter();
+        owners.map(|owner| world.nodes[owner.0 as usize - 1].shard.version(KEY))
     }
 
     fn is_equal(&self, world: &World) -> bool {
@@ -229,32 +242,6 @@ impl World {
         self.network.remove(at.expect("only messages on their way arrive"));
     }
 
-    /// Drops answers that nobody awaits, and proposals that come too late: their arrival changes nothing,
-    /// now or later.
-    fn forget_dead_messages(&mut self) {
-        let Self { network, nodes, budget, .. } = self;
-        network.retain(|envelope| {
-            let State { shard, topology, .. } = &*nodes[envelope.to.0 as usize - 1];
-            match &envelope.message.body {
-                Body::Promise { ballot, .. } | Body::Accepted { ballot } => {
-                    topology.ballot() == Some(*ballot)
-                }
-                // Refused at once: who asked goes on as if it had heard nothing. A crash might make it
-                // forget what it promised, which is not to be taken for granted.
-                Body::Prepare { ballot } | Body::Accept { ballot, .. } => {
-                    let promised = topology.acceptor().promised;
-                    budget.crashes > 0 || promised.is_none_or(|promised| promised <= *ballot)
-                }
-                Body::Written { op } | Body::Fenced { op } => shard.awaits(*op),
-                Body::Found { op, record } => {
-                    let has_seen = |r: &Record| shard.has_seen(r.version.timestamp);
-                    shard.awaits(*op) || !record.as_ref().is_none_or(has_seen)
-                }
-                _ => true,
-            }
-        });
-    }
-
     fn has_two_values_of_one_version(&self) -> bool {
         let held: Vec<Record> =
             self.nodes.iter().filter_map(|node| node.shard.record(KEY)).collect();
@@ -269,12 +256,17 @@ impl World {
         majority.filter_map(|(outcome, _)| outcome.version()).max()
     }
 
-    /// What the clients were answered.
-    pub fn replies(&self, client: usize) -> impl Iterator<Item = &Reply> {
+    /// What a client was answered, and on which rings.
+    pub fn answers(&self, client: usize) -> impl Iterator<Item = (&Reply, Epoch)> {
         self.clients[client].outcomes.iter().filter_map(|outcome| match outcome {
-            Outcome::Answered(reply) => Some(reply),
+            Outcome::Answered { reply, epoch } => Some((reply, *epoch)),
             Outcome::Unknown => None,
         })
+    }
+
+    /// What a client was answered.
+    pub fn replies(&self, client: usize) -> impl Iterator<Item = &Reply> {
+        self.answers(client).map(|(reply, _)| reply)
     }
 
     /// Whether a client's request ended in this failure.
@@ -292,10 +284,11 @@ impl World {
 impl Outcome {
     /// The version that an ok request is about.
     pub fn version(&self) -> Option<Version> {
-        match self {
-            Outcome::Answered(Reply::Written(version)) => Some(*version),
-            Outcome::Answered(Reply::Found(record)) => record.as_ref().map(|record| record.version),
-            Outcome::Answered(Reply::Failed(_)) | Outcome::Unknown => None,
+        let Outcome::Answered { reply, .. } = self else { return None };
+        match reply {
+            Reply::Written(version) => Some(*version),
+            Reply::Found(record) => record.as_ref().map(|record| record.version),
+            Reply::Failed(_) => None,
         }
     }
 }

@@ -22,19 +22,19 @@ fn all() -> Vec<Explored> {
 
 /// Whether the simulation ended an operation as the model did.
 fn is_same(modelled: &Outcome, simulated: &Done) -> bool {
-    match (modelled, &simulated.outcome) {
-        (Outcome::Answered(Reply::Written(_)), history::Outcome::Written(_)) => true,
-        (Outcome::Answered(Reply::Found(found)), history::Outcome::Found(record)) => {
+    let Outcome::Answered { reply, .. } = modelled else {
+        return simulated.outcome == history::Outcome::Unknown("node crashed");
+    };
+    match (reply, &simulated.outcome) {
+        (Reply::Written(_), history::Outcome::Written(_)) => true,
+        (Reply::Found(found), history::Outcome::Found(record)) => {
             let value = |record: &Option<kv::record::Record>| {
                 record.as_ref().map(|record| record.value.clone())
             };
             value(found) == value(record)
         }
-        (Outcome::Answered(Reply::Failed(failure)), outcome) => {
-            history::Outcome::of_failure(*failure) == *outcome
-        }
-        (Outcome::Unknown, outcome) => *outcome == history::Outcome::Unknown("node crashed"),
-        _ => false,
+        (Reply::Failed(failure), outcome) => history::Outcome::of_failure(*failure) == *outcome,
+        (Reply::Written(_) | Reply::Found(_), _) => false,
     }
 }
 

@@ -439,9 +439,9 @@ impl Shard {
         (self.store.len(), self.store.live())
     }
 
-    /// Whether an answer to this operation is still awaited.
-    pub fn awaits(&self, op: OpId) -> bool {
-        self.pending.contains_key(&op)
+    /// Whether an answer to this operation is awaited, or may be later: it is under way, or did not begin.
+    pub fn may_await(&self, op: OpId) -> bool {
+        self.pending.contains_key(&op) || op >= self.next_op
     }
 
     /// Whether this replica's clock is past a timestamp.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use kv::{env::Timer, ring::Ring, types::NodeId};
 use stateright::actor::Id;
 
-use super::{Action, Cluster, Envelope, World};
+use super::{Action, Cluster, Envelope, World, hands_over};
 use crate::actor::node_of;
 
 impl Cluster {
@@ -13,6 +13,12 @@ impl Cluster {
     pub(super) fn may_crash(&self, world: &World, node: NodeId) -> bool {
         let frail = &self.setup.frail;
         world.budget.crashes > 0 && (frail.is_empty() || frail.contains(&node))
+    }
+
+    /// Whether a node may make another round of pulls and offers.
+    fn may_move_on(&self, world: &World, node: NodeId) -> bool {
+        let is_over = || world.network.iter().all(|envelope| !hands_over(&envelope.message.body));
+        self.setup.patient.is_none_or(|patient| patient == node && is_over())
     }
 
     /// The timers that may fire: at any time while the budget lasts, and whenever nothing else happens.
@@ -27,7 +33,7 @@ impl Cluster {
                     Timer::Timeout => world.budget.timeouts > 0 || is_still,
                     Timer::Sync => world.budget.syncs > 0 && !is_served,
                     Timer::Propose => world.budget.proposals > 0,
-                    Timer::Pull => world.budget.pulls > 0,
+                    Timer::Pull => world.budget.pulls > 0 && self.may_move_on(world, node),
                     Timer::Probe | Timer::Fetch | Timer::Report | Timer::Detect => false,
                 };
                 let is_of_request = matches!(timer, Timer::Hedge | Timer::Timeout);

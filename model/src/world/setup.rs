@@ -40,6 +40,11 @@ pub fn get(node: u32, level: Level) -> Ask {
     Ask { node: NodeId(node), request: Request::Get { key, level, at_least } }
 }
 
+/// Whether a message is one by which a slot is handed over.
+pub fn hands_over(body: &Body) -> bool {
+    matches!(body, Body::Offer { .. } | Body::Wanted { .. } | Body::Delta { .. })
+}
+
 /// How often something may go wrong, or happen early.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Budget {
@@ -91,6 +96,9 @@ pub struct Setup {
     pub dead: Vec<NodeId>,
     /// The nodes that may crash. Empty: all.
     pub frail: Vec<NodeId>,
+    /// Who alone makes further rounds of pulls and offers, each when all messages of handing over have
+    /// arrived. None: all nodes do, at any time.
+    pub patient: Option<NodeId>,
 }
 
 impl Default for Setup {
@@ -109,6 +117,7 @@ impl Default for Setup {
             speaks: |_| true,
             dead: Vec::new(),
             frail: Vec::new(),
+            patient: None,
         }
     }
 }

@@ -8,8 +8,9 @@ use std::{
 
 use kv::{
     env::{Reply, Request, Timer},
+    message::Body,
     quorum::Level,
-    record::Record,
+    record::{Record, Version},
     shard::SILENT_ROUNDS,
     types::{NodeId, RequestId},
 };
@@ -46,6 +47,43 @@ pub fn quiet_panics() {
     }));
 }
 
+/// Whether a message may change its receiver, now or later, while that one does not crash.
+fn may_matter(receiver: &State, body: &Body) -> bool {
+    let State { shard, topology, .. } = receiver;
+    let promised = topology.acceptor().promised;
+    match body {
+        // The next ballot of a proposer is above all that it promised, to itself too.
+        Body::Promise { ballot, .. } | Body::Accepted { ballot } => {
+            topology.ballot() == Some(*ballot) || promised.is_none_or(|p| p < *ballot)
+        }
+        // Refused at once: who asked goes on as if it had heard nothing.
+        Body::Prepare { ballot } | Body::Accept { ballot, .. } => {
+            promised.is_none_or(|p| p <= *ballot)
+        }
+        Body::Written { op } | Body::Fenced { op } => shard.may_await(*op),
+        Body::Found { op, record } => {
+            let has_seen = |r: &Record| shard.has_seen(r.version.timestamp);
+            shard.may_await(*op) || !record.as_ref().is_none_or(has_seen)
+        }
+        Body::Write { .. }
+        | Body::Read { .. }
+        | Body::Digests { .. }
+        | Body::Versions { .. }
+        | Body::Delta { .. }
+        | Body::Pull { .. }
+        | Body::Pulled { .. }
+        | Body::Offer { .. }
+        | Body::Wanted { .. }
+        | Body::Refused { .. }
+        | Body::Synced
+        | Body::Probe { .. }
+        | Body::ProbeReply { .. }
+        | Body::Gossip(_)
+        | Body::RingRequest
+        | Body::Ring(_) => true,
+    }
+}
+
 impl Cluster {
     /// Lets a node act, and takes what it does.
     pub(super) fn step(
@@ -64,16 +102,45 @@ impl Cluster {
             return;
         }
         let state = state.into_owned();
-        if state.shard.version(KEY) < before {
-            world.broken = Some(broken::P2);
-        }
         world.nodes[at] = Hashed::new(state);
+        if world.nodes[at].shard.version(KEY) < before {
+            world.broken = self.is_broken_by_going_back(world, node, before);
+        }
         self.take(world, at, out);
-        world.forget_dead_messages();
+        self.forget_dead_messages(world);
         self.forget_fenced_messages(world);
         if world.has_two_values_of_one_version() {
             world.broken = Some(broken::P9);
         }
+    }
+
+    /// What it breaks that a node no longer has this version of the key. No owner may lose it, on its own
+    /// ring: and who is none may forget it once each owner of the newest ring has it.
+    fn is_broken_by_going_back(
+        &self,
+        world: &World,
+        node: NodeId,
+        before: Option<Version>,
+    ) -> Option<&'static str> {
+        let State { shard, topology, .. } = &*world.nodes[node.0 as usize - 1];
+        let ring = topology.ring();
+        let is_owner = ring.owners(ring.slot_of(KEY)).position(node).is_some();
+        if is_owner || shard.version(KEY).is_some() {
+            return Some(broken::P2);
+        }
+        self.owned(world).any(|held| held < before).then_some(broken::DROPPED)
+    }
+
+    /// Drops answers that nobody awaits, and proposals that come too late: their arrival changes nothing,
+    /// now or later. That a node which may crash remembers afterwards what it promised, or under which
+    /// names it asked, is not to be taken for granted.
+    fn forget_dead_messages(&self, world: &mut World) {
+        let network = std::mem::take(&mut world.network);
+        let may_matter = |envelope: &Hashed<Envelope>| {
+            let receiver = &world.nodes[envelope.to.0 as usize - 1];
+            self.may_crash(world, envelope.to) || may_matter(receiver, &envelope.message.body)
+        };
+        world.network = network.into_iter().filter(may_matter).collect();
     }
 
     /// Drops messages of older epochs than that of their receiver, once it is seen that they do nothing:
@@ -126,7 +193,7 @@ impl Cluster {
                     world.insert(Hashed::new(Envelope { from, to, message }));
                 }
                 Command::Send(_, Said::Answer(request, reply)) => {
-                    self.answered(world, request, reply)
+                    self.answered(world, at, request, reply)
                 }
                 Command::SetTimer(timer, _) => {
                     world.timers[at].insert(timer);
@@ -170,7 +237,7 @@ impl Cluster {
         });
     }
 
-    pub(super) fn answered(&self, world: &mut World, request: RequestId, reply: Reply) {
+    fn answered(&self, world: &mut World, at: usize, request: RequestId, reply: Reply) {
         let client = usize::try_from(request.0 >> 8).expect("few clients");
         let number = usize::try_from(request.0 & 0xff).expect("few requests");
         // A node that crashed cannot answer: its client has gone on.
@@ -202,7 +269,9 @@ impl Cluster {
                 *tester = Hashed::new(told);
             }
         }
-        world.clients[client].outcomes.push(Outcome::Answered(reply));
+        // A step takes a node to one ring at most, and answers come after that.
+        let epoch = world.nodes[at].shard.epoch();
+        world.clients[client].outcomes.push(Outcome::Answered { reply, epoch });
     }
 
     /// Whether a request wrote what was found.
@@ -211,10 +280,14 @@ impl Cluster {
         world.clients.iter().zip(&self.setup.plans).any(|(client, plan)| {
             let begun = client.outcomes.len() + usize::from(client.waiting.is_some());
             plan.iter().take(begun).enumerate().any(|(number, ask)| {
-                let failed = |outcome: &Outcome| {
-                    matches!(outcome, Outcome::Answered(Reply::Failed(f)) if f.is_definite())
+                let failed = |outcome: &Outcome| match outcome {
+                    Outcome::Answered { reply: Reply::Failed(failure), .. } => {
+                        failure.is_definite()
+                    }
+                    Outcome::Answered { .. } | Outcome::Unknown => false,
                 };
-                let is_it = matches!(&ask.request, Request::Put { value, .. } if *value == record.value);
+                let is_it =
+                    matches!(&ask.request, Request::Put { value, .. } if *value == record.value);
                 is_it && !client.outcomes.get(number).is_some_and(failed)
             })
         })
