@@ -249,6 +249,18 @@ fn who_joins_and_is_to_go_at_once_is_left_out() {
     assert_eq!(first.after(&leaves, false), None, "nothing is left to change");
 }
 
+/// Who hears no answer asks once more: the change may be done by then.
+#[test]
+fn a_process_that_asks_to_join_twice_is_one_member() {
+    let join = Change::Join { address: "node4:1".into(), instance: 4 };
+    let twice: BTreeSet<Change> = [join.clone()].into();
+    let joint = after(&ring(3, 1), &[join]);
+    assert_eq!(joint.after(&twice, false), None);
+    let done = joint.after(&twice, true).unwrap();
+    assert!(!done.is_joint() && done.members().contains_key(&NodeId(4)));
+    assert_eq!(done.after(&twice, false), None, "it is a member, and stays the same one");
+}
+
 /// Found by the simulation: two evictions, each of them allowed, left nobody, and the change never ended.
 #[test]
 fn evictions_that_together_leave_nobody_are_made_one_by_one() {

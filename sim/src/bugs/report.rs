@@ -72,7 +72,9 @@ fn median(fates: &[Fate]) -> Option<u64> {
     let found = fates.iter().filter_map(|fate| fate.of(Engine::Simulation)?);
     let mut seeds: Vec<u64> = found.filter_map(|found| found.seeds).collect();
     seeds.sort_unstable();
-    seeds.get(seeds.len() / 2).copied()
+    // Of an even number of them, what lies between the two in the middle.
+    let (low, high) = (seeds.get(seeds.len().checked_sub(1)? / 2)?, seeds.get(seeds.len() / 2)?);
+    Some(low.midpoint(*high))
 }
 
 /// Whether every bug was found, and, where all were planted, soon enough; and that as a sentence.
@@ -250,5 +252,10 @@ mod tests {
         let (holds, why) = verdict(&fates, true);
         assert!(!holds && why.contains("a median of 21 seeds"), "{why}");
         assert!(verdict(&[fate("P3", 1), fate("P3", 20), fate("P3", 22)], true).0);
+        assert_eq!(
+            median(&[fate("P3", 1), fate("P3", 9), fate("P3", 20), fate("P3", 22)]),
+            Some(14)
+        );
+        assert_eq!(median(&[]), None);
     }
 }
