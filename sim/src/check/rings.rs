@@ -124,7 +124,7 @@ mod tests {
 
     fn first() -> Arc<Ring> {
         let addresses: Vec<String> = (1..=4).map(|node| format!("node{node}:1")).collect();
-        Arc::new(Ring::form(&addresses, 3, 64).unwrap())
+        Arc::new(Ring::form(&addresses, 3, 128).unwrap())
     }
 
     fn with(ring: &Ring, node: u32, state: MemberState) -> Arc<Ring> {
