@@ -29,7 +29,7 @@ struct Cli {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-    /// End each model at the first promise that falls.
+    /// End at the first promise that falls, and explore the small models first.
     #[arg(long)]
     stop_at_first: bool,
     /// Write the way to each promise that fell, and to all that must be possible, to this folder, as
@@ -78,8 +78,13 @@ fn run(cli: Cli) -> Result<bool> {
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = cli.threads.map_or(cores, usize::from);
+    let mut models = chosen(&cli.names)?;
+    if cli.stop_at_first {
+        // The small ones first: what falls in one of them is not waited for.
+        models.sort_by_key(|model| model.setup.states);
+    }
     let mut all = Vec::new();
-    for model in chosen(&cli.names)? {
+    for model in models {
         if !cli.json {
             eprintln!("{}: {} …", model.setup.name, model.setup.about);
         }
