@@ -1,6 +1,7 @@
 //! P3 and P4 hold across a change of the ring (P12). The rings are decided one after the other, each node
 //! learns of them when it pleases, and coordinators are at any epoch: who is replaced still serves
-//! clients by its old ring.
+//! clients by its old ring. [`cancelled`] is a change that is given up, and [`left`] one whose leaving member
+//! drops nothing that an owner lacks.
 
 use std::sync::Arc;
 
