@@ -57,6 +57,13 @@ impl Change {
         }
     }
 
+    /// The change after this one.
+    fn next_in_which_n1_is(&self, state: MemberState) -> Arc<Ring> {
+        let mut members = self.last.members().clone();
+        members.get_mut(&NodeId(1)).unwrap().state = state;
+        Arc::new(self.last.next(members).unwrap())
+    }
+
     fn moving(&self, node: u32) -> (usize, usize) {
         self.world.shards[&NodeId(node)].moving()
     }
@@ -122,9 +129,7 @@ fn a_slot_is_dropped_when_every_owner_has_it_and_not_before() {
 fn while_a_change_is_under_way_old_owners_get_what_is_given_up_too() {
     let mut change = Change::begun(None);
     change.rounds(1_000, true);
-    let mut members = change.last.members().clone();
-    members.get_mut(&NodeId(1)).unwrap().state = MemberState::Leaving;
-    let joint = Arc::new(change.last.next(members).unwrap());
+    let joint = change.next_in_which_n1_is(MemberState::Leaving);
     // n3 learns of its own leave when the next change has begun.
     (1..=4).for_each(|node| change.world.step(node, Input::Ring(joint.clone())));
     for _ in 0..100 {
@@ -141,9 +146,7 @@ fn while_a_change_is_under_way_old_owners_get_what_is_given_up_too() {
 fn nobody_waits_for_an_owner_who_is_evicted_to_take_what_is_given_up() {
     let mut change = Change::begun(None);
     change.rounds(1_000, true);
-    let mut members = change.last.members().clone();
-    members.get_mut(&NodeId(1)).unwrap().state = MemberState::Evicted;
-    let joint = Arc::new(change.last.next(members).unwrap());
+    let joint = change.next_in_which_n1_is(MemberState::Evicted);
     (2..=4).for_each(|node| change.world.step(node, Input::Ring(joint.clone())));
     change.world.waiting.retain(|(_, to, _)| *to != NodeId(1));
     change.rounds(1_000, true);
