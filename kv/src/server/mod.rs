@@ -7,6 +7,7 @@ pub mod admin;
 mod commands;
 mod join;
 mod life;
+mod links;
 mod outcomes;
 mod peers;
 mod pipeline;
@@ -22,7 +23,7 @@ use anyhow::{Context as _, Result, anyhow};
 use tokio::{net::TcpListener, sync::watch};
 use tracing::{info, warn};
 
-use self::{life::Over, outcomes::Totals, peers::Links, ports::ServerPorts, timers::Timers};
+use self::{life::Over, links::Links, outcomes::Totals, ports::ServerPorts, timers::Timers};
 use crate::{
     config::NodeConfig,
     locks::{

@@ -3,12 +3,7 @@
 //!
 //! Nothing is promised: a full queue drops, a broken connection loses what was on its way.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    future::poll_fn,
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::poll_fn, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use bytes::{Buf as _, BytesMut};
@@ -20,14 +15,12 @@ use tokio::{
 };
 use tracing::{debug, error, info, warn};
 
-use super::{Server, ServerNode, join};
+use super::{Server, join};
 use crate::{
     delivery::Peer,
-    locks::Mutex,
     message::{Body, Message},
     node::{Outbox, Ports as _},
     queue::Queue,
-    ring::{ClusterId, Ring},
     types::{Epoch, NodeId},
     wire::{self, Greeting, Hello, Purpose, Refusal, Welcome},
 };
@@ -46,99 +39,6 @@ const SILENT: Duration = Duration::from_secs(5);
 /// Between two such questions, and how many are asked.
 const ASK_EVERY: Duration = Duration::from_secs(2);
 const ASKED: u32 = 3;
-
-/// What is known of the links.
-pub struct Links {
-    cluster: ClusterId,
-    me: NodeId,
-    /// Where peers reach this node.
-    address: String,
-    /// Tells this process from any other that had or will have this node's identity.
-    instance: u64,
-    inner: Mutex<Inner>,
-}
-
-#[derive(Default)]
-struct Inner {
-    /// The process that was first seen behind each id.
-    instances: BTreeMap<NodeId, u64>,
-    /// The peers to which our connection stands.
-    connected: BTreeSet<NodeId>,
-}
-
-impl Links {
-    /// The links of a process that knows nobody yet.
-    pub fn new(cluster: ClusterId, me: NodeId, address: String, instance: u64) -> Self {
-        Self { cluster, me, address, instance, inner: Mutex::default() }
-    }
-
-    /// Where peers reach this node.
-    pub fn address(&self) -> &str {
-        &self.address
-    }
-
-    /// A word for INFO.
-    pub fn state(&self, peer: NodeId) -> &'static str {
-        match self.inner.lock().connected.contains(&peer) {
-            true => "up",
-            false => "down",
-        }
-    }
-
-    /// To how many other members of a ring a connection of ours stands.
-    pub fn up(&self, ring: &Ring) -> usize {
-        let inner = self.inner.lock();
-        ring.members().keys().filter(|peer| inner.connected.contains(peer)).count()
-    }
-
-    fn set(&self, peer: NodeId, is_connected: bool) {
-        let mut inner = self.inner.lock();
-        match is_connected {
-            true => inner.connected.insert(peer),
-            false => inner.connected.remove(&peer),
-        };
-    }
-
-    /// Whether a process may have this id: the one that the ring names, or the first one that is seen,
-    /// and no other.
-    fn admit(&self, ring: &Ring, peer: NodeId, instance: u64) -> bool {
-        match ring.members().get(&peer).map_or(0, |member| member.instance) {
-            0 => *self.inner.lock().instances.entry(peer).or_insert(instance) == instance,
-            named => named == instance,
-        }
-    }
-
-    /// Whether this is another process than the one that is known to have this id.
-    fn is_another(&self, ring: &Ring, peer: NodeId, instance: u64) -> bool {
-        match ring.members().get(&peer).map_or(0, |member| member.instance) {
-            0 => self.inner.lock().instances.get(&peer).is_some_and(|known| *known != instance),
-            named => named != instance,
-        }
-    }
-
-    /// Whether a connection is accepted. Of one who is no member too: it may be one of a newer ring, or
-    /// of an older one and have to learn that it is none any more. Who started again is told so first: by
-    /// the list that it was started with it may take us for one who was here before.
-    fn judge(&self, node: &ServerNode, hello: &Hello) -> Result<(), Refusal> {
-        let ring = node.ring();
-        let at = |address: &String| *address == hello.address;
-        let is_there = ring.members().get(&hello.from).is_none_or(|member| at(&member.address));
-        let is_another = || self.is_another(&ring, hello.from, hello.instance);
-        if hello.cluster != self.cluster {
-            Err(Refusal::Cluster(self.cluster))
-        } else if hello.from != self.me && is_there && is_another() {
-            Err(Refusal::Restarted)
-        } else if hello.to != self.me || hello.from == self.me || !is_there {
-            Err(Refusal::Identity)
-        } else if !node.ports().directory().meet(hello.from, &hello.address) {
-            Err(Refusal::Full("too many who are no members speak to this node".into()))
-        } else if !self.admit(&ring, hello.from, hello.instance) {
-            Err(Refusal::Restarted)
-        } else {
-            Ok(())
-        }
-    }
-}
 
 /// Takes connections of peers, for ever.
 pub async fn listen(server: Arc<Server>, listener: Arc<TcpListener>) {
@@ -233,7 +133,7 @@ pub async fn receive(server: &Server, mut io: impl AsyncRead + AsyncWrite + Unpi
         }
         Ok(Purpose::Join(join)) => {
             // At once: it is to know that it is heard.
-            answer(&mut io, &Welcome::Accepted(server.links.instance)).await?;
+            answer(&mut io, &Welcome::Accepted(server.links.instance())).await?;
             let welcome = join::answer(server, &join).await;
             answer(&mut io, &welcome).await?;
             return match welcome {
@@ -246,7 +146,7 @@ pub async fn receive(server: &Server, mut io: impl AsyncRead + AsyncWrite + Unpi
     answer(
         &mut io,
         &match &judged {
-            Ok(_) => Welcome::Accepted(server.links.instance),
+            Ok(_) => Welcome::Accepted(server.links.instance()),
             Err(refusal) => Welcome::Refused(refusal.clone()),
         },
     )
@@ -353,7 +253,7 @@ async fn send(server: Arc<Server>, id: NodeId, peer: Arc<Peer>) {
             }
         }
         // Peers that lost each other at one moment should not all come back at one moment.
-        let spread = Duration::from_millis(u64::from(server.links.me.0 * 7 + id.0 * 3) % 20);
+        let spread = Duration::from_millis(u64::from(server.node.id().0 * 7 + id.0 * 3) % 20);
         sleep(backoff + spread).await;
         backoff = (backoff * 2).min(LONGEST_BACKOFF);
     }
@@ -377,9 +277,7 @@ async fn connect(server: &Server, peer: NodeId, address: &str) -> Result<TcpStre
     let mut stream = connecting.await.context("it does not answer")??;
     set_options(&stream)?;
     let mut out = Vec::new();
-    let (instance, address) = (links.instance, links.address.clone());
-    let hello = Hello { cluster: links.cluster, from: links.me, to: peer, instance, address };
-    wire::encode(&Greeting::new(Purpose::Link(hello)), &mut out);
+    wire::encode(&Greeting::new(Purpose::Link(links.hello(peer))), &mut out);
     stream.write_all(&out).await?;
     let mut buffer = BytesMut::new();
     let answer = timeout(HANDSHAKE, read_frame(&mut stream, &mut buffer, wire::MAX_GREETING));

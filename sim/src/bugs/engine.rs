@@ -81,12 +81,17 @@ impl Engine {
         Self::EVERY.into_iter().find(|engine| engine.name() == name)
     }
 
-    /// Looks for what is wrong with a tree, of which these properties and tests may fall. None: it found
-    /// nothing.
-    pub fn search(self, tree: &Path, may_fall: &[String]) -> Result<Option<Found>> {
+    /// Looks for what is wrong with a tree, of which these properties and tests may fall, in these models where any
+    /// are named. None: it found nothing.
+    pub fn search(
+        self,
+        tree: &Path,
+        may_fall: &[String],
+        models: &[String],
+    ) -> Result<Option<Found>> {
         match self {
             Self::Simulation => simulation(tree),
-            Self::Model => model(tree),
+            Self::Model => model(tree, models),
             Self::Loom => loom(tree),
             Self::Trace => trace(tree),
             Self::Unit => unit(tree, may_fall),
@@ -184,7 +189,7 @@ fn simulation(tree: &Path) -> Result<Option<Found>> {
     Ok(Some(found))
 }
 
-fn model(tree: &Path) -> Result<Option<Found>> {
+fn model(tree: &Path, names: &[String]) -> Result<Option<Found>> {
     let built = build(tree, &["sim", "model"])?;
     let ways = tree.join("../ways");
     if ways.exists() {
@@ -192,7 +197,8 @@ fn model(tree: &Path) -> Result<Option<Found>> {
     }
     let started = Instant::now();
     let mut command = Command::new(built.join("model"));
-    command.current_dir(tree).args(["--stop-at-first", "--json", "--write"]).arg(&ways);
+    command.current_dir(tree).args(["--stop-at-first", "--json", "--write"]);
+    command.arg(&ways).args(names);
     let explored = json(&mut command)?;
     let models = explored["models"].as_array().context("models are a list")?;
     let fallen = models.iter().find(|model| model["fell"].get(0).is_some());

@@ -70,7 +70,7 @@ fn control(root: &Path, tree: &Path, bugs: &[Bug], doing: impl Fn(String)) -> Re
             continue;
         }
         doing(format!("no bug: {}", engine.name()));
-        let found = engine.search(tree, &may_fall);
+        let found = engine.search(tree, &may_fall, &[]);
         let found = found.with_context(|| format!("{}, with nothing planted", engine.name()))?;
         if let Some(found) = found {
             let (name, what, effort) = (engine.name(), found.what(), found.effort);
@@ -90,7 +90,7 @@ fn root() -> Result<PathBuf> {
 }
 
 fn plant(root: &Path, tree: &Path, bug: Bug, doing: impl Fn(String)) -> Result<Fate> {
-    let Bug { id, title, source, kind, may_fall, no_replay } = bug;
+    let Bug { id, title, source, kind, may_fall, models, no_replay } = bug;
     let came = match kind {
         Kind::NoRoom(why) => Came::NoRoom(why),
         Kind::Patch(patch, engines) => {
@@ -98,7 +98,7 @@ fn plant(root: &Path, tree: &Path, bug: Bug, doing: impl Fn(String)) -> Result<F
             let mut all = Vec::new();
             for engine in engines {
                 doing(format!("{id}: {}", engine.name()));
-                let found = engine.search(tree, &may_fall);
+                let found = engine.search(tree, &may_fall, &models);
                 let found =
                     found.with_context(|| format!("{}, with {id} planted", engine.name()))?;
                 all.push((engine, found));

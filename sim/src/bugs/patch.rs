@@ -7,6 +7,8 @@
 //! - `falls`: the properties, promises of models and tests that it may break, as the engines name them.
 //!   Where anything else falls, the bug is not found: the engine may have seen something else. The engine
 //!   `unit` runs the tests that are named here, and no others,
+//! - `models`: those that are explored, where not all are: the smallest one that sees the bug may have a way
+//!   that the simulation cannot take, while another one has one that it can,
 //! - `no replay`: why the simulation cannot take the model's way, where it cannot.
 //!
 //! An `.absent` has `title`, `source`, and `why` the design leaves no room for the bug.
@@ -33,6 +35,8 @@ pub struct Bug {
     pub kind: Kind,
     /// The properties, promises of models and tests that it may break.
     pub may_fall: Vec<String>,
+    /// The models that are explored; none stands for all.
+    pub models: Vec<String>,
     /// Why the way of the model that finds it is not replayed, where that is known.
     pub no_replay: Option<String>,
 }
@@ -59,17 +63,19 @@ pub fn read(folder: &Path) -> Result<Vec<Bug>> {
         let header =
             |name: &str| line(name).with_context(|| format!("{id} has no line `# {name}: …`"));
         let no_replay = line("no replay");
+        let listed = |line: String| line.split(", ").map(str::to_string).collect();
+        let models = line("models").map(listed).unwrap_or_default();
         let (title, source) = (header("title")?, header("source")?);
         let mut may_fall = Vec::new();
         let kind = match path.extension().and_then(|extension| extension.to_str()) {
             Some("patch") => {
-                may_fall = header("falls")?.split(", ").map(str::to_string).collect();
+                may_fall = listed(header("falls")?);
                 Kind::Patch(body(&text), engines(&header("engine")?, &id)?)
             }
             Some("absent") => Kind::NoRoom(header("why")?),
             _ => bail!("{}: neither .patch nor .absent", path.display()),
         };
-        bugs.push(Bug { id, title, source, kind, may_fall, no_replay });
+        bugs.push(Bug { id, title, source, kind, may_fall, models, no_replay });
     }
     bugs.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(bugs)
