@@ -120,24 +120,6 @@ fn the_command_refuses_bad_input_with_2() {
 }
 
 #[test]
-fn odd_sizes_hold_too() {
-    for (nodes, replication) in [(1, 1), (2, 1), (2, 2), (7, 7), (100, 3), (100, 100)] {
-        let operations = Some(if nodes == 100 { 20 } else { 60 });
-        let fixed = Fixed {
-            nodes: Some(nodes),
-            replication: Some(replication),
-            operations,
-            ..Fixed::default()
-        };
-        for seed in 0..if nodes == 100 { 1 } else { 10 } {
-            let verdict = run(&swarm::scenario(seed, &fixed), false);
-            let fell = verdict.violation;
-            assert!(fell.is_none(), "N = {nodes}, R = {replication}, seed {seed}: {fell:?}");
-        }
-    }
-}
-
-#[test]
 fn odd_changes_of_the_ring_hold_too() {
     use ChangeKind::{Accuse, Cancel, Join, Leave};
     let everyone_leaves: Vec<ChangeKind> = (1..=3).map(Leave).collect();

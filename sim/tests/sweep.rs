@@ -1,8 +1,10 @@
-//! A short sweep, and that a violation is reported as it should be.
+//! What takes long: sweeps, and the largest cluster. They are in one file because its tests share the cores, and
+//! one file's run after another's.
 
 use kv::quorum::Level;
 use sim::{
-    swarm::Fixed,
+    run::run,
+    swarm::{self, Fixed},
     sweep::{Sweep, sweep},
 };
 
@@ -24,5 +26,23 @@ fn four_hundred_seeds_hold_and_pass_every_gate() {
 fn four_hundred_seeds_at_each_level_hold_and_pass_its_gates() {
     for level in Level::EVERY {
         holds_and_passes_every_gate(Some(level));
+    }
+}
+
+#[test]
+fn odd_sizes_hold_too() {
+    for (nodes, replication) in [(1, 1), (2, 1), (2, 2), (7, 7), (100, 3), (100, 100)] {
+        let operations = Some(if nodes == 100 { 20 } else { 60 });
+        let fixed = Fixed {
+            nodes: Some(nodes),
+            replication: Some(replication),
+            operations,
+            ..Fixed::default()
+        };
+        for seed in 0..if nodes == 100 { 1 } else { 10 } {
+            let verdict = run(&swarm::scenario(seed, &fixed), false);
+            let fell = verdict.violation;
+            assert!(fell.is_none(), "N = {nodes}, R = {replication}, seed {seed}: {fell:?}");
+        }
     }
 }

@@ -140,3 +140,81 @@ fn a_cluster_grows_from_one_under_load_and_refuses_nothing() {
     });
     has_members(&cluster, 3, &["n1", "n2", "n3", "n4"]);
 }
+
+#[test]
+fn a_leave_is_done_only_when_who_leaves_said_so() {
+    let mut cluster = Cluster::start(5, &["--evict-after", "0"]);
+    fill(&cluster, 0, 1_000);
+    // While one of those who have to report is stopped, the leave does not end.
+    cluster.nodes[4].signal(Signal::STOP);
+    let at = cluster.address(0).to_string();
+    let operator = thread::spawn(move || orrery(&["leave", "--connect", &at]));
+    eventually("n1 is on its way", || {
+        let ring = ring(1, &cluster)?;
+        members(&ring).contains(&("n1".into(), "Leaving".into())).then_some(())
+    });
+    cluster.nodes[0].signal(Signal::KILL);
+    cluster.nodes[0].wait();
+    let (code, out, why) = operator.join().unwrap();
+    assert_eq!((code, out.as_str()), (Some(1), ""), "{why}");
+    assert!(why.contains("it is not known whether the others have all that it held"), "{why}");
+
+    // And the others: the dead one is put out, and another one leaves in its own words.
+    cluster.nodes[4].signal(Signal::CONT);
+    ask(&cluster, 1, &["evict", "n1"]);
+    let told = ask(&cluster, 1, &["leave"]);
+    assert!(
+        told.contains("n2 is no member any more: epoch") && told.contains("3 members"),
+        "{told}"
+    );
+    assert!(cluster.nodes[1].wait().success());
+    has_members(&cluster, 2, &["n3", "n4", "n5"]);
+    has_all(&mut cluster.connect(2), 1_000);
+}
+
+#[test]
+fn somebody_has_to_stay_and_programs_are_told_why_too() {
+    let cluster = Cluster::start(3, &[]);
+    let at = cluster.address(0).to_string();
+    let (code, out, why) = orrery(&["evict", "n1", "n2", "n3", "--json", "--connect", &at]);
+    assert_eq!((code, why.as_str()), (Some(1), ""));
+    let told: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert!(told["error"].as_str().unwrap().contains("somebody has to stay"), "{out}");
+    has_members(&cluster, 0, &["n1", "n2", "n3"]);
+}
+
+#[test]
+fn nodes_are_started_again_one_after_the_other_and_nothing_is_lost() {
+    let mut cluster = Cluster::start(3, &[]);
+    fill(&cluster, 0, 20_000);
+    for node in 0..3 {
+        cluster.nodes[usize::from(node)].signal(Signal::TERM);
+        cluster.nodes[usize::from(node)].wait();
+        cluster.nodes[usize::from(node)] = cluster.process(node);
+        serves(&mut cluster.nodes[usize::from(node)]);
+        // Ready is not filled.
+        let told = ask(&cluster, node, &["ring", "--wait"]);
+        assert!(told.contains("(final)"), "{told}");
+    }
+    for node in 0..3 {
+        has_all(&mut cluster.connect(node), 20_000);
+    }
+}
+
+#[test]
+fn who_has_no_place_in_a_ring_yet_turns_clients_away() {
+    let cluster = Cluster::start(1, &[]);
+    let mut joiner = cluster.joiner(1, 5);
+    let answer = eventually("it listens", || {
+        let mut stream = std::net::TcpStream::connect(cluster.address(1)).ok()?;
+        let mut answer = String::new();
+        std::io::Read::read_to_string(&mut stream, &mut answer).ok()?;
+        Some(answer)
+    });
+    assert!(answer.starts_with("-LOADING this node does not serve yet"), "{answer:?}");
+    // Its only hope comes up.
+    let mut hope = cluster.joiner(5, 0);
+    serves(&mut hope);
+    serves(&mut joiner);
+    let () = cluster.connect(1).set("k", 1).unwrap();
+}

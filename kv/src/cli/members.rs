@@ -34,6 +34,7 @@ struct View {
     joint: bool,
     replication: usize,
     node: String,
+    released: bool,
     members: Vec<MemberView>,
     slots_to_pull: usize,
     slots_to_hand_over: usize,
@@ -54,6 +55,11 @@ struct MemberView {
 impl View {
     fn has(&self, node: NodeId) -> bool {
         self.members.iter().any(|member| member.id == node.to_string())
+    }
+
+    /// Whether no change is under way, and this node has all that it is to have, and nothing else.
+    fn is_settled(&self) -> bool {
+        !self.joint && self.slots_to_pull + self.slots_to_hand_over == 0
     }
 
     fn kind(&self) -> &'static str {
@@ -163,8 +169,11 @@ impl<'a> Node<'a> {
 }
 
 /// `orrery ring`.
-pub fn show(args: &NodeArgs) -> Result<bool> {
+pub fn show(args: &NodeArgs, wait: bool) -> Result<bool> {
     let mut node = Node::new(args);
+    if wait {
+        follow(&mut node, |_| Vec::new(), View::is_settled).map_err(Lost::why)?;
+    }
     if args.json {
         say(&format_args!("{:#}", node.json()?))?;
         return Ok(true);
@@ -196,7 +205,7 @@ pub fn show(args: &NodeArgs) -> Result<bool> {
         column.set_cell_alignment(CellAlignment::Right);
     }
     say(&table)?;
-    if view.joint || view.slots_to_pull + view.slots_to_hand_over > 0 {
+    if !view.is_settled() {
         say(&view.progress())?;
     }
     Ok(true)
@@ -211,6 +220,8 @@ pub fn leave(leaver: Option<NodeId>, args: &ChangeArgs) -> Result<bool> {
     let name = leaver.to_string();
     let words = ["RING", "LEAVE", &name];
     node.change(&words)?;
+    // Once it is no member, it has nothing to ask for any more.
+    let again = |view: &View| if view.has(leaver) { words.to_vec() } else { Vec::new() };
     let goes = |m: &MemberView| m.id == name && (m.state == "Leaving" || m.state == "Evicted");
     if before.joint && !before.members.iter().any(goes) {
         tell(&format_args!("another change is under way: {name} leaves after it"));
@@ -218,17 +229,28 @@ pub fn leave(leaver: Option<NodeId>, args: &ChangeArgs) -> Result<bool> {
     if args.no_wait {
         return node.done(&format!("{name} is asked to leave"));
     }
-    let is_over = |view: &View| !view.has(leaver);
-    match follow(&mut node, Some(&words), is_over) {
-        Ok(view) => {
-            let (epoch, stay) = (view.epoch, view.members.len());
-            node.done(&format!("{name} is no member any more: epoch {epoch} has {stay} members"))
-        }
-        // It ends once the others can do without it.
-        Err(Lost::Connection(_)) if leaver == asked => {
-            node.done(&format!("{name} has ended; orrery ring at another member shows its ring"))
-        }
-        Err(Lost::Connection(why) | Lost::Change(why)) => Err(why),
+    // Who leaves ends soon after it has said that the others can do without it. If it was not heard to say so,
+    // it may have ended for another reason.
+    let is_itself = leaver == asked;
+    let is_over = |view: &View| {
+        !view.has(leaver) && (!is_itself || view.released || view.node != before.node)
+    };
+    let view = follow(&mut node, again, is_over).map_err(|lost| match lost {
+        Lost::Connection(why) if is_itself => why.context(format!(
+            "{name} went away, and it is not known whether the others have all that it held: see with orrery \
+             ring at another member whether it is still there"
+        )),
+        lost => lost.why(),
+    })?;
+    let (epoch, stay) = (view.epoch, members(view.members.len()));
+    node.done(&format!("{name} is no member any more: epoch {epoch} has {stay}"))
+}
+
+/// So many members, in words.
+fn members(count: usize) -> String {
+    match count {
+        1 => "1 member".into(),
+        _ => format!("{count} members"),
     }
 }
 
@@ -247,9 +269,15 @@ pub fn evict(nodes: &[NodeId], force: bool, args: &ChangeArgs) -> Result<bool> {
     }
     let gone: BTreeSet<NodeId> = nodes.iter().copied().collect();
     let is_over = |view: &View| !gone.iter().any(|node| view.has(*node));
-    let view = follow(&mut node, Some(&words), is_over).map_err(Lost::why)?;
-    let (epoch, stay) = (view.epoch, view.members.len());
-    node.done(&format!("{list} evicted: epoch {epoch} has {stay} members"))
+    // Those who are out already are no members to ask for.
+    let again = |view: &View| {
+        let rest = nodes.iter().zip(&names).filter(|(node, _)| view.has(**node));
+        let rest: Vec<&str> = rest.map(|(_, name)| name.as_str()).collect();
+        if rest.is_empty() { rest } else { [vec!["RING", "EVICT"], rest].concat() }
+    };
+    let view = follow(&mut node, again, is_over).map_err(Lost::why)?;
+    let (epoch, stay) = (view.epoch, members(view.members.len()));
+    node.done(&format!("{list} evicted: epoch {epoch} has {stay}"))
 }
 
 /// `orrery cancel`.
@@ -261,7 +289,7 @@ pub fn cancel(args: &ChangeArgs) -> Result<bool> {
         return node.done("the members are asked to give the change up");
     }
     // Asked once: what is under way a moment later may be another change.
-    let view = follow(&mut node, None, |view| view.epoch > epoch).map_err(Lost::why)?;
+    let view = follow(&mut node, |_| Vec::new(), |view| view.epoch > epoch).map_err(Lost::why)?;
     node.done(&format!("the change of epoch {epoch} is over: {}", view.progress()))
 }
 
@@ -307,10 +335,10 @@ impl Lost {
     }
 }
 
-/// Looks at the ring until the change is over, tells how far it is, and asks for it again.
-fn follow(
+/// Looks at the ring until the change is over, tells how far it is, and asks again for what is to be asked for.
+fn follow<'w>(
     node: &mut Node<'_>,
-    words: Option<&[&str]>,
+    again: impl Fn(&View) -> Vec<&'w str>,
     is_over: impl Fn(&View) -> bool,
 ) -> Result<View, Lost> {
     let (mut told, mut asked) = (String::new(), Instant::now());
@@ -332,12 +360,13 @@ fn follow(
         if is_over(&view) {
             return Ok(view);
         }
-        if let Some(words) = words
-            && asked.elapsed() >= ASK_EVERY
-        {
+        if asked.elapsed() >= ASK_EVERY {
             asked = Instant::now();
-            if let Answer::Error(why) = node.ask(words).map_err(Lost::Connection)?
-                && !is_over(&node.view().map_err(Lost::Connection)?)
+            let words = again(&view);
+            // What is refused may have been done meanwhile: then it is not asked for any more.
+            if !words.is_empty()
+                && let Answer::Error(why) = node.ask(&words).map_err(Lost::Connection)?
+                && again(&node.view().map_err(Lost::Connection)?) == words
             {
                 return Err(Lost::Change(anyhow!(why)));
             }

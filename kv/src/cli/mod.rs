@@ -98,6 +98,24 @@ enum Command {
     },
 }
 
+impl Command {
+    /// Whether what a command has to say is for a program.
+    fn wants_json(&self) -> bool {
+        match self {
+            Command::Serve(_) | Command::Dev(_) => false,
+            Command::Get { client, .. }
+            | Command::Put { client, .. }
+            | Command::Del { client, .. }
+            | Command::Status { client, .. } => client.json,
+            Command::Ring(args) => args.wants_json(),
+            Command::Leave { change, .. }
+            | Command::Evict { change, .. }
+            | Command::Cancel { change }
+            | Command::Join { change, .. } => change.node.json,
+        }
+    }
+}
+
 /// How a command reaches a node.
 #[derive(Args)]
 struct ClientArgs {
@@ -136,7 +154,9 @@ struct ChangeArgs {
 
 /// Runs the command line. Exit codes: 0 done, 1 absent or failed, 2 wrong usage.
 pub fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let command = Cli::parse().command;
+    let wants_json = command.wants_json();
+    let done = match command {
         Command::Serve(args) => serve::run(args),
         Command::Dev(args) => dev::run(&args),
         Command::Get { key, client } => client::get(&client, &key),
@@ -150,6 +170,11 @@ pub fn main() -> ExitCode {
         Command::Join { member, change } => members::join(&member, &change),
     };
     match done {
+        Err(error) if wants_json => {
+            // A reader that went away is no error of ours.
+            let _ = client::say(&serde_json::json!({ "error": format!("{error:#}") }));
+            ExitCode::from(1)
+        }
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {

@@ -26,8 +26,22 @@ const RANDOM_TOKENS: [usize; 3] = [16, 64, 256];
 pub struct RingArgs {
     #[command(subcommand)]
     command: Option<RingCommand>,
+    /// Wait until no change of the ring is under way and the node has all that it is to have: then the next
+    /// one may be started again, for example.
+    #[arg(long)]
+    wait: bool,
     #[command(flatten)]
     node: NodeArgs,
+}
+
+impl RingArgs {
+    /// Whether what the command has to say is for a program.
+    pub fn wants_json(&self) -> bool {
+        match &self.command {
+            Some(RingCommand::Plan(plan)) => plan.json,
+            None => self.node.json,
+        }
+    }
 }
 
 #[derive(Subcommand)]
@@ -95,7 +109,7 @@ struct Plan {
 pub fn run(args: &RingArgs) -> Result<bool> {
     match &args.command {
         Some(RingCommand::Plan(args)) => plan(args),
-        None => members::show(&args.node),
+        None => members::show(&args.node, args.wait),
     }
 }
 

@@ -37,6 +37,8 @@ use crate::{
 
 /// How often a server looks whether what it waits for has come.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How long who has left still says so: an operator who follows it looks more often.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// How long an evicted node goes on when nothing of what it holds gets any further.
 const STUCK: Duration = Duration::from_secs(30);
 /// How often a member is asked again, when an operator wants a node to join.
@@ -57,7 +59,9 @@ struct Life<'a, R> {
     server: &'a Arc<Server>,
     listener: &'a Arc<TcpListener>,
     ready: &'a mut R,
-    clients: Option<JoinHandle<()>>,
+    /// Takes connections: serves them, or turns them away.
+    listening: JoinHandle<()>,
+    serves: bool,
     /// With how many peers it was last seen to wait for more.
     waited_with: usize,
     /// There once it is no member.
@@ -79,13 +83,15 @@ struct Out {
     progress: Progress,
     /// Since when it is no further.
     since: Instant,
+    /// Since when the others can do without it.
+    released: Option<Instant>,
 }
 
 impl Out {
     /// Whether nothing moved for long.
     fn is_stuck(&mut self, progress: Progress, now: Instant) -> bool {
         if progress != self.progress {
-            *self = Self { progress, since: now };
+            (self.progress, self.since) = (progress, now);
         }
         now.duration_since(self.since) >= STUCK
     }
@@ -100,8 +106,9 @@ pub async fn attend<R: FnMut(SocketAddr, NodeId)>(
     ready: &mut R,
 ) -> Result<Over> {
     let mut standing = server.node.ports().standing();
-    let (clients, waited_with, out) = (None, usize::MAX, None);
-    let mut life = Life { server, listener, ready, clients, waited_with, out };
+    let listening = tokio::spawn(turn_away(listener.clone()));
+    let (serves, waited_with, out) = (false, usize::MAX, None);
+    let mut life = Life { server, listener, ready, listening, serves, waited_with, out };
     let over = loop {
         let News { refused, join } = heard.borrow_and_update().clone();
         let now = standing.borrow_and_update().clone();
@@ -124,7 +131,7 @@ pub async fn attend<R: FnMut(SocketAddr, NodeId)>(
             }
         }
         life.take_clients(&now);
-        let waits = life.clients.is_none() || !now.is_member;
+        let waits = !life.serves || !now.is_member;
         tokio::select! {
             biased;
             () = &mut stop => break Over::Ended(Ended::Drained),
@@ -147,10 +154,12 @@ impl<R: FnMut(SocketAddr, NodeId)> Life<'_, R> {
         let (progress, now) = (self.progress(standing), Instant::now());
         let out = self.out.get_or_insert_with(|| {
             info!("{me} is no member of ring {} any more", standing.ring.epoch().0);
-            Out { progress, since: now }
+            Out { progress, since: now, released: None }
         });
         let is_stuck = out.is_stuck(progress, now);
         let is_released = self.server.node.is_released();
+        out.released = is_released.then(|| out.released.unwrap_or(now));
+        let released = out.released;
         match standing.last {
             // At once: nothing rests on it alone. Whatever it acknowledged, an owner of the old set had
             // acknowledged too, at every level (ONE waits, on a joint ring, for one owner in each set);
@@ -159,7 +168,7 @@ impl<R: FnMut(SocketAddr, NodeId)> Life<'_, R> {
                 error!("the members gave up the join of {me}; start it again to try anew");
                 Some(Over::Ended(Ended::Cancelled))
             }
-            MemberState::Leaving if is_released => {
+            MemberState::Leaving if released.is_some_and(|since| now - since >= FAREWELL) => {
                 info!("{me} has left: the others have all that it held");
                 Some(Over::Ended(Ended::Left))
             }
@@ -195,7 +204,7 @@ impl<R: FnMut(SocketAddr, NodeId)> Life<'_, R> {
     /// Begins to serve clients once that makes sense. A process that a majority accepted is not one that
     /// its peers would refuse; and one that has not compared its clock would have to refuse writes.
     fn take_clients(&mut self, standing: &Standing) {
-        if self.clients.is_some() || !standing.is_member {
+        if self.serves || !standing.is_member {
             return;
         }
         let server = self.server;
@@ -217,7 +226,9 @@ impl<R: FnMut(SocketAddr, NodeId)> Life<'_, R> {
         if there >= majority
             && shards.all(|shard| server.node.inspect(shard, Shard::has_measured_clocks))
         {
-            self.clients = Some(tokio::spawn(listen(server.clone(), self.listener.clone())));
+            self.listening.abort();
+            self.listening = tokio::spawn(listen(server.clone(), self.listener.clone()));
+            self.serves = true;
             info!("{} serves clients at {}", server.node.id(), server.client_address);
             (self.ready)(server.client_address, server.node.id());
         } else if there != self.waited_with {
@@ -229,9 +240,10 @@ impl<R: FnMut(SocketAddr, NodeId)> Life<'_, R> {
     /// Takes no more clients, and lets requests under way finish, as long as one may take at most.
     async fn drain(&mut self) {
         // Nobody new is taken while those who are there are waited for.
-        if let Some(clients) = self.clients.take() {
-            clients.abort();
-            let _ = clients.await;
+        if std::mem::take(&mut self.serves) {
+            self.listening.abort();
+            let _ = (&mut self.listening).await;
+            self.listening = tokio::spawn(turn_away(self.listener.clone()));
         }
         let server = self.server;
         let sessions = server.node.ports().sessions();
@@ -278,6 +290,29 @@ impl<R: FnMut(SocketAddr, NodeId)> Life<'_, R> {
     }
 }
 
+impl<R> Drop for Life<'_, R> {
+    fn drop(&mut self) {
+        self.listening.abort();
+    }
+}
+
+/// Tells clients at once that there is nothing for them here yet, for ever: else they would wait in the dark.
+pub async fn turn_away(listener: Arc<TcpListener>) {
+    let mut out = Vec::new();
+    reply::error(
+        &mut out,
+        "LOADING this node does not serve yet: it waits for its peers, or for a place in their ring; \
+         ask another node, or later",
+    );
+    loop {
+        match listener.accept().await {
+            // What does not fit into the socket's buffer is not waited for.
+            Ok((stream, _)) => _ = stream.writable().await.and_then(|()| stream.try_write(&out)),
+            Err(_) => sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
 /// Takes client connections, for ever.
 async fn listen(server: Arc<Server>, listener: Arc<TcpListener>) {
     loop {
@@ -317,7 +352,7 @@ mod tests {
     fn an_evicted_node_goes_on_as_long_as_something_moves() {
         let start = Instant::now();
         let first = Progress { epoch: Epoch(3), slots: 9, records: 0 };
-        let mut out = Out { progress: first, since: start };
+        let mut out = Out { progress: first, since: start, released: None };
         let moves = [
             Progress { slots: 8, ..first },
             Progress { slots: 8, records: 1, ..first },

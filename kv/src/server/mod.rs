@@ -235,6 +235,7 @@ pub async fn serve(
                 biased;
                 () = &mut stop => return Ok(Ended::Drained),
                 joined = join(&settings.peer, &known) => joined?,
+                () = life::turn_away(client_listener.clone()) => unreachable!("it goes on for ever"),
             },
         };
         let (server, timers, heard) = Server::new(settings.clone(), identity, client_address);

@@ -37,6 +37,10 @@ fn ask(server: &Server, ring: &Ring, changes: &[Change]) -> Result<String, Strin
     for change in changes {
         ring.allows(change).map_err(|why| why.to_string())?;
     }
+    let goes = |id: &NodeId| changes.contains(&Change::Evict(*id));
+    if changes.len() > 1 && ring.members().keys().all(goes) {
+        return Err("these are all members; somebody has to stay".into());
+    }
     changes.iter().for_each(|change| server.node.change(change.clone()));
     Ok("OK".into())
 }
@@ -137,6 +141,7 @@ fn describe(server: &Server) -> Value {
         "joint": ring.is_joint(),
         "replication": ring.replication(),
         "node": server.node.id().to_string(),
+        "released": server.node.is_released(),
         "members": members,
         "slots_to_pull": to_pull,
         "slots_to_hand_over": to_hand_over,
