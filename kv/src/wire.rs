@@ -140,9 +140,9 @@ impl fmt::Display for Refusal {
             }
             Refusal::Cluster(ours) => write!(
                 f,
-                "it belongs to another cluster than {ours}; --initial-cluster and --replication \
-                 must be the same on each node that starts a cluster; to add a node to one that \
-                 runs, use --join"
+                "they belong to different clusters, and the one that refuses to {ours}; \
+                 --initial-cluster and --replication must be the same on each node that starts a \
+                 cluster; to add a node to one that runs, use --join"
             ),
             Refusal::Identity => f.write_str(
                 "its id, ours or its address is not the one that the ring gives; \

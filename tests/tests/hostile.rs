@@ -153,7 +153,7 @@ fn a_peer_that_is_older_or_not_who_it_says_is_refused_with_a_reason() {
     }
     for (greeting, refusal, reason) in [
         (older, Refusal::Protocol(PROTOCOL), "it speaks another version of the peer protocol"),
-        (hello(theirs, 2, 1), Refusal::Cluster(ours), "it belongs to another cluster"),
+        (hello(theirs, 2, 1), Refusal::Cluster(ours), "they belong to different clusters"),
         (hello(ours, 9, 2), Refusal::Identity, "its id, ours or its address"),
         (hello(ours, 1, 1), Refusal::Identity, "its id, ours or its address"),
         (elsewhere, Refusal::Identity, "its id, ours or its address"),

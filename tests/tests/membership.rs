@@ -237,7 +237,7 @@ fn an_empty_node_joins_at_an_operators_word_and_stays_when_it_cannot() {
     let client = foreign.address(1).to_string();
     let args = ["serve", "--client", &client, "--peer", &peer, "--initial-cluster", &list];
     let stranger = Process::start("stranger", &args.map(String::from));
-    stranger.logs("it belongs to another cluster");
+    stranger.logs("they belong to different clusters");
     stranger.logs("to add a node to one that runs, use --join");
 }
 

@@ -113,8 +113,8 @@ fn a_node_of_another_cluster_is_refused_with_a_reason() {
     let list = format!("{},{},{peer}", cluster.peer_address(0), cluster.peer_address(1));
     let args = ["serve", "--client", &client, "--peer", &peer, "--initial-cluster", &list];
     let mut stranger = Process::start("stranger", &args.map(String::from));
-    stranger.logs("it refuses us: it belongs to another cluster");
-    cluster.nodes[0].logs("refused: it belongs to another cluster");
+    stranger.logs("it refuses us: they belong to different clusters");
+    cluster.nodes[0].logs("refused: they belong to different clusters");
     assert!(stranger.printed("ready ").is_none(), "it serves");
     assert!(!stranger.log().contains('\u{1b}'), "a file has no colours");
     let () = cluster.connect(0).set("a", "b").unwrap();

@@ -85,7 +85,7 @@ pub fn run(args: &DevArgs) -> Result<bool> {
     }
     let port = args.port;
     say(&format_args!(
-        "{count} nodes, R = {replication}. Try: redis-cli -p {port}. Ctrl-C ends all.\n\
+        "Nodes: {count}, R = {replication}. Try: redis-cli -p {port}. Ctrl-C ends all.\n\
          One more: orrery serve --join 127.0.0.1:{} --client 127.0.0.1:{} --peer 127.0.0.1:{}",
         port + 10_000,
         port + count,
