@@ -85,8 +85,9 @@ pub fn run(args: &DevArgs) -> Result<bool> {
     }
     let port = args.port;
     say(&format_args!(
-        "Nodes: {count}, R = {replication}. Try: redis-cli -p {port}. Ctrl-C ends all.\n\
+        "{count} {}, R = {replication}. Try: redis-cli -p {port}. Ctrl-C ends all.\n\
          One more: orrery serve --join 127.0.0.1:{} --client 127.0.0.1:{} --peer 127.0.0.1:{}",
+        if count == 1 { "node" } else { "nodes" },
         port + 10_000,
         port + count,
         port + count + 10_000,
