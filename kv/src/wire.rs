@@ -140,7 +140,7 @@ impl fmt::Display for Refusal {
             }
             Refusal::Cluster(ours) => write!(
                 f,
-                "they belong to different clusters, and the one that refuses to {ours}; \
+                "they belong to different clusters (the one that refuses: {ours}); \
                  --initial-cluster and --replication must be the same on each node that starts a \
                  cluster; to add a node to one that runs, use --join"
             ),

@@ -298,16 +298,11 @@ impl<R> Drop for Life<'_, R> {
 
 /// Tells clients at once that there is nothing for them here yet, for ever: else they would wait in the dark.
 pub async fn turn_away(listener: Arc<TcpListener>) {
-    let mut out = Vec::new();
-    reply::error(
-        &mut out,
-        "LOADING this node does not serve yet: it waits for its peers, or for a place in their ring; \
-         ask another node, or later",
-    );
+    let why = "LOADING this node does not serve yet: it waits for its peers, or for a place in their ring; ask \
+               another node, or later";
     loop {
         match listener.accept().await {
-            // What does not fit into the socket's buffer is not waited for.
-            Ok((stream, _)) => _ = stream.writable().await.and_then(|()| stream.try_write(&out)),
+            Ok((stream, _)) => refuse(&stream, why).await,
             Err(_) => sleep(Duration::from_millis(50)).await,
         }
     }
@@ -317,7 +312,7 @@ pub async fn turn_away(listener: Arc<TcpListener>) {
 async fn listen(server: Arc<Server>, listener: Arc<TcpListener>) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => take(&server, stream),
+            Ok((stream, _)) => take(&server, stream).await,
             Err(why) => {
                 warn!("a client connection cannot be taken: {why}");
                 sleep(Duration::from_millis(50)).await;
@@ -326,16 +321,21 @@ async fn listen(server: Arc<Server>, listener: Arc<TcpListener>) {
     }
 }
 
-fn take(server: &Arc<Server>, stream: TcpStream) {
+/// Tells a client why it is not served.
+async fn refuse(stream: &TcpStream, why: &str) {
+    let mut out = Vec::new();
+    reply::error(&mut out, why);
+    // A new socket takes something at once; what does not fit into its buffer is not waited for.
+    let _ = stream.writable().await.and_then(|()| stream.try_write(&out));
+}
+
+async fn take(server: &Arc<Server>, stream: TcpStream) {
     let _ = stream.set_nodelay(true);
     let most = server.settings.most_clients;
     if server.node.ports().sessions().counts().0 >= most {
         server.rejected.fetch_add(1, Ordering::Relaxed);
-        let mut out = Vec::new();
-        reply::error(&mut out, &format!("ERR max number of clients reached, the limit is {most}"));
-        // What does not fit into the socket's buffer is not waited for.
-        let _ = stream.try_write(&out);
-        return;
+        let why = format!("ERR max number of clients reached, the limit is {most}");
+        return refuse(&stream, &why).await;
     }
     let session = Session::new(server.clone());
     server.spawn(async move {
