@@ -231,6 +231,8 @@ pub enum Note {
     SlotDiffered,
     /// Anti-entropy brought a record that was missing or newer.
     RecordSynced,
+    /// There was more to compare than a message holds.
+    SyncPaged,
     /// A newer ring was learned from a peer.
     RingLearned,
     /// A record was refused because its slot is owned by others.
@@ -271,7 +273,7 @@ pub enum Note {
 
 impl Note {
     /// All notes.
-    pub const EVERY: [Note; 38] = [
+    pub const EVERY: [Note; 39] = [
         Note::Busy,
         Note::ClockRefused,
         Note::ClockJumped,
@@ -292,6 +294,7 @@ impl Note {
         Note::LateAnswer,
         Note::SlotDiffered,
         Note::RecordSynced,
+        Note::SyncPaged,
         Note::RingLearned,
         Note::NotOwner,
         Note::Proposed,

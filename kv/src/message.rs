@@ -65,28 +65,48 @@ pub enum Body {
         shard: u16,
         /// The sender's number of shards: it has the slots `slot % shards == shard`.
         shards: u16,
+        /// The number of the comparison.
+        pass: u64,
         /// Slots with their digests, ascending.
         digests: Vec<(Slot, u64)>,
     },
-    /// Owner to owner: the versions that I hold of a range of a slot's keys.
-    Versions {
-        /// The slot.
-        slot: Slot,
-        /// The range's start, not part of it. None: from the first key.
-        after: Option<Key>,
-        /// The range's end, part of it. None: to the last key.
-        upto: Option<Key>,
-        /// The sender's keys in the range, ascending.
-        versions: Vec<(Key, Version)>,
+    /// The answer to digests, of each shard that has slots in common with the one that asks: which slots differ.
+    Differ {
+        /// The asking shard.
+        shard: u16,
+        /// The number of the comparison.
+        pass: u64,
+        /// The shard that answers.
+        part: u16,
+        /// Its node's number of shards.
+        parts: u16,
+        /// The slots, each with the number of its records at the one that answers.
+        slots: Vec<(Slot, u32)>,
     },
-    /// Owner to owner: records that you lack, and keys whose records I lack.
+    /// Owner to owner: the versions that I hold of slots that differ.
+    Versions {
+        /// The asking shard.
+        shard: u16,
+        /// The number of the comparison.
+        pass: u64,
+        /// The versions.
+        ranges: Vec<Range>,
+    },
+    /// The answer to versions: the records that you lack, and keys whose records I lack.
+    Newer {
+        /// The asking shard.
+        shard: u16,
+        /// The number of the comparison.
+        pass: u64,
+        /// For each range an answer.
+        parts: Vec<Compared>,
+    },
+    /// Owner to owner: records that you lack.
     Delta {
         /// The slot of all these keys.
         slot: Slot,
         /// Records to merge.
         records: Vec<(Key, Record)>,
-        /// Keys whose records to send.
-        want: Vec<Key>,
     },
     /// What time is it at your place?
     Probe {
@@ -173,6 +193,45 @@ pub enum Body {
     Gossip(Vec<u8>),
 }
 
+/// The versions of a range of a slot's keys.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Range {
+    /// The slot.
+    pub slot: Slot,
+    /// The range's start, not part of it. None: from the first key.
+    pub after: Option<Key>,
+    /// The range's end, part of it. None: to the last key.
+    pub upto: Option<Key>,
+    /// The sender's keys in the range, ascending.
+    pub versions: Vec<(Key, Version)>,
+}
+
+/// How a range compares.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Compared {
+    /// The slot.
+    pub slot: Slot,
+    /// The range's start.
+    pub after: Option<Key>,
+    /// Up to where it was compared: to the range's end, or less far, where it holds too much for one answer.
+    pub upto: Option<Key>,
+    /// The slot is compared to its last key.
+    pub is_last: bool,
+    /// Records that the other side lacks, or has only older versions of.
+    pub records: Vec<(Key, Record)>,
+    /// Keys of which this side lacks that version.
+    pub want: Vec<Key>,
+}
+
+impl Compared {
+    /// An answer that says nothing of a range: it is to be asked about again, or (`is_last`) not at all.
+    pub fn nothing(range: Range, is_last: bool) -> Self {
+        let Range { slot, after, .. } = range;
+        let (upto, records, want) = (after.clone(), Vec::new(), Vec::new());
+        Self { slot, after, upto, is_last, records, want }
+    }
+}
+
 /// Versions of a slot: behind which key, up to which (none: to the last), and what there is.
 pub type Offer = (Slot, Option<Key>, Option<Key>, Vec<(Key, Version)>);
 
@@ -217,9 +276,15 @@ impl Body {
             Body::Written { op } | Body::Found { op, .. } | Body::Fenced { op } => {
                 Recipient::Shard(op.shard)
             }
-            Body::Digests { .. } | Body::Pull { .. } | Body::Offer { .. } => Recipient::EveryShard,
-            Body::Pulled { shard, .. } | Body::Wanted { shard, .. } => Recipient::Shard(*shard),
-            Body::Versions { slot, .. } | Body::Delta { slot, .. } => Recipient::Slot(*slot),
+            Body::Digests { .. }
+            | Body::Versions { .. }
+            | Body::Pull { .. }
+            | Body::Offer { .. } => Recipient::EveryShard,
+            Body::Differ { shard, .. }
+            | Body::Newer { shard, .. }
+            | Body::Pulled { shard, .. }
+            | Body::Wanted { shard, .. } => Recipient::Shard(*shard),
+            Body::Delta { slot, .. } => Recipient::Slot(*slot),
             // Any shard can tell the time: slots are numbers, and this one spreads the work.
             Body::Probe { shard, .. } => Recipient::Slot(Slot(*shard)),
             Body::ProbeReply { shard, .. } => Recipient::Shard(*shard),
@@ -244,7 +309,9 @@ impl Body {
             Body::Found { .. } => "found",
             Body::Fenced { .. } => "fenced",
             Body::Digests { .. } => "digests",
+            Body::Differ { .. } => "differ",
             Body::Versions { .. } => "versions",
+            Body::Newer { .. } => "newer",
             Body::Delta { .. } => "delta",
             Body::Probe { .. } => "probe",
             Body::ProbeReply { .. } => "probe-reply",

@@ -27,7 +27,7 @@ use crate::{
     message::{Message, Recipient},
     recover::Recovered,
     ring::{Change, Ring},
-    shard::{Input, Shard},
+    shard::{Behind, Input, Shard},
     topology::{Topology, TopologyInput},
     types::{Epoch, Key, Micros, NodeId, RequestId},
 };
@@ -405,6 +405,13 @@ impl<P: Ports> Node<P> {
         (0..self.shards()).all(|shard| self.inspect(shard, is_through))
     }
 
+    /// How far this node is behind: what it has still to get or to find out.
+    pub fn behind(&self) -> Behind {
+        let uptime = self.ports.uptime();
+        let of = |shard| self.inspect(shard, |shard| shard.behind(uptime));
+        (0..self.shards()).map(of).fold(Behind::default(), Behind::and)
+    }
+
     /// How each other member seems.
     pub fn health(&self) -> BTreeMap<NodeId, Health> {
         self.detector.lock().machine.health()
@@ -444,6 +451,7 @@ mod tests {
     use crate::{
         message::Body,
         quorum::Level,
+        record::{Record, Version},
         ring::{Change, RING_SIZE},
         types::{Incarnation, Value},
     };
@@ -582,10 +590,61 @@ mod tests {
         let mut batch = node.batch();
         let slot = crate::types::Slot;
         let digests = vec![(slot(1), 1), (slot(3), 3), (slot(5), 5)];
-        let body = Body::Digests { shard: 1, shards: 2, digests };
+        let body = Body::Digests { shard: 1, shards: 2, pass: 1, digests };
         node.message(&mut batch, NodeId(2), Message { epoch: Epoch(1), body });
         // Odd slots are on our shards 1 and 3.
         let got: Vec<usize> = batch.shards.iter().map(Vec::len).collect();
         assert_eq!(got, [0, 1, 0, 1]);
+    }
+
+    /// Lets each shard of a node compare with its peer, until nobody says anything any more.
+    fn compare(nodes: [&Node<&Slow>; 2]) {
+        for shard in 0..nodes[0].shards() {
+            nodes[0].timer(Machine::Shard(u16::try_from(shard).unwrap()), Timer::Sync);
+        }
+        loop {
+            let mut count = 0;
+            for (at, from) in nodes.iter().enumerate() {
+                let mut batch = nodes[1 - at].batch();
+                for (_, message) in from.ports().messages.take() {
+                    nodes[1 - at].message(&mut batch, from.id(), message);
+                    count += 1;
+                }
+                nodes[1 - at].run_and_flush(&mut batch);
+            }
+            if count == 0 {
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn nodes_with_other_numbers_of_shards_compare_all_that_they_have() {
+        for shards in [(1, 4), (4, 1), (3, 8), (8, 3), (4, 6), (5, 5)] {
+            let worlds = [0, 1].map(|_| Slow { durable: Cell::new(u64::MAX), ..Slow::default() });
+            let addresses = ["h1:1".to_string(), "h2:1".to_string()];
+            let ring = Arc::new(Ring::form(&addresses, 2, RING_SIZE).unwrap());
+            let start = |id: u32, shards, world| {
+                let config =
+                    NodeConfig { shards, max_clock_drift: Micros(0), ..NodeConfig::default() };
+                let key = |n: u32| Key::trusted(&format!("key{n}"));
+                let version = Version { timestamp: Timestamp(u64::from(id)), node: NodeId(id) };
+                let record = Record { version, value: Some(Value::trusted("v")) };
+                let entries = (0..900).filter(|n| n % 3 != id);
+                let entries = entries.map(|n| Entry::Record(key(n), record.clone()));
+                let recovered = Recovered::replay(entries);
+                Node::start(NodeId(id), &config, ring.clone(), recovered, world)
+            };
+            let (one, other) = (start(1, shards.0, &worlds[0]), start(2, shards.1, &worlds[1]));
+            worlds.iter().for_each(|world| drop(world.messages.take()));
+            let records = |node: &Node<&Slow>| -> BTreeMap<Key, Record> {
+                (0..node.shards()).flat_map(|s| node.inspect(s, Shard::records)).collect()
+            };
+            assert_eq!(one.behind().peers_to_compare, BTreeSet::from([NodeId(2)]));
+            compare([&one, &other]);
+            assert_eq!(records(&one).len(), 900, "{shards:?}");
+            assert_eq!(records(&one), records(&other), "{shards:?}");
+            assert!(one.behind().is_nothing(), "{shards:?}");
+        }
     }
 }

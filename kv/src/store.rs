@@ -159,49 +159,15 @@ impl Store {
         self.slot(slot).map_or(0, |state| state.records as usize)
     }
 
-    /// The versions of a slot's keys behind one key and up to another, ascending by key.
-    pub fn range(
+    /// The next few versions of a slot behind a key, ascending by key; and whether they are the last.
+    pub fn versions(
         &self,
         slot: Slot,
         after: Option<&Key>,
-        upto: Option<&Key>,
-    ) -> Vec<(Key, Version)> {
-        let is_in = |item: &&Item| {
-            after.is_none_or(|after| item.key() > after.as_str())
-                && upto.is_none_or(|upto| item.key() <= upto.as_str())
-        };
-        let items = self.chain(slot).filter(is_in);
-        let mut all: Vec<(Key, Version)> =
-            items.map(|item| (Key::trusted(item.key()), item.version())).collect();
-        all.sort_unstable();
-        all
-    }
-
-    /// Of a slot's keys in their order: the one before the `first`, the versions of `most` from there on, and
-    /// whether these are the last.
-    pub fn window(
-        &self,
-        slot: Slot,
-        first: usize,
         most: usize,
-    ) -> (Option<Key>, Vec<(Key, Version)>, bool) {
-        let mut items: Vec<&Item> = self.chain(slot).collect();
-        let by_key = |a: &&Item, b: &&Item| a.key().cmp(b.key());
-        let first = first.min(items.len());
-        // Only what is asked for is sorted.
-        let before = first.checked_sub(1).map(|at| {
-            let (_, before, _) = items.select_nth_unstable_by(at, by_key);
-            Key::trusted(before.key())
-        });
-        let mut items = items.split_off(first);
-        let is_last = items.len() <= most;
-        if !is_last {
-            items.select_nth_unstable_by(most, by_key);
-            items.truncate(most);
-        }
-        items.sort_unstable_by(by_key);
-        let versions = items.iter().map(|item| (Key::trusted(item.key()), item.version()));
-        (before, versions.collect(), is_last)
+    ) -> (Vec<(Key, Version)>, bool) {
+        let (page, is_last) = self.page(slot, after, most);
+        (page.into_iter().map(|(key, record)| (key, record.version)).collect(), is_last)
     }
 
     /// The next few records of a slot behind a key, ascending by key; and whether they are the last.
@@ -457,15 +423,11 @@ mod tests {
             let versions: Vec<(Key, Version)> =
                 all.iter().map(|(key, record)| (key.clone(), record.version)).collect();
             for first in 0..=versions.len() {
-                let (before, window, is_last) = store.window(slot, first, most);
+                let after = first.checked_sub(1).map(|at| &versions[at].0);
+                let (some, is_last) = store.versions(slot, after, most);
                 let upto = versions.len().min(first + most);
-                prop_assert_eq!(&window, &versions[first..upto]);
+                prop_assert_eq!(&some, &versions[first..upto]);
                 prop_assert_eq!(is_last, upto == versions.len());
-                prop_assert_eq!(before.as_ref(), first.checked_sub(1).map(|at| &versions[at].0));
-                let last = window.last().map(|(key, _)| key);
-                if last.is_some() {
-                    prop_assert_eq!(store.range(slot, before.as_ref(), last), window);
-                }
             }
             let mut of_slot = store.records();
             of_slot.retain(|(key, _)| slot_of(key.as_str(), SIZE) == slot);

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The version of all of this. Nodes of different versions do not talk.
-pub const PROTOCOL: u16 = 3;
+pub const PROTOCOL: u16 = 4;
 /// The longest frame, in bytes. A ring of 200 members fits, with room to spare.
 pub const MAX_FRAME: usize = 1024 * 1024;
 /// The longest frame of a handshake, in bytes: a stranger makes us hold no more.

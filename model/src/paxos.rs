@@ -27,7 +27,9 @@ fn speaks(body: &Body) -> bool {
         | Body::Found { .. }
         | Body::Fenced { .. }
         | Body::Digests { .. }
+        | Body::Differ { .. }
         | Body::Versions { .. }
+        | Body::Newer { .. }
         | Body::Delta { .. }
         | Body::Pull { .. }
         | Body::Pulled { .. }

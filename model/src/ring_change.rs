@@ -61,7 +61,9 @@ fn speaks(body: &Body) -> bool {
         | Body::Pulled { .. } => true,
         Body::Fenced { .. }
         | Body::Digests { .. }
+        | Body::Differ { .. }
         | Body::Versions { .. }
+        | Body::Newer { .. }
         | Body::Delta { .. }
         | Body::Offer { .. }
         | Body::Wanted { .. }

@@ -116,13 +116,25 @@ impl fmt::Display for Said<'_> {
                     None => f.write_str("nothing"),
                 }
             }
-            Body::Digests { shard, shards, digests } => {
+            Body::Digests { shard, shards, digests, .. } => {
                 write!(f, "{name} of shard {shard}/{shards}: {digests:x?}")
             }
-            Body::Versions { slot, versions, .. } => write!(f, "{name} {slot} {versions:?}"),
-            Body::Delta { slot, records, want } => {
-                write!(f, "{name} {slot} {records:?} want {want:?}")
+            Body::Differ { shard, part, parts, slots, .. } => {
+                write!(f, "{name} of shard {part}/{parts} for {shard}: {slots:?}")
             }
+            Body::Versions { ranges, .. } => {
+                f.write_str(name)?;
+                ranges
+                    .iter()
+                    .try_for_each(|range| write!(f, " {} {:?}", range.slot, range.versions))
+            }
+            Body::Newer { parts, .. } => {
+                f.write_str(name)?;
+                parts.iter().try_for_each(|part| {
+                    write!(f, " {} {:?} want {:?}", part.slot, part.records, part.want)
+                })
+            }
+            Body::Delta { slot, records } => write!(f, "{name} {slot} {records:?}"),
             Body::Probe { sent, .. } => write!(f, "{name} {}", sent.0),
             Body::ProbeReply { sent, now, .. } => write!(f, "{name} {} {now}", sent.0),
             Body::Pull { wants, .. } => write!(f, "{name} {} slots", wants.len()),

@@ -84,7 +84,9 @@ fn says(body: &Body) -> String {
         | Body::Found { op, .. }
         | Body::Fenced { op } => of(op),
         Body::Digests { .. }
+        | Body::Differ { .. }
         | Body::Versions { .. }
+        | Body::Newer { .. }
         | Body::Delta { .. }
         | Body::Pull { .. }
         | Body::Pulled { .. }

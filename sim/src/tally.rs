@@ -189,6 +189,7 @@ fn levels_of_note(note: Note) -> &'static [Level] {
         | Note::LateAnswer
         | Note::SlotDiffered
         | Note::RecordSynced
+        | Note::SyncPaged
         | Note::RingLearned
         | Note::NotOwner
         | Note::Proposed

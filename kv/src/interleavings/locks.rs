@@ -14,7 +14,7 @@ fn loom_two_shards_serve_two_threads_while_a_message_is_for_both() {
             let (node, request) = (node.clone(), put(&setup.key(shard), Level::One));
             thread::spawn(move || node.ask(u64::from(shard), request))
         });
-        node.hear(1, Body::Digests { shard: 0, shards: 1, digests: Vec::new() });
+        node.hear(1, Body::Digests { shard: 0, shards: 1, pass: 1, digests: Vec::new() });
         writers.into_iter().for_each(|writer| writer.join().unwrap());
         assert_eq!(node.answered(), [0, 1]);
         let held = [0, 1].map(|shard| node.inspect(shard, |shard| shard.counts().0));

@@ -3,7 +3,7 @@
 use super::{Batch, Node, Ports};
 use crate::{
     message::{Body, Message},
-    shard::Input,
+    shard::{Input, may_share},
     types::{Epoch, NodeId, Slot},
 };
 
@@ -13,8 +13,18 @@ impl<P: Ports> Node<P> {
     pub(super) fn split(&self, batch: &mut Batch, from: NodeId, message: Message) {
         let Message { epoch, body } = message;
         match body {
-            Body::Digests { shard, shards, digests } => {
-                self.split_digests(batch, from, epoch, (shard, shards), &digests);
+            Body::Digests { shard, shards, pass, digests } => {
+                self.split_digests(batch, from, epoch, (shard, shards), pass, &digests);
+            }
+            Body::Versions { shard, pass, ranges } => {
+                self.split_list(
+                    batch,
+                    from,
+                    epoch,
+                    ranges,
+                    |range| range.slot,
+                    |ranges| Body::Versions { shard, pass, ranges },
+                );
             }
             Body::Pull { shard, wants } => {
                 self.split_list(
@@ -68,22 +78,17 @@ impl<P: Ports> Node<P> {
         from: NodeId,
         epoch: Epoch,
         (shard, shards): (u16, u16),
+        pass: u64,
         digests: &[(Slot, u64)],
     ) {
-        let ours = self.shards.len();
-        let common = gcd(usize::from(shards), ours);
-        for (index, inputs) in batch.shards.iter_mut().enumerate() {
-            // Whether any slot can be both the sender's and this shard's.
-            if common == 0 || usize::from(shard) % common != index % common {
+        let ours = u16::try_from(self.shards.len()).expect("at most 2^16 - 1 shards");
+        for (index, inputs) in (0..ours).zip(&mut batch.shards) {
+            if !may_share((shard, shards), (index, ours)) {
                 continue;
             }
-            let mine = digests.iter().filter(|(slot, _)| usize::from(slot.0) % ours == index);
-            let body = Body::Digests { shard, shards, digests: mine.copied().collect() };
+            let mine = digests.iter().filter(|(slot, _)| slot.0 % ours == index);
+            let body = Body::Digests { shard, shards, pass, digests: mine.copied().collect() };
             inputs.push(Input::Message(from, Message { epoch, body }));
         }
     }
-}
-
-fn gcd(a: usize, b: usize) -> usize {
-    if b == 0 { a } else { gcd(b, a % b) }
 }

@@ -1,6 +1,7 @@
 //! The state machine of a fixed subset of slots in one process: it coordinates clients' requests,
 //! holds replicas, and repairs them.
 
+mod behind;
 mod clocks;
 mod get;
 mod give;
@@ -12,11 +13,12 @@ mod sync;
 #[cfg(test)]
 mod tests;
 
-pub use self::pull::SILENT_ROUNDS;
+pub(crate) use self::sync::may_share;
+pub use self::{behind::Behind, pull::SILENT_ROUNDS};
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use self::{get::Get, give::Gives, pull::Pulls, put::Put};
+use self::{get::Get, give::Gives, pull::Pulls, put::Put, sync::Comparisons};
 use crate::{
     clock::{ClockGuard, HybridClock, Timestamp},
     env::{Env, Failure, Note, Reply, Request, Timer},
@@ -130,8 +132,8 @@ pub struct Shard {
     pending: BTreeMap<OpId, Pending>,
     hedge: Generation,
     timeout: Generation,
-    /// Counts ticks, so that each is about another peer.
-    sync_round: usize,
+    sync: Comparisons,
+    /// Counts ticks, so that each is about other peers.
     probe_round: usize,
     /// What this ring asks of the shard: slots to pull, and slots to hand over.
     pulls: Pulls,
@@ -161,7 +163,7 @@ impl Shard {
             pending: BTreeMap::new(),
             hedge: Generation::new(Timer::Hedge),
             timeout: Generation::new(Timer::Timeout),
-            sync_round: 0,
+            sync: Comparisons::default(),
             probe_round: 0,
             pulls: Pulls::default(),
             gives: Gives::default(),
@@ -180,6 +182,7 @@ impl Shard {
 
     /// The first step.
     pub fn start(&mut self, env: &mut impl Env) {
+        self.sync.ticked = env.uptime();
         if self.config.sync_every.0 > 0 {
             env.set_timer(Timer::Sync, self.config.sync_every);
         }
@@ -222,7 +225,7 @@ impl Shard {
                 self.send(from, Body::ProbeReply { shard, sent, now }, env);
             }
             Body::ProbeReply { shard: _, sent, now } => self.probed(from, sent, now, env),
-            Body::Delta { slot, records, want } => self.delta(from, slot, records, want, env),
+            Body::Delta { slot, records } => self.delta(slot, records, env),
             // The rest only among those who have the same ring.
             body => {
                 if self.same_epoch(from, epoch, &body, env) {
@@ -238,12 +241,16 @@ impl Shard {
             Body::Read { op, key } => self.replica_read(from, op, &key, env),
             Body::Written { op } => self.written(from, op, env),
             Body::Found { op, record } => self.found(from, op, record, env),
-            Body::Digests { shard, shards, digests } => {
-                self.compare_digests(from, shard, shards, &digests, env);
+            Body::Digests { shard, shards, pass, digests } => {
+                self.compare_digests(from, (shard, shards), pass, &digests, env);
             }
-            Body::Versions { slot, after, upto, versions } => {
-                self.compare_versions(from, slot, after, upto, &versions, env);
+            Body::Differ { shard: _, pass, part, parts, slots } => {
+                self.differ(from, pass, (part, parts), slots, env);
             }
+            Body::Versions { shard, pass, ranges } => {
+                self.compare_versions(from, shard, pass, ranges, env);
+            }
+            Body::Newer { shard: _, pass, parts } => self.newer(from, pass, parts, env),
             Body::Pull { shard, wants } => self.pulled_from(from, shard, wants, env),
             Body::Pulled { shard: _, parts } => self.pulled(from, parts, env),
             Body::Offer { shard, offers } => self.offered(from, shard, offers, env),
@@ -284,7 +291,7 @@ impl Shard {
             Timer::Hedge => self.sweep_hedge(env),
             Timer::Timeout => self.sweep_timeout(env),
             Timer::Sync => {
-                self.sync_with_next_peer(env);
+                self.sync_tick(env);
                 env.set_timer(Timer::Sync, self.config.sync_every);
             }
             Timer::Probe => {
@@ -339,6 +346,7 @@ impl Shard {
         self.ring = ring;
         let ring = &self.ring;
         self.guard.retain(|node| ring.members().contains_key(&node));
+        self.sync.forget();
         // Writes need not be refused until the next look at the clocks.
         if self.guard.is_on() && !self.has_measured_clocks() {
             self.probe(env);

@@ -1,6 +1,7 @@
 //! Shards by hand: every message is delivered, or not, by the test.
 
 mod moves;
+mod sync;
 
 use std::collections::BTreeMap;
 
@@ -331,8 +332,7 @@ fn anti_entropy_merges_a_key_only_into_its_own_slot() {
         value: Some(Value::trusted("v")),
     };
     let wrong = Slot((ring(2, 2).slot_of("k").0 + 1) % RING_SIZE);
-    let body =
-        Body::Delta { slot: wrong, records: vec![(Key::trusted("k"), record)], want: vec![] };
+    let body = Body::Delta { slot: wrong, records: vec![(Key::trusted("k"), record)] };
     world.step(1, Input::Message(NodeId(2), Message { epoch: Epoch(1), body }));
     assert_eq!(world.held(1), None);
 }

@@ -284,7 +284,9 @@ impl Topology {
             | Body::Found { .. }
             | Body::Fenced { .. }
             | Body::Digests { .. }
+            | Body::Differ { .. }
             | Body::Versions { .. }
+            | Body::Newer { .. }
             | Body::Delta { .. }
             | Body::Pull { .. }
             | Body::Pulled { .. }

@@ -68,7 +68,9 @@ fn may_matter(receiver: &State, body: &Body) -> bool {
         Body::Write { .. }
         | Body::Read { .. }
         | Body::Digests { .. }
+        | Body::Differ { .. }
         | Body::Versions { .. }
+        | Body::Newer { .. }
         | Body::Delta { .. }
         | Body::Pull { .. }
         | Body::Pulled { .. }
