@@ -8,7 +8,7 @@ use kv::{
     message::Message,
     record::{Record, Version},
     resp::{
-        command::{Args, Command},
+        command::Command,
         frame::{Parsed, Parser},
     },
     ring::{Ring, slot_of},
@@ -31,14 +31,19 @@ pub fn resp(data: &[u8]) {
 }
 
 fn commands(pieces: &[&[u8]]) -> Vec<String> {
-    let (mut parser, mut buffer, mut found) = (Parser::default(), Vec::new(), Vec::new());
+    // So that a fuzzer reaches the bound.
+    let (mut parser, mut buffer, mut found) = (Parser::new(4_096), Vec::new(), Vec::new());
     for piece in pieces {
         buffer.extend_from_slice(piece);
         loop {
             match parser.parse(&buffer) {
                 Ok(Parsed::Command(used)) => {
-                    let args = Args::new(&buffer, parser.args());
-                    found.push(format!("{:?}", Command::parse(args, &Limits::default())));
+                    let command = Command::parse(parser.args(&buffer), &Limits::default());
+                    found.push(format!("{command:?}"));
+                    buffer.drain(..used);
+                }
+                Ok(Parsed::Skipped(used, why)) => {
+                    found.push(why.to_string());
                     buffer.drain(..used);
                 }
                 Ok(Parsed::Nothing(used)) => drop(buffer.drain(..used)),

@@ -64,11 +64,11 @@ fn a_length_that_is_declared_is_not_believed() {
     for (bytes, why) in [
         (
             &b"*2\r\n$3\r\nGET\r\n$1073741824\r\n"[..],
-            "-ERR Protocol error: bulk length 1073741824 is over the limit of 65536\r\n",
+            "-ERR Protocol error: bulk length 1073741824 is over the limit of 536870912\r\n",
         ),
         (
-            b"*1073741824\r\n",
-            "-ERR Protocol error: multibulk length 1073741824 is over the limit of 4096\r\n",
+            b"*2147483648\r\n",
+            "-ERR Protocol error: multibulk length 2147483648 is over the limit of 2147483647\r\n",
         ),
         (b"*1\r\n$-5\r\n", "-ERR Protocol error: invalid bulk length\r\n"),
         (b"*1\r\n:5\r\n", "-ERR Protocol error: expected '$', got ':'\r\n"),

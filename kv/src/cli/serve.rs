@@ -45,6 +45,11 @@ pub struct ServeArgs {
     /// Client connections at a time.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     max_clients: u32,
+    /// Bytes that all client connections together may hold: commands that are not complete, and answers that
+    /// were not taken. Beyond it those that hold the most are closed. A command, and the values of an answer, may
+    /// have an eighth of it.
+    #[arg(long, default_value_t = 256 * 1024 * 1024, value_parser = clap::value_parser!(u64).range(1024 * 1024..=1 << 40))]
+    max_client_memory: u64,
     /// The level of reads where a connection does not choose one: one, session, quorum, all or
     /// linearizable.
     #[arg(long, default_value_t = Level::Quorum)]
@@ -148,6 +153,7 @@ fn settings(args: ServeArgs) -> Settings {
         peer: args.peer,
         start,
         most_clients: args.max_clients as usize,
+        most_client_memory: usize::try_from(args.max_client_memory).unwrap_or(usize::MAX),
         default_read: args.default_read,
         default_write: args.default_write,
         node,

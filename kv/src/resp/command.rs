@@ -1,42 +1,16 @@
 //! From arguments to commands.
 
-use std::ops::Range;
-
+use super::{
+    args::Args,
+    table::{Entry, Found, Word},
+};
 use crate::{
     quorum::{Level, UnknownLevel},
     types::{Key, LimitError, Limits, NodeId, NotANode, Value, is_address},
 };
 
-/// The arguments of a command: places in a buffer.
-#[derive(Clone, Copy, Debug)]
-pub struct Args<'a> {
-    buffer: &'a [u8],
-    ranges: &'a [Range<usize>],
-}
-
-impl<'a> Args<'a> {
-    /// Arguments at these places.
-    pub fn new(buffer: &'a [u8], ranges: &'a [Range<usize>]) -> Self {
-        Self { buffer, ranges }
-    }
-
-    fn get(&self, at: usize) -> &'a [u8] {
-        &self.buffer[self.ranges[at].clone()]
-    }
-
-    fn len(&self) -> usize {
-        self.ranges.len()
-    }
-
-    /// Those from a place on; none, where there are fewer.
-    fn from(&self, at: usize) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let buffer = self.buffer;
-        self.ranges.get(at..).unwrap_or_default().iter().map(move |range| &buffer[range.clone()])
-    }
-}
-
 /// A command.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Command<'a> {
     /// `GET key`
     Get(Key),
@@ -58,10 +32,10 @@ pub enum Command<'a> {
     Echo(&'a [u8]),
     /// `HELLO [2|3] [SETNAME name]`
     Hello(Option<u8>, Option<&'a [u8]>),
-    /// `COMMAND`, `COMMAND COUNT`, `COMMAND DOCS`
-    Commands(CommandsAbout),
-    /// `INFO [section]`
-    Info,
+    /// `COMMAND …`
+    Commands(CommandsAbout<'a>),
+    /// `INFO [section …]`
+    Info(Vec<&'a [u8]>),
     /// `CLIENT SETNAME name`
     ClientSetName(&'a [u8]),
     /// `CLIENT GETNAME`
@@ -72,14 +46,16 @@ pub enum Command<'a> {
     ClientSetInfo,
     /// `SELECT 0`
     Select,
-    /// `CONFIG GET pattern`
-    ConfigGet(&'a [u8]),
+    /// `CONFIG GET pattern …`
+    ConfigGet(Vec<&'a [u8]>),
     /// `DBSIZE`
     Dbsize,
     /// `QUIT`
     Quit,
     /// `RESET`
     Reset,
+    /// `MULTI` and what belongs to it.
+    Transaction(Transaction),
     /// `CONSISTENCY [READ level] [WRITE level]`
     Consistency {
         /// The level of reads from now on.
@@ -89,6 +65,21 @@ pub enum Command<'a> {
     },
     /// `RING …`
     Ring(RingCommand<'a>),
+}
+
+/// The commands about transactions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transaction {
+    /// `MULTI`
+    Multi,
+    /// `EXEC`
+    Exec,
+    /// `DISCARD`
+    Discard,
+    /// `WATCH key …`
+    Watch,
+    /// `UNWATCH`
+    Unwatch,
 }
 
 /// What `RING` is asked.
@@ -109,39 +100,21 @@ pub enum RingCommand<'a> {
 }
 
 /// What `COMMAND` is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CommandsAbout {
+#[derive(Clone, Debug)]
+pub enum CommandsAbout<'a> {
     /// All commands.
     All,
     /// How many.
     Count,
-    /// What they do.
-    Docs,
+    /// Their names.
+    List,
+    /// These; none in the place of a name that is no command's.
+    Info(Vec<Option<&'static Entry>>),
+    /// What these do; all, where none is named.
+    Docs(Option<Vec<&'static Entry>>),
+    /// Which arguments of a command are keys.
+    Keys(Vec<&'a [u8]>),
 }
-
-/// The names of all commands with their arity, as Redis counts it: with the name; negative: at least.
-pub const COMMANDS: [(&str, i8); 20] = [
-    ("get", 2),
-    ("set", 3),
-    ("del", -2),
-    ("exists", -2),
-    ("mget", -2),
-    ("mset", -3),
-    ("strlen", 2),
-    ("ping", -1),
-    ("echo", 2),
-    ("hello", -1),
-    ("command", -1),
-    ("info", -1),
-    ("client", -2),
-    ("select", 2),
-    ("config", -2),
-    ("dbsize", 1),
-    ("quit", 1),
-    ("reset", 1),
-    ("consistency", -1),
-    ("ring", -1),
-];
 
 /// Why arguments are no command of ours. Nothing was done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -152,11 +125,20 @@ pub enum CommandError {
     /// Too few or too many arguments.
     #[error("ERR wrong number of arguments for '{0}' command")]
     Arity(&'static str),
+    /// No such command, where one was to be told of.
+    #[error("ERR Invalid command specified")]
+    NoCommand,
+    /// A command without keys, where they were to be told.
+    #[error("ERR The command has no key arguments")]
+    NoKeys,
+    /// Too few or too many arguments of the command that was to be told of.
+    #[error("ERR Invalid number of arguments specified for command")]
+    ArityToo,
     /// A key or value beyond its limit.
     #[error("ERR {0}; nothing was done")]
     Limit(#[from] LimitError),
     /// An option that the command of Redis has and ours does not.
-    #[error("ERR {command} has no option '{option}' here; nothing was done")]
+    #[error("ERR {} has no option '{option}' here; nothing was done", command.to_uppercase())]
     Option {
         /// The command.
         command: &'static str,
@@ -189,53 +171,71 @@ impl<'a> Command<'a> {
     /// Takes arguments as a command.
     pub fn parse(args: Args<'a>, limits: &Limits) -> Result<Self, CommandError> {
         let name = args.get(0);
-        let mut upper = [0; 12];
-        if name.len() > upper.len() {
-            return Err(CommandError::Unknown(shown(name)));
-        }
-        let upper = &mut upper[..name.len()];
-        upper.copy_from_slice(name);
-        upper.make_ascii_uppercase();
-        let key = |at: usize| Key::new(args.get(at), limits);
-        let count = args.len();
-        match &*upper {
-            b"GET" => exactly("get", 2, count).and_then(|()| Ok(Command::Get(key(1)?))),
-            b"SET" => set(args, limits),
-            b"DEL" => Ok(Command::Del(keys("del", args, limits)?)),
-            b"EXISTS" => Ok(Command::Exists(keys("exists", args, limits)?)),
-            b"MGET" => Ok(Command::Mget(keys("mget", args, limits)?)),
-            b"MSET" => mset(args, limits),
-            b"STRLEN" => exactly("strlen", 2, count).and_then(|()| Ok(Command::Strlen(key(1)?))),
-            b"PING" if count > 2 => Err(CommandError::Arity("ping")),
-            b"PING" => Ok(Command::Ping(args.from(1).next())),
-            b"ECHO" => exactly("echo", 2, count).map(|()| Command::Echo(args.get(1))),
-            b"HELLO" => hello(args),
-            b"COMMAND" => commands(args),
-            b"INFO" => Ok(Command::Info),
-            b"CLIENT" => client(args),
-            b"SELECT" => {
-                exactly("select", 2, count)?;
-                if args.get(1) == b"0" { Ok(Command::Select) } else { Err(CommandError::Database) }
+        let entry = match Entry::of(name, args.from(1)) {
+            Found::Entry(entry) => entry,
+            Found::NoSubcommand(entry) => {
+                let option = shown(args.get(1)).to_uppercase();
+                return Err(CommandError::Option { command: entry.name, option });
             }
-            b"CONFIG" => config(args),
-            b"DBSIZE" => exactly("dbsize", 1, count).map(|()| Command::Dbsize),
-            b"QUIT" => exactly("quit", 1, count).map(|()| Command::Quit),
-            b"RESET" => exactly("reset", 1, count).map(|()| Command::Reset),
-            b"CONSISTENCY" => consistency(args),
-            b"RING" => ring(args).map(Command::Ring),
-            _ => Err(CommandError::Unknown(shown(name))),
+            Found::Nothing => return Err(CommandError::Unknown(shown(name))),
+        };
+        if !entry.takes_count(args.len()) {
+            return Err(CommandError::Arity(entry.name));
         }
+        let key = |at: usize| Key::new(args.get(at), limits);
+        Ok(match entry.word {
+            Word::Get => Command::Get(key(1)?),
+            Word::Set => return set(args, limits),
+            Word::Del => Command::Del(keys(args, limits)?),
+            Word::Exists => Command::Exists(keys(args, limits)?),
+            Word::Mget => Command::Mget(keys(args, limits)?),
+            Word::Mset => return mset(args, limits),
+            Word::Strlen => Command::Strlen(key(1)?),
+            Word::Ping if args.len() > 2 => return Err(CommandError::Arity(entry.name)),
+            Word::Ping => Command::Ping(args.from(1).next()),
+            Word::Echo => Command::Echo(args.get(1)),
+            Word::Hello => return hello(args),
+            Word::Command => Command::Commands(CommandsAbout::All),
+            Word::CommandCount => Command::Commands(CommandsAbout::Count),
+            Word::CommandList => Command::Commands(CommandsAbout::List),
+            Word::CommandInfo => {
+                Command::Commands(CommandsAbout::Info(args.from(2).map(Entry::named).collect()))
+            }
+            Word::CommandDocs => {
+                let named = args.from(2).filter_map(Entry::named).collect();
+                Command::Commands(CommandsAbout::Docs((args.len() > 2).then_some(named)))
+            }
+            Word::CommandGetkeys => Command::Commands(CommandsAbout::Keys(keys_of(args)?)),
+            Word::Info => Command::Info(args.from(1).collect()),
+            Word::ClientGetname => Command::ClientGetName,
+            Word::ClientId => Command::ClientId,
+            Word::ClientSetinfo => Command::ClientSetInfo,
+            Word::ClientSetname => Command::ClientSetName(args.get(2)),
+            Word::Select if args.get(1) == b"0" => Command::Select,
+            Word::Select => return Err(CommandError::Database),
+            Word::ConfigGet => Command::ConfigGet(args.from(2).collect()),
+            Word::Dbsize => Command::Dbsize,
+            Word::Quit => Command::Quit,
+            Word::Reset => Command::Reset,
+            Word::Multi => Command::Transaction(Transaction::Multi),
+            Word::Exec => Command::Transaction(Transaction::Exec),
+            Word::Discard => Command::Transaction(Transaction::Discard),
+            Word::Watch => Command::Transaction(Transaction::Watch),
+            Word::Unwatch => Command::Transaction(Transaction::Unwatch),
+            Word::Consistency => return consistency(args),
+            Word::Ring => Command::Ring(RingCommand::Show),
+            Word::RingCancel => Command::Ring(RingCommand::Cancel),
+            Word::RingEvict => Command::Ring(RingCommand::Evict(nodes(args, 2)?)),
+            Word::RingForce => Command::Ring(force(args)?),
+            Word::RingJoin => Command::Ring(RingCommand::Join(address(args.get(2))?)),
+            Word::RingLeave => Command::Ring(RingCommand::Leave(node(args.get(2))?)),
+            // Their names alone have too few arguments.
+            Word::Client | Word::Config => return Err(CommandError::Arity(entry.name)),
+        })
     }
-}
-
-fn exactly(command: &'static str, wanted: usize, given: usize) -> Result<(), CommandError> {
-    if given == wanted { Ok(()) } else { Err(CommandError::Arity(command)) }
 }
 
 fn set<'a>(args: Args<'a>, limits: &Limits) -> Result<Command<'a>, CommandError> {
-    if args.len() < 3 {
-        return Err(CommandError::Arity("set"));
-    }
     if args.len() > 3 {
         let option = shown(args.get(3)).to_uppercase();
         return Err(CommandError::Option { command: "SET", option });
@@ -243,15 +243,12 @@ fn set<'a>(args: Args<'a>, limits: &Limits) -> Result<Command<'a>, CommandError>
     Ok(Command::Set(Key::new(args.get(1), limits)?, Value::new(args.get(2), limits)?))
 }
 
-fn keys(command: &'static str, args: Args<'_>, limits: &Limits) -> Result<Vec<Key>, CommandError> {
-    if args.len() < 2 {
-        return Err(CommandError::Arity(command));
-    }
+fn keys(args: Args<'_>, limits: &Limits) -> Result<Vec<Key>, CommandError> {
     Ok(args.from(1).map(|bytes| Key::new(bytes, limits)).collect::<Result<_, _>>()?)
 }
 
 fn mset<'a>(args: Args<'a>, limits: &Limits) -> Result<Command<'a>, CommandError> {
-    if args.len() < 3 || args.len().is_multiple_of(2) {
+    if args.len().is_multiple_of(2) {
         return Err(CommandError::Arity("mset"));
     }
     let pair = |at: usize| -> Result<(Key, Value), LimitError> {
@@ -280,43 +277,18 @@ fn hello(args: Args<'_>) -> Result<Command<'_>, CommandError> {
     }
 }
 
-fn commands(args: Args<'_>) -> Result<Command<'_>, CommandError> {
-    Ok(Command::Commands(match args.from(1).next() {
-        None => CommandsAbout::All,
-        Some(word) if word.eq_ignore_ascii_case(b"COUNT") => CommandsAbout::Count,
-        Some(word) if word.eq_ignore_ascii_case(b"DOCS") => CommandsAbout::Docs,
-        Some(word) => {
-            let option = shown(word).to_uppercase();
-            return Err(CommandError::Option { command: "COMMAND", option });
-        }
-    }))
-}
-
-fn client(args: Args<'_>) -> Result<Command<'_>, CommandError> {
-    let word = args.from(1).next().ok_or(CommandError::Arity("client"))?;
-    let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
-    let count = args.len();
-    if is("SETNAME") {
-        exactly("client", 3, count).map(|()| Command::ClientSetName(args.get(2)))
-    } else if is("GETNAME") {
-        exactly("client", 2, count).map(|()| Command::ClientGetName)
-    } else if is("ID") {
-        exactly("client", 2, count).map(|()| Command::ClientId)
-    } else if is("SETINFO") {
-        exactly("client", 4, count).map(|()| Command::ClientSetInfo)
-    } else {
-        let option = shown(word).to_uppercase();
-        Err(CommandError::Option { command: "CLIENT", option })
+/// The keys of the command that follows `COMMAND GETKEYS`.
+fn keys_of(args: Args<'_>) -> Result<Vec<&[u8]>, CommandError> {
+    let words: Vec<&[u8]> = args.from(2).collect();
+    let Found::Entry(entry) = Entry::of(words[0], words[1..].iter().copied()) else {
+        return Err(CommandError::NoCommand);
+    };
+    let keys = entry.keys.ok_or(CommandError::NoKeys)?;
+    if !entry.takes_count(words.len()) {
+        return Err(CommandError::ArityToo);
     }
-}
-
-fn config(args: Args<'_>) -> Result<Command<'_>, CommandError> {
-    let word = args.from(1).next().ok_or(CommandError::Arity("config"))?;
-    if word.eq_ignore_ascii_case(b"GET") {
-        return exactly("config", 3, args.len()).map(|()| Command::ConfigGet(args.get(2)));
-    }
-    let option = shown(word).to_uppercase();
-    Err(CommandError::Option { command: "CONFIG", option })
+    let last = usize::try_from(keys.last).unwrap_or(words.len() - 1);
+    Ok(words[1..=last].iter().copied().step_by(keys.step.into()).collect())
 }
 
 fn consistency(args: Args<'_>) -> Result<Command<'_>, CommandError> {
@@ -337,48 +309,34 @@ fn consistency(args: Args<'_>) -> Result<Command<'_>, CommandError> {
     Ok(Command::Consistency { read, write })
 }
 
-fn ring(args: Args<'_>) -> Result<RingCommand<'_>, CommandError> {
-    let Some(word) = args.from(1).next() else { return Ok(RingCommand::Show) };
-    let is = |word: &[u8], name: &str| word.eq_ignore_ascii_case(name.as_bytes());
-    let one = || exactly("ring", 3, args.len());
-    if is(word, "LEAVE") {
-        one()?;
-        Ok(RingCommand::Leave(node(args.get(2))?))
-    } else if is(word, "EVICT") {
-        Ok(RingCommand::Evict(nodes(args, 2)?))
-    } else if is(word, "CANCEL") {
-        exactly("ring", 2, args.len()).map(|()| RingCommand::Cancel)
-    } else if is(word, "FORCE") && args.len() > 2 && is(args.get(2), "EVICT") {
-        Ok(RingCommand::Force(nodes(args, 3)?))
-    } else if is(word, "FORCE") && args.len() > 2 {
+fn force(args: Args<'_>) -> Result<RingCommand<'_>, CommandError> {
+    if !args.get(2).eq_ignore_ascii_case(b"EVICT") {
         let option = format!("FORCE {}", shown(args.get(2)).to_uppercase());
-        Err(CommandError::Option { command: "RING", option })
-    } else if is(word, "FORCE") {
-        Err(CommandError::Arity("ring"))
-    } else if is(word, "JOIN") {
-        one()?;
-        let text = std::str::from_utf8(args.get(2)).ok();
-        let address = text.filter(|text| is_address(text));
-        address.map(RingCommand::Join).ok_or_else(|| CommandError::Address(shown(args.get(2))))
-    } else {
-        Err(CommandError::Option { command: "RING", option: shown(word).to_uppercase() })
+        return Err(CommandError::Option { command: "ring", option });
     }
+    if args.len() < 4 {
+        return Err(CommandError::Arity("ring|force"));
+    }
+    Ok(RingCommand::Force(nodes(args, 3)?))
+}
+
+fn address(bytes: &[u8]) -> Result<&str, CommandError> {
+    let text = std::str::from_utf8(bytes).ok().filter(|text| is_address(text));
+    text.ok_or_else(|| CommandError::Address(shown(bytes)))
 }
 
 fn node(bytes: &[u8]) -> Result<NodeId, NotANode> {
     shown(bytes).parse()
 }
 
-fn nodes(args: Args<'_>, at: usize) -> Result<Vec<NodeId>, CommandError> {
-    if args.len() <= at {
-        return Err(CommandError::Arity("ring"));
-    }
-    Ok(args.from(at).map(node).collect::<Result<_, _>>()?)
+fn nodes(args: Args<'_>, at: usize) -> Result<Vec<NodeId>, NotANode> {
+    args.from(at).map(node).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resp::table::COMMANDS;
 
     fn parse(words: &[&str]) -> Result<String, String> {
         let mut buffer = Vec::new();
@@ -418,8 +376,9 @@ mod tests {
         ] {
             assert_eq!(parse(words).unwrap(), parsed);
         }
-        let arity = "ERR wrong number of arguments for 'ring' command";
         for bad in [&["FORCE"][..], &["FORCE", "EVICT"], &["EVICT"], &["LEAVE"], &["CANCEL", "1"]] {
+            let name = format!("ring|{}", bad[0].to_lowercase());
+            let arity = format!("ERR wrong number of arguments for '{name}' command");
             assert_eq!(error(&[&["RING"], bad].concat()), arity);
         }
         assert_eq!(
@@ -444,11 +403,32 @@ mod tests {
     #[test]
     fn every_command_takes_or_refuses_any_number_of_arguments() {
         assert_eq!(parse(&["HELLO"]).unwrap(), "Hello(None, None)");
-        for (name, _) in COMMANDS {
+        for entry in COMMANDS.iter().flat_map(|entry| [entry].into_iter().chain(entry.subcommands))
+        {
             for count in 0..6 {
-                let words: Vec<&str> = [name].into_iter().chain((0..count).map(|_| "1")).collect();
+                let words: Vec<&str> =
+                    entry.name.split('|').chain((0..count).map(|_| "1")).collect();
                 let _ = parse(&words);
             }
+        }
+    }
+
+    #[test]
+    fn the_keys_of_a_command_are_those_that_the_table_names() {
+        let keys = |words: &[&str]| parse(&[&["COMMAND", "GETKEYS"], words].concat());
+        for (words, found) in [
+            (&["get", "a"][..], "[[97]]"),
+            (&["MSET", "a", "1", "b", "2"], "[[97], [98]]"),
+            (&["mget", "a", "b"], "[[97], [98]]"),
+        ] {
+            assert_eq!(keys(words).unwrap(), format!("Commands(Keys({found}))"));
+        }
+        for (words, why) in [
+            (&["ping", "a"][..], "ERR The command has no key arguments"),
+            (&["nope", "a"], "ERR Invalid command specified"),
+            (&["get", "a", "b"], "ERR Invalid number of arguments specified for command"),
+        ] {
+            assert_eq!(keys(words).unwrap_err(), why);
         }
     }
 
@@ -474,7 +454,10 @@ mod tests {
             error(&["CONFIG", "SET", "save", ""]),
             "ERR CONFIG has no option 'SET' here; nothing was done"
         );
-        assert_eq!(error(&["CONFIG", "GET"]), "ERR wrong number of arguments for 'config' command");
+        assert_eq!(
+            error(&["CONFIG", "GET"]),
+            "ERR wrong number of arguments for 'config|get' command"
+        );
         assert_eq!(
             error(&["CONSISTENCY", "READ", "two"]),
             "ERR unknown level \"two\": the levels are one, session, quorum, all and linearizable"

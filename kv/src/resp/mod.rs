@@ -3,6 +3,11 @@
 //!
 //! Source: Redis serialization protocol specification, RESP2 and RESP3.
 
+pub mod args;
 pub mod command;
+pub mod docs;
 pub mod frame;
+pub mod http;
+pub mod inline;
 pub mod reply;
+pub mod table;

@@ -29,6 +29,14 @@ pub fn integer(out: &mut Vec<u8>, value: usize) {
     header(out, b':', value);
 }
 
+/// `:number`, which may be negative.
+pub fn signed(out: &mut Vec<u8>, value: i64) {
+    match usize::try_from(value) {
+        Ok(value) => integer(out, value),
+        Err(_) => out.extend_from_slice(format!(":{value}\r\n").as_bytes()),
+    }
+}
+
 /// `$length`, and the bytes.
 pub fn bulk(out: &mut Vec<u8>, bytes: &[u8]) {
     header(out, b'$', bytes.len());
@@ -44,6 +52,19 @@ pub fn null(out: &mut Vec<u8>, dialect: Dialect) {
     });
 }
 
+/// Text that is to be shown as it is.
+pub fn verbatim(out: &mut Vec<u8>, text: &str, dialect: Dialect) {
+    match dialect {
+        Dialect::Resp2 => bulk(out, text.as_bytes()),
+        Dialect::Resp3 => {
+            header(out, b'=', text.len() + 4);
+            out.extend_from_slice(b"txt:");
+            out.extend_from_slice(text.as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+}
+
 /// So many replies follow.
 pub fn array(out: &mut Vec<u8>, length: usize) {
     header(out, b'*', length);
@@ -54,6 +75,14 @@ pub fn map(out: &mut Vec<u8>, pairs: usize, dialect: Dialect) {
     match dialect {
         Dialect::Resp2 => header(out, b'*', 2 * pairs),
         Dialect::Resp3 => header(out, b'%', pairs),
+    }
+}
+
+/// So many replies follow, in no order.
+pub fn set(out: &mut Vec<u8>, length: usize, dialect: Dialect) {
+    match dialect {
+        Dialect::Resp2 => array(out, length),
+        Dialect::Resp3 => header(out, b'~', length),
     }
 }
 

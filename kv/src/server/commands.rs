@@ -1,22 +1,21 @@
 //! What each command does to its session.
 
-use std::{collections::BTreeMap, iter::once};
+use std::fmt;
 
 use super::{
-    admin,
+    admin, info,
     pipeline::{Access, Shape},
     recall::Recall,
     rings,
     session::Session,
 };
 use crate::{
-    env::Request,
     quorum::Level,
     resp::{
-        command::{Command, CommandError, RingCommand},
+        command::{Command, RingCommand},
         reply::{self, Dialect},
     },
-    types::{Key, Value},
+    types::Key,
 };
 
 /// The longest name that a client may give its connection.
@@ -48,7 +47,7 @@ impl Session {
             Command::Ping(_)
             | Command::Echo(_)
             | Command::Commands(_)
-            | Command::Info
+            | Command::Info(_)
             | Command::ClientSetName(_)
             | Command::ClientGetName
             | Command::ClientId
@@ -56,22 +55,20 @@ impl Session {
             | Command::Select
             | Command::ConfigGet(_)
             | Command::Dbsize
+            | Command::Transaction(_)
             | Command::Ring(_) => false,
         }
     }
 
     pub(super) fn command(&mut self, command: Command<'_>) {
+        let Some(command) = self.outside_a_block(command) else { return };
         match command {
-            Command::Get(key) => self.read(Shape::Get, once(key)),
-            Command::Strlen(key) => self.read(Shape::Strlen, once(key)),
-            Command::Mget(keys) => self.read(Shape::Mget, keys.into_iter()),
-            Command::Exists(keys) => self.read(Shape::Exists, keys.into_iter()),
-            Command::Set(key, value) => self.write(once((key, value))),
-            Command::Mset(pairs) if self.write_level == Level::Linearizable => {
-                // As in `must_wait`: of a key that is there twice, only the last value is written.
-                self.write(pairs.into_iter().collect::<BTreeMap<_, _>>().into_iter());
-            }
-            Command::Mset(pairs) => self.write(pairs.into_iter()),
+            Command::Get(key) => self.read(Shape::Get, key),
+            Command::Strlen(key) => self.read(Shape::Strlen, key),
+            Command::Mget(keys) => self.read_all(Shape::Mget, keys),
+            Command::Exists(keys) => self.read_all(Shape::Exists, keys),
+            Command::Set(key, value) => self.write(key, value),
+            Command::Mset(pairs) => self.write_all(pairs),
             Command::Del(keys) => self.delete(keys),
             Command::Ping(None) => self.literal(|out, _| reply::simple(out, "PONG")),
             Command::Ping(Some(text)) | Command::Echo(text) => {
@@ -102,17 +99,19 @@ impl Session {
                 self.recall = Recall::at(self.read_level);
                 self.write_level = self.server.settings.default_write;
                 self.name.clear();
+                self.block = None;
                 self.literal(|out, _| reply::simple(out, "RESET"));
             }
             Command::Consistency { read, write } => self.consistency(read, write),
-            Command::Commands(about) => self.literal(|out, d| admin::commands(out, d, about)),
+            Command::Commands(about) => self.literal(|out, d| admin::commands(out, d, &about)),
             Command::ConfigGet(pattern) => {
-                self.literal(|out, dialect| admin::config(out, dialect, pattern));
+                self.literal(|out, dialect| admin::config(out, dialect, &pattern));
             }
-            Command::Info => {
-                let info = admin::info(&self.server);
-                self.literal(|out, _| reply::bulk(out, info.as_bytes()));
+            Command::Info(sections) => {
+                let text = info::text(&self.server, &sections);
+                self.literal(|out, dialect| reply::verbatim(out, &text, dialect));
             }
+            Command::Transaction(command) => self.transaction(command),
             Command::Ring(command) => self.ring(&command),
             Command::Dbsize => {
                 let (_, live) = admin::record_counts(&self.server);
@@ -129,42 +128,6 @@ impl Session {
             (Ok(text), _) => reply::simple(out, &text),
             (Err(why), _) => reply::error(out, &format!("ERR {why}")),
         });
-    }
-
-    fn read(&mut self, shape: Shape, keys: impl ExactSizeIterator<Item = Key>) {
-        let first = self.pipeline.begin(shape, keys.len());
-        self.send_reads(first, keys);
-    }
-
-    fn write(&mut self, pairs: impl ExactSizeIterator<Item = (Key, Value)>) {
-        let level = self.write_level;
-        let first = self.pipeline.begin(Shape::Written, pairs.len());
-        for (at, (key, value)) in (0..).zip(pairs) {
-            let request = Request::Put { key, value: Some(value), level };
-            self.send(first.wrapping_add(at), request, Access::Write);
-        }
-    }
-
-    /// Reads first, so that it can say how many there were; the tombstones are written all the same.
-    fn delete(&mut self, mut keys: Vec<Key>) {
-        keys.sort_unstable();
-        keys.dedup();
-        let first = self.pipeline.begin(Shape::Del(keys.clone()), 2 * keys.len());
-        self.send_reads(first, keys.into_iter());
-    }
-
-    fn send_reads(&mut self, first: u32, keys: impl Iterator<Item = Key>) {
-        let level = self.read_level;
-        for (at, key) in (0..).zip(keys) {
-            let request = match &self.recall {
-                Some(recall) => recall.read(key),
-                None => Request::Get { key, level, at_least: None },
-            };
-            if request.level() != level {
-                self.outcomes.overflowed += 1;
-            }
-            self.send(first.wrapping_add(at), request, Access::Read);
-        }
     }
 
     fn hello(&mut self, version: Option<u8>, name: Option<&[u8]>) {
@@ -218,8 +181,10 @@ impl Session {
         self.literal(|out, _| reply::simple(out, "OK"));
     }
 
-    pub(super) fn refuse(&mut self, error: &CommandError) {
+    /// Says why a command was not taken.
+    pub(super) fn refuse(&mut self, error: &impl fmt::Display) {
         self.outcomes.refused += 1;
+        self.block.iter_mut().for_each(|block| block.is_spoilt = true);
         self.literal(|out, _| reply::error(out, &error.to_string()));
     }
 }

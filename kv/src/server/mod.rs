@@ -5,17 +5,22 @@
 
 pub mod admin;
 mod commands;
+mod info;
 mod join;
 mod life;
 mod links;
+mod memory;
 mod outcomes;
 mod peers;
 mod pipeline;
 mod ports;
+mod process;
 mod recall;
 mod rings;
 mod session;
 mod timers;
+mod transactions;
+mod waves;
 
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Instant};
 
@@ -23,7 +28,10 @@ use anyhow::{Context as _, Result, anyhow};
 use tokio::{net::TcpListener, sync::watch};
 use tracing::{info, warn};
 
-use self::{life::Over, links::Links, outcomes::Totals, ports::ServerPorts, timers::Timers};
+use self::{
+    info::Rate, life::Over, links::Links, memory::ClientMemory, outcomes::Totals,
+    ports::ServerPorts, timers::Timers,
+};
 use crate::{
     config::NodeConfig,
     locks::{
@@ -55,6 +63,8 @@ pub struct Settings {
     pub start: Start,
     /// Client connections at a time; further ones are refused.
     pub most_clients: usize,
+    /// Bytes that all client connections together may hold.
+    pub most_client_memory: usize,
     /// The level of reads where a connection does not choose.
     pub default_read: Level,
     /// The level of writes where a connection does not choose.
@@ -100,6 +110,8 @@ pub struct Server {
     started: Instant,
     rejected: AtomicU64,
     outcomes: Totals,
+    rate: Rate,
+    memory: Arc<ClientMemory>,
     /// Why it did not join another cluster when it was asked to.
     join_error: Mutex<Option<String>>,
     /// Says so when a link comes up, when peers refuse this process, and when it is to join others.
@@ -134,6 +146,7 @@ impl Server {
         let ports = ServerPorts::new(me, ring.clone(), timers.clone());
         let links = Links::new(ring.cluster(), me, settings.peer.clone(), instance);
         let node = Node::start(me, &settings.node, ring, Recovered::default(), ports);
+        let memory = ClientMemory::new(settings.most_client_memory);
         let (news, heard) = watch::channel(News::default());
         let server = Self {
             node: Arc::new(node),
@@ -143,6 +156,8 @@ impl Server {
             started: Instant::now(),
             rejected: AtomicU64::new(0),
             outcomes: Totals::default(),
+            rate: Rate::default(),
+            memory,
             join_error: Mutex::default(),
             news,
             is_over: watch::Sender::new(false),
@@ -242,6 +257,7 @@ pub async fn serve(
         server.spawn(timers.run(server.node.clone()));
         server.spawn(peers::listen(server.clone(), peer_listener.clone()));
         server.spawn(peers::manage(server.clone()));
+        server.spawn(info::watch_rate(server.clone()));
         let over =
             life::attend(&server, &client_listener, heard, stop.as_mut(), &mut ready).await?;
         server.is_over.send_replace(true);

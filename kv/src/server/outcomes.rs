@@ -24,13 +24,33 @@ pub struct Outcomes {
     pub clock: u64,
     /// Commands that are none of ours, or beyond a limit.
     pub refused: u64,
+    /// All commands that were taken or refused.
+    pub commands: u64,
+    /// Connections that were closed because they spoke HTTP.
+    pub http: u64,
+    /// Reads that found a value, and those that found none. A DEL reads each of its keys.
+    pub hits: u64,
+    /// See `hits`.
+    pub misses: u64,
 }
+
+/// The name of a count that is looked at often.
+const COMMANDS: &str = "total_commands_processed";
+
+/// How many counts there are.
+const COUNTS: usize = 12;
 
 impl Outcomes {
     /// Counts a request by its answer.
     pub fn count(&mut self, reply: &Reply) {
         match reply {
-            Reply::Written(_) | Reply::Found(_) => self.ok += 1,
+            Reply::Written(_) => self.ok += 1,
+            Reply::Found(record) => {
+                self.ok += 1;
+                let is_hit = record.as_ref().is_some_and(|record| record.value.is_some());
+                self.hits += u64::from(is_hit);
+                self.misses += u64::from(!is_hit);
+            }
             Reply::Failed(Failure::Timeout) => self.timeout += 1,
             Reply::Failed(Failure::Busy) => self.busy += 1,
             Reply::Failed(Failure::Unavailable) => self.unavailable += 1,
@@ -40,7 +60,7 @@ impl Outcomes {
     }
 
     /// The counts with their names.
-    fn named(&self) -> [(&'static str, u64); 8] {
+    fn named(&self) -> [(&'static str, u64); COUNTS] {
         [
             ("requests_ok", self.ok),
             ("requests_timeout", self.timeout),
@@ -50,13 +70,17 @@ impl Outcomes {
             ("session_reads_at_all", self.overflowed),
             ("requests_clock", self.clock),
             ("commands_refused", self.refused),
+            (COMMANDS, self.commands),
+            ("http_connections_closed", self.http),
+            ("keyspace_hits", self.hits),
+            ("keyspace_misses", self.misses),
         ]
     }
 }
 
 /// The counts of all sessions.
 #[derive(Debug, Default)]
-pub struct Totals([AtomicU64; 8]);
+pub struct Totals([AtomicU64; COUNTS]);
 
 impl Totals {
     /// Adds a session's counts, which begin anew.
@@ -67,6 +91,12 @@ impl Totals {
                 total.fetch_add(count, Ordering::Relaxed);
             }
         }
+    }
+
+    /// All commands that were taken or refused.
+    pub fn commands(&self) -> u64 {
+        let place = Outcomes::default().named().iter().position(|(name, _)| *name == COMMANDS);
+        place.map_or(0, |place| self.0[place].load(Ordering::Relaxed))
     }
 
     /// The counts with their names.
@@ -96,10 +126,12 @@ mod tests {
         }
         counts.overflowed += 2;
         counts.refused += 3;
+        counts.commands += 4;
+        counts.http += 5;
         totals.add(&mut counts);
         assert_eq!(counts, Outcomes::default());
         totals.add(&mut counts);
         let found: Vec<_> = totals.named().map(|(_, total)| total).collect();
-        assert_eq!(found, [1, 1, 2, 1, 1, 2, 1, 3]);
+        assert_eq!(found, [1, 1, 2, 1, 1, 2, 1, 3, 4, 5, 0, 1]);
     }
 }

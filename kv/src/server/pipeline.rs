@@ -1,14 +1,14 @@
 //! The commands of a connection that are under way: their answers leave in the order of the commands,
 //! and a connection sees its own writes in the order in which it sent them.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, vec};
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     env::{Failure, Reply},
     resp::reply::{self, Dialect},
-    types::Key,
+    types::{Key, Value},
 };
 
 /// What a command's answer looks like.
@@ -39,10 +39,27 @@ struct Entry {
     count: u32,
     missing: u32,
     shape: Shape,
-    /// The answer of a command of one request, which most are.
-    one: Option<Reply>,
-    /// The answers of the others.
-    many: Vec<Option<Reply>>,
+    /// What its answers told so far.
+    told: Told,
+}
+
+/// What answers told: no more of it is kept than the command's own answer needs.
+#[derive(Debug, Default)]
+struct Told {
+    /// How many keys have a value.
+    found: u32,
+    /// The length of the value of a command that asks for one.
+    length: usize,
+    /// The value of a command that asks for one.
+    value: Option<Value>,
+    /// The values of one that asks for many.
+    values: Vec<Option<Value>>,
+    /// The bytes of those.
+    bytes: usize,
+    /// Why the command failed.
+    failure: Option<Failure>,
+    /// Its values were too many bytes, and are dropped.
+    is_too_much: bool,
 }
 
 /// What is to be done because of an answer.
@@ -54,14 +71,26 @@ pub struct Tombstones {
     pub keys: Vec<Key>,
 }
 
-/// The commands under way.
+/// The values of an answer whose beginning has left.
 #[derive(Debug, Default)]
+struct Leaving {
+    values: vec::IntoIter<Option<Value>>,
+    /// What they are counted as.
+    held: usize,
+}
+
+/// The commands under way.
+#[derive(Debug)]
 pub struct Pipeline {
     entries: VecDeque<Entry>,
     next: u32,
     in_flight: usize,
-    /// Bytes of the literals that wait for their turn.
+    /// Values that are encoded as the client takes them.
+    leaving: Leaving,
+    /// Bytes that wait for their turn: literals, and values of commands that ask for many.
     held: usize,
+    /// The most bytes of the values of one command.
+    most_answer: usize,
     /// Hashes of the keys that are read, or written, by requests under way.
     reads: Vec<(u64, u32)>,
     writes: Vec<(u64, u32)>,
@@ -79,6 +108,21 @@ pub enum Access {
 }
 
 impl Pipeline {
+    /// No command yet. The values of one answer may be so many bytes.
+    pub fn new(most_answer: usize) -> Self {
+        Self {
+            entries: VecDeque::new(),
+            next: 0,
+            in_flight: 0,
+            leaving: Leaving::default(),
+            held: 0,
+            most_answer,
+            reads: Vec::new(),
+            writes: Vec::new(),
+            deletes: Vec::new(),
+        }
+    }
+
     /// Requests under way.
     pub fn in_flight(&self) -> usize {
         self.in_flight
@@ -89,14 +133,20 @@ impl Pipeline {
         self.entries.len()
     }
 
-    /// Bytes of answers that are ready and wait for their turn.
+    /// Bytes of answers that wait for their turn, or for the rest of their command's.
     pub fn held(&self) -> usize {
         self.held
     }
 
     /// Whether no command is under way.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.entries.is_empty() && self.leaving.values.len() == 0
+    }
+
+    /// Whether there is an answer, or a part of one, that could leave now.
+    pub fn is_ready(&self) -> bool {
+        self.leaving.values.len() > 0
+            || self.entries.front().is_some_and(|entry| entry.missing == 0)
     }
 
     /// Whether an access to a key has to wait: a read for this connection's writes, so that it sees
@@ -121,11 +171,14 @@ impl Pipeline {
         match &shape {
             Shape::Literal(bytes) => self.held += bytes.len(),
             Shape::Del(keys) => self.deletes.extend(keys.iter().map(|key| (hash(key), first))),
-            Shape::Get | Shape::Strlen | Shape::Written | Shape::Mget | Shape::Exists => {}
+            Shape::Mget => self.held += count as usize * size_of::<Option<Value>>(),
+            Shape::Get | Shape::Strlen | Shape::Written | Shape::Exists => {}
         }
-        let many = if count > 1 { vec![None; count as usize] } else { Vec::new() };
+        let values =
+            if matches!(shape, Shape::Mget) { vec![None; count as usize] } else { Vec::new() };
+        let told = Told { values, ..Told::default() };
         self.next = self.next.wrapping_add(count);
-        self.entries.push_back(Entry { first, count, missing: count, shape, one: None, many });
+        self.entries.push_back(Entry { first, count, missing: count, shape, told });
         first
     }
 
@@ -159,11 +212,10 @@ impl Pipeline {
             return None;
         }
         entry.missing -= 1;
-        if entry.count == 1 {
-            entry.one = Some(reply);
-            return None;
+        self.held += entry.heard(part as usize, reply);
+        if entry.told.bytes > self.most_answer {
+            self.held -= entry.forget_values();
         }
-        entry.many[part as usize] = Some(reply);
         if !entry.has_just_read() {
             return None;
         }
@@ -187,99 +239,125 @@ impl Pipeline {
         }
     }
 
-    /// Encodes the answers of the first commands, as far as they are complete.
-    pub fn drain(&mut self, out: &mut Vec<u8>, dialect: Dialect) {
-        while self.entries.front().is_some_and(|entry| entry.missing == 0) {
-            if let Some(entry) = self.entries.pop_front() {
-                if let Shape::Literal(bytes) = &entry.shape {
-                    self.held -= bytes.len();
-                }
-                entry.encode(out, dialect);
+    /// Encodes the answers of the first commands, as far as they are complete and until there are so many
+    /// bytes to send.
+    pub fn drain(&mut self, out: &mut Vec<u8>, dialect: Dialect, most: usize) {
+        while out.len() < most {
+            if let Some(value) = self.leaving.values.next() {
+                bulk_or_null(out, value.as_ref(), dialect);
+                continue;
+            }
+            self.held -= std::mem::take(&mut self.leaving).held;
+            let Some(entry) = self.entries.pop_front_if(|entry| entry.missing == 0) else { return };
+            let held = entry.held();
+            match entry.encode(out, dialect) {
+                Some(values) => self.leaving = Leaving { values: values.into_iter(), held },
+                None => self.held -= held,
             }
         }
     }
 }
 
 impl Entry {
-    /// Whether this is a DEL whose reads are all answered, and its writes not begun.
+    /// Keeps what an answer tells: how many bytes more are held now.
+    fn heard(&mut self, part: usize, reply: Reply) -> usize {
+        let value = match reply {
+            Reply::Failed(failure) => {
+                self.told.failed(failure);
+                return 0;
+            }
+            Reply::Found(Some(record)) => record.value,
+            Reply::Found(None) | Reply::Written(_) => None,
+        };
+        let length = value.as_ref().map_or(0, |value| value.as_str().len());
+        self.told.found += u32::from(value.is_some());
+        match self.shape {
+            Shape::Get => self.told.value = value,
+            Shape::Strlen => self.told.length = length,
+            Shape::Mget if !self.told.is_too_much => {
+                self.told.values[part] = value;
+                self.told.bytes += length;
+                return length;
+            }
+            Shape::Mget | Shape::Written | Shape::Exists | Shape::Del(_) | Shape::Literal(_) => {}
+        }
+        0
+    }
+
+    /// The values are too many bytes: how many are held no more.
+    fn forget_values(&mut self) -> usize {
+        let held = self.held();
+        (self.told.values, self.told.bytes, self.told.is_too_much) = (Vec::new(), 0, true);
+        held
+    }
+
+    /// The bytes that it holds.
+    fn held(&self) -> usize {
+        match &self.shape {
+            Shape::Literal(bytes) => bytes.len(),
+            Shape::Mget => self.told.values.len() * size_of::<Option<Value>>() + self.told.bytes,
+            Shape::Get | Shape::Strlen | Shape::Written | Shape::Exists | Shape::Del(_) => 0,
+        }
+    }
+
+    /// Whether this is a DEL whose reads are all answered, and its writes not begun: those are sent when
+    /// this was true, so it is true once.
     fn has_just_read(&self) -> bool {
-        let reads = self.many.len() / 2;
-        matches!(self.shape, Shape::Del(_))
-            && self.missing as usize == reads
-            && self.many[reads..].iter().all(Option::is_none)
+        matches!(self.shape, Shape::Del(_)) && self.missing == self.count / 2
     }
 
     /// The tombstones of a DEL whose reads are done; none when one of those failed.
     fn tombstones(&mut self) -> Option<Tombstones> {
         let Shape::Del(keys) = &mut self.shape else { return None };
-        let reads = self.many.len() / 2;
-        if self.many[..reads].iter().flatten().any(|r| matches!(r, Reply::Failed(_))) {
+        if self.told.failure.is_some() {
             self.missing = 0;
             return None;
         }
-        let first = self.first.wrapping_add(u32::try_from(reads).expect("a bounded number"));
+        let first = self.first.wrapping_add(self.count / 2);
         Some(Tombstones { first, keys: std::mem::take(keys) })
     }
 
-    fn encode(self, out: &mut Vec<u8>, dialect: Dialect) {
-        match (&self.shape, self.one) {
-            (Shape::Literal(bytes), _) => return out.extend_from_slice(bytes),
-            (_, Some(Reply::Failed(failure))) => return failed(out, failure),
-            (Shape::Get, Some(answer)) => return value(out, &answer, dialect),
-            (Shape::Written, Some(_)) => return reply::simple(out, "OK"),
-            (Shape::Strlen, Some(answer)) => {
-                return reply::integer(out, text(&answer).unwrap_or("").len());
-            }
-            (Shape::Exists, Some(answer)) => {
-                return reply::integer(out, usize::from(text(&answer).is_some()));
-            }
-            (Shape::Mget, Some(answer)) => {
-                reply::array(out, 1);
-                return value(out, &answer, dialect);
-            }
-            (Shape::Del(_), Some(_)) | (_, None) => {}
-        }
-        let failure = self.many.iter().flatten().find_map(|answer| match answer {
-            Reply::Failed(failure) => Some(*failure),
-            Reply::Written(_) | Reply::Found(_) => None,
-        });
-        if let Some(failure) = failure {
-            return failed(out, failure);
-        }
-        let answers = self.many.iter().flatten();
+    /// Encodes the answer; of one that has many values only its beginning: they follow.
+    fn encode(self, out: &mut Vec<u8>, dialect: Dialect) -> Option<Vec<Option<Value>>> {
+        let told = self.told;
         match self.shape {
+            Shape::Literal(bytes) => out.extend_from_slice(&bytes),
+            _ if told.failure.is_some() => {
+                told.failure.iter().for_each(|failure| reply::error(out, &failure.to_string()));
+            }
+            Shape::Get => bulk_or_null(out, told.value.as_ref(), dialect),
+            Shape::Strlen => reply::integer(out, told.length),
+            Shape::Exists | Shape::Del(_) => reply::integer(out, told.found as usize),
+            Shape::Written => reply::simple(out, "OK"),
+            Shape::Mget if told.is_too_much => reply::error(out, TOO_MUCH),
             Shape::Mget => {
-                reply::array(out, self.many.len());
-                answers.for_each(|answer| value(out, answer, dialect));
+                reply::array(out, told.values.len());
+                return Some(told.values);
             }
-            Shape::Exists | Shape::Del(_) => {
-                reply::integer(out, answers.filter(|answer| text(answer).is_some()).count());
-            }
-            Shape::Written | Shape::Get | Shape::Strlen | Shape::Literal(_) => {
-                reply::simple(out, "OK");
-            }
+        }
+        None
+    }
+}
+
+impl Told {
+    /// Of several failures one that leaves open what happened is told.
+    fn failed(&mut self, failure: Failure) {
+        if self.failure.is_none_or(|before| before.is_definite() && !failure.is_definite()) {
+            self.failure = Some(failure);
         }
     }
 }
+
+/// What a client is told whose answer would be too large.
+const TOO_MUCH: &str = "ERR the values are too many bytes for one answer here; ask for fewer keys";
 
 fn hash(key: &Key) -> u64 {
     xxh3_64(key.as_str().as_bytes())
 }
 
-fn failed(out: &mut Vec<u8>, failure: Failure) {
-    reply::error(out, &failure.to_string());
-}
-
-fn text(answer: &Reply) -> Option<&str> {
-    match answer {
-        Reply::Found(Some(record)) => record.value.as_ref().map(|value| value.as_str()),
-        Reply::Found(None) | Reply::Written(_) | Reply::Failed(_) => None,
-    }
-}
-
-fn value(out: &mut Vec<u8>, answer: &Reply, dialect: Dialect) {
-    match text(answer) {
-        Some(text) => reply::bulk(out, text.as_bytes()),
+fn bulk_or_null(out: &mut Vec<u8>, value: Option<&Value>, dialect: Dialect) {
+    match value {
+        Some(value) => reply::bulk(out, value.as_str().as_bytes()),
         None => reply::null(out, dialect),
     }
 }
@@ -292,6 +370,8 @@ mod tests {
         record::{Record, Version},
         types::{NodeId, Value},
     };
+
+    const MOST: usize = 1_000;
 
     fn found(text: &str) -> Reply {
         let version = Version { timestamp: Timestamp(1), node: NodeId(1) };
@@ -312,13 +392,13 @@ mod tests {
 
     fn drained(pipeline: &mut Pipeline) -> String {
         let mut out = Vec::new();
-        pipeline.drain(&mut out, Dialect::Resp2);
+        pipeline.drain(&mut out, Dialect::Resp2, MOST);
         String::from_utf8(out).unwrap()
     }
 
     #[test]
     fn answers_leave_in_the_order_of_the_commands() {
-        let mut pipeline = Pipeline::default();
+        let mut pipeline = Pipeline::new(MOST);
         let get = begin(&mut pipeline, Shape::Get, &["a"], Access::Read);
         pipeline.begin(Shape::Literal(b"+PONG\r\n".to_vec()), 0);
         let mget = begin(&mut pipeline, Shape::Mget, &["b", "c"], Access::Read);
@@ -332,7 +412,7 @@ mod tests {
 
     #[test]
     fn answers_that_wait_for_their_turn_are_counted_until_they_leave() {
-        let mut pipeline = Pipeline::default();
+        let mut pipeline = Pipeline::new(MOST);
         let get = begin(&mut pipeline, Shape::Get, &["a"], Access::Read);
         for _ in 0..3 {
             pipeline.begin(Shape::Literal(b"+PONG\r\n".to_vec()), 0);
@@ -345,7 +425,7 @@ mod tests {
 
     #[test]
     fn a_read_waits_for_writes_of_its_key_and_a_write_for_reads() {
-        let mut pipeline = Pipeline::default();
+        let mut pipeline = Pipeline::new(MOST);
         let set = begin(&mut pipeline, Shape::Written, &["a"], Access::Write);
         begin(&mut pipeline, Shape::Get, &["b"], Access::Read);
         let must_wait = |p: &Pipeline, key, access| p.must_wait(&Key::trusted(key), access);
@@ -359,7 +439,7 @@ mod tests {
 
     #[test]
     fn a_delete_reads_first_and_counts_what_was_there() {
-        let mut pipeline = Pipeline::default();
+        let mut pipeline = Pipeline::new(MOST);
         let keys = vec![Key::trusted("a"), Key::trusted("b")];
         let del = pipeline.begin(Shape::Del(keys.clone()), 4);
         keys.iter().zip(del..).for_each(|(k, at)| pipeline.sent(at, k, Access::Read));
@@ -379,7 +459,7 @@ mod tests {
 
     #[test]
     fn a_delete_whose_read_failed_writes_nothing_and_says_so() {
-        let mut pipeline = Pipeline::default();
+        let mut pipeline = Pipeline::new(MOST);
         let del = pipeline.begin(Shape::Del(vec![Key::trusted("a")]), 2);
         pipeline.sent(del, &Key::trusted("a"), Access::Read);
         assert_eq!(pipeline.answered(del, Reply::Failed(Failure::Busy)), None);
@@ -389,7 +469,7 @@ mod tests {
 
     #[test]
     fn sequence_numbers_may_wrap() {
-        let mut pipeline = Pipeline { next: u32::MAX, ..Pipeline::default() };
+        let mut pipeline = Pipeline { next: u32::MAX, ..Pipeline::new(MOST) };
         let first = pipeline.begin(Shape::Mget, 2);
         pipeline.sent(first, &Key::trusted("a"), Access::Read);
         pipeline.sent(first.wrapping_add(1), &Key::trusted("b"), Access::Read);

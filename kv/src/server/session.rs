@@ -8,12 +8,15 @@ use std::{future::poll_fn, sync::Arc};
 
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tracing::warn;
 
 use super::{
     Server,
+    memory::Share,
     outcomes::Outcomes,
-    pipeline::{Access, Pipeline, Shape, Tombstones},
+    pipeline::{Access, Pipeline, Shape},
     recall::Recall,
+    waves::Rest,
 };
 use crate::{
     delivery::{Answers, SessionRequest},
@@ -21,15 +24,18 @@ use crate::{
     node::{Batch, Outbox},
     quorum::Level,
     resp::{
-        command::{Args, Command},
-        frame::{Parsed, Parser},
+        command::Command,
+        frame::{FrameError, Parsed, Parser},
         reply::{self, Dialect},
     },
     types::RequestId,
 };
 
-/// Commands and requests under way per session; the next command is read when there are fewer.
-const MOST_IN_FLIGHT: usize = 512;
+/// Commands and requests under way per session; the next command is read when there are fewer. A command
+/// that needs more requests than these sends them in waves.
+pub(super) const MOST_IN_FLIGHT: usize = 512;
+/// Requests of a session in one turn, about: then others have theirs.
+const MOST_PER_TURN: usize = 4 * MOST_IN_FLIGHT;
 /// Answers that the client has not taken or that wait for their turn, in bytes; the next command is
 /// read when there are fewer.
 const MOST_OUTPUT: usize = 256 * 1024;
@@ -41,13 +47,22 @@ const LARGE_READ: usize = 64 * 1024;
 pub struct Session {
     pub(super) server: Arc<Server>,
     pub(super) number: u32,
+    memory: Share,
     answers: Arc<Answers>,
     batch: Batch,
     outbox: Outbox,
     taken: Vec<(u32, Reply)>,
     replies: Vec<(RequestId, Reply)>,
     pub(super) pipeline: Pipeline,
+    /// What a large command is still to send.
+    pub(super) rest: Rest,
+    /// A command with many requests is under way: no other one is taken.
+    pub(super) is_alone: bool,
+    /// There between MULTI and what ends it.
+    pub(super) block: Option<Block>,
     parser: Parser,
+    /// The size of a command that was found and has to wait.
+    found: Option<usize>,
     input: BytesMut,
     output: Vec<u8>,
     pub(super) dialect: Dialect,
@@ -63,6 +78,8 @@ pub struct Session {
     input_ended: bool,
     /// The most that waited in the input since its buffer was made.
     input_peak: usize,
+    /// The size of its buffer.
+    input_capacity: usize,
 }
 
 /// Why commands are no longer taken from the input.
@@ -70,25 +87,40 @@ pub struct Session {
 enum Stop {
     /// The rest is to come.
     NeedsInput,
-    /// Answers are to come first.
+    /// Answers are to come first, or to leave.
     NeedsAnswers,
+    /// Nothing, but others are to have their turn.
+    HadItsTurn,
+}
+
+/// What is between MULTI and EXEC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Block {
+    /// A command in it was refused.
+    pub(super) is_spoilt: bool,
 }
 
 impl Session {
     /// A session of a new connection.
     pub fn new(server: Arc<Server>) -> Self {
-        // An answer for each request under way, and those of the largest commands.
-        let bound = MOST_IN_FLIGHT + 2 * crate::resp::frame::MAX_ARGS;
+        // The last command that was taken may have as many requests as are under way.
+        let bound = 2 * MOST_IN_FLIGHT;
         let (number, answers) = server.node.ports().sessions().open(bound);
+        let most = server.memory.most_of_a_command();
         Self {
             number,
+            memory: server.memory.open(number),
             answers,
             batch: server.node.batch(),
             outbox: Outbox::default(),
             taken: Vec::new(),
             replies: Vec::new(),
-            pipeline: Pipeline::default(),
-            parser: Parser::default(),
+            pipeline: Pipeline::new(most),
+            rest: Rest::default(),
+            is_alone: false,
+            block: None,
+            parser: Parser::new(most),
+            found: None,
             input: BytesMut::new(),
             output: Vec::new(),
             dialect: Dialect::default(),
@@ -100,6 +132,7 @@ impl Session {
             ends: false,
             input_ended: false,
             input_peak: 0,
+            input_capacity: 0,
             server,
         }
     }
@@ -111,16 +144,26 @@ impl Session {
     ) -> std::io::Result<()> {
         let mut read_size = SMALL_READ;
         loop {
+            if self.memory.is_over() {
+                self.memory.room().await;
+            }
             let stop = self.work();
-            if !self.output.is_empty() {
-                io.write_all(&self.output).await?;
-                self.output.clear();
-                self.output.shrink_to(LARGE_READ);
+            self.memory.holds(self.held());
+            if self.memory.has_to_end() {
+                return Ok(());
+            }
+            if !self.output.is_empty() && !self.send_output(&mut io).await? {
+                return Ok(());
             }
             if self.ends && self.pipeline.is_empty() {
                 return linger(io).await;
             }
-            if self.pipeline.is_empty() && stop == Stop::NeedsAnswers {
+            if stop == Stop::HadItsTurn {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            if stop == Stop::NeedsAnswers && (self.pipeline.is_empty() || self.pipeline.is_ready())
+            {
                 continue;
             }
             if self.input_ended && self.pipeline.is_empty() {
@@ -133,6 +176,7 @@ impl Session {
             let (answers, taken) = (&self.answers, &mut self.taken);
             tokio::select! {
                 biased;
+                () = self.memory.end() => return Ok(()),
                 open = poll_fn(|cx| answers.poll_take(cx, taken)) => {
                     self.ends |= !open;
                 }
@@ -146,16 +190,41 @@ impl Session {
         }
     }
 
+    /// Sends the answers that are there. False: it has to end, and the client did not take them.
+    async fn send_output(&mut self, io: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<bool> {
+        self.memory.is_sending(true);
+        let is_sent = tokio::select! {
+            biased;
+            sent = io.write_all(&self.output) => {
+                sent?;
+                true
+            }
+            () = self.memory.end() => false,
+        };
+        self.memory.is_sending(false);
+        self.output.clear();
+        self.output.shrink_to(LARGE_READ);
+        Ok(is_sent)
+    }
+
+    /// The bytes that the connection holds.
+    fn held(&self) -> usize {
+        let buffers = self.input_capacity + self.output.capacity() + self.parser.held();
+        buffers + self.pipeline.held() + self.rest.held()
+    }
+
     /// Room for a read. A connection that once sent much and is quiet now gives its memory back:
     /// there may be many of them.
     fn make_room(&mut self, size: usize) {
         let most = if size == SMALL_READ { 4 * SMALL_READ } else { LARGE_READ };
-        if self.input.is_empty() && self.input_peak > most {
-            self.input = BytesMut::new();
-            self.parser = Parser::default();
+        if self.input.len() < size && self.input_peak > most {
+            self.input = BytesMut::from(&self.input[..]);
+            self.parser.shrink();
             self.input_peak = 0;
+            self.input_capacity = 0;
         }
         self.input.reserve(size);
+        self.input_capacity = self.input_capacity.max(self.input.capacity());
     }
 
     /// Takes what answers came, and as many commands as may be under way.
@@ -163,16 +232,21 @@ impl Session {
         for (sequence, reply) in std::mem::take(&mut self.taken) {
             self.answered(sequence, reply);
         }
-        self.pipeline.drain(&mut self.output, self.dialect);
-        let mut used = 0;
+        self.pipeline.drain(&mut self.output, self.dialect, MOST_OUTPUT);
+        let (mut used, mut requests) = (0, 0);
         let stop = loop {
+            self.send_rest();
             let stop = self.take_commands(&mut used);
             let waited = (self.pipeline.in_flight(), self.pipeline.len());
+            requests += waited.0;
             self.run();
             // What stopped the commands may be answered already.
             let is_stuck = (self.pipeline.in_flight(), self.pipeline.len()) == waited;
             if stop == Stop::NeedsInput || is_stuck || self.is_full() {
                 break stop;
+            }
+            if requests >= MOST_PER_TURN {
+                break Stop::HadItsTurn;
             }
         };
         self.input.advance(used);
@@ -193,29 +267,64 @@ impl Session {
             if self.ends {
                 break Stop::NeedsInput;
             }
-            if self.is_full() {
+            if self.is_full() || self.is_alone() {
                 break Stop::NeedsAnswers;
             }
-            match parser.parse(&input[*used..]) {
+            let parsed = match self.found.take() {
+                Some(size) => Ok(Parsed::Command(size)),
+                None => parser.parse(&input[*used..]),
+            };
+            match parsed {
                 Ok(Parsed::Command(size)) => {
-                    let args = Args::new(&input[*used..], parser.args());
+                    let args = parser.args(&input[*used..]);
+                    // Before it is looked at in whole: that may take a while, and it may have to wait often.
+                    if args.len() > MOST_IN_FLIGHT && !self.pipeline.is_empty() {
+                        self.found = Some(size);
+                        break Stop::NeedsAnswers;
+                    }
                     match Command::parse(args, &self.server.settings.node.limits) {
-                        Ok(command) if self.must_wait(&command) => break Stop::NeedsAnswers,
+                        Ok(command) if self.must_wait(&command) => {
+                            self.found = Some(size);
+                            break Stop::NeedsAnswers;
+                        }
                         Ok(command) => self.command(command),
                         Err(error) => self.refuse(&error),
                     }
+                    self.outcomes.commands += 1;
+                    *used += size;
+                }
+                Ok(Parsed::Skipped(size, why)) => {
+                    self.refuse(&why);
+                    self.outcomes.commands += 1;
                     *used += size;
                 }
                 Ok(Parsed::Nothing(size)) => *used += size,
                 Ok(Parsed::Incomplete) => break Stop::NeedsInput,
-                Err(error) => {
-                    self.literal(|out, _| reply::error(out, &format!("ERR {error}")));
-                    self.ends = true;
-                }
+                Err(error) => self.protocol_error(&error),
             }
         };
         (self.parser, self.input) = (parser, input);
         stop
+    }
+
+    /// Whether a command with many requests is under way.
+    fn is_alone(&mut self) -> bool {
+        self.is_alone &= !self.pipeline.is_empty();
+        self.is_alone
+    }
+
+    /// What came is no command: the connection ends once what was asked before is answered.
+    fn protocol_error(&mut self, error: &FrameError) {
+        self.ends = true;
+        if *error == FrameError::Http {
+            // No answer, as in Redis: it might be shown to a page.
+            self.outcomes.http += 1;
+            return warn!(
+                "a client connection that speaks HTTP is closed, and nothing of the request is done: this is \
+                 the port for clients of Redis, and a web page may be trying to reach it"
+            );
+        }
+        self.literal(|out, _| reply::error(out, &format!("ERR {error}")));
     }
 
     /// Runs the batch, and takes the answers that are there at once.
@@ -235,7 +344,7 @@ impl Session {
             self.replies = replies;
             self.server.node.flush(&mut self.outbox);
         }
-        self.pipeline.drain(&mut self.output, self.dialect);
+        self.pipeline.drain(&mut self.output, self.dialect, MOST_OUTPUT);
     }
 
     fn answered(&mut self, sequence: u32, mut reply: Reply) {
@@ -243,12 +352,8 @@ impl Session {
             reply = recall.answered(sequence, reply, || self.server.node.ring().epoch());
         }
         self.outcomes.count(&reply);
-        if let Some(Tombstones { first, keys }) = self.pipeline.answered(sequence, reply) {
-            let level = self.write_level;
-            for (at, key) in (0..).zip(keys) {
-                let request = Request::Put { key, value: None, level };
-                self.send(first.wrapping_add(at), request, Access::Write);
-            }
+        if let Some(tombstones) = self.pipeline.answered(sequence, reply) {
+            self.send_tombstones(tombstones);
         }
     }
 
@@ -331,6 +436,7 @@ mod tests {
             peer: members[0].clone(),
             start: Start::Form { members, replication },
             most_clients: 1,
+            most_client_memory: 64 * 1024 * 1024,
             default_read: Level::Quorum,
             default_write: Level::Quorum,
             node: NodeConfig { request_timeout: Micros::from_millis(1), ..NodeConfig::default() },

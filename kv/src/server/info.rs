@@ -1,0 +1,270 @@
+//! INFO: sections, each a heading and lines of `name:value`.
+
+use std::{
+    collections::VecDeque,
+    fmt::{Display, Write as _},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{Server, admin, process, rings};
+use crate::{locks::Mutex, resp::table::REDIS_LEVEL, shard::Shard};
+
+/// A section: its name, and what it writes.
+type Section = (&'static str, fn(&Server, &mut Lines));
+
+/// All sections in their order: those of Redis first, by the names that its tools ask for, then ours.
+const SECTIONS: [Section; 12] = [
+    ("Server", of_server),
+    ("Clients", of_clients),
+    ("Memory", of_memory),
+    ("Persistence", of_persistence),
+    ("Stats", of_stats),
+    ("Replication", of_replication),
+    ("CPU", of_cpu),
+    ("Cluster", of_cluster),
+    ("Keyspace", of_keyspace),
+    ("Node", of_node),
+    ("Peers", of_peers),
+    ("Branches", of_branches),
+];
+
+/// The answer to `INFO` about these sections; about all, where none is named.
+pub fn text(server: &Server, wanted: &[&[u8]]) -> String {
+    let is_named = |name: &str| wanted.iter().any(|w| w.eq_ignore_ascii_case(name.as_bytes()));
+    let are_all = wanted.is_empty() || ["all", "default", "everything"].into_iter().any(is_named);
+    let mut lines = Lines(String::new());
+    for (name, write) in SECTIONS.iter().filter(|(name, _)| are_all || is_named(name)) {
+        if !lines.0.is_empty() {
+            lines.0.push_str("\r\n");
+        }
+        let _ = write!(lines.0, "# {name}\r\n");
+        write(server, &mut lines);
+    }
+    lines.0
+}
+
+/// The text so far.
+struct Lines(String);
+
+impl Lines {
+    fn add(&mut self, name: &str, value: impl Display) {
+        let _ = write!(self.0, "{name}:{value}\r\n");
+    }
+
+    /// A number of bytes, and the same for people.
+    fn add_bytes(&mut self, name: &str, bytes: u64) {
+        self.add(name, bytes);
+        self.add(&format!("{name}_human"), human(bytes));
+    }
+}
+
+fn of_server(server: &Server, lines: &mut Lines) {
+    let uptime = server.started.elapsed().as_secs();
+    lines.add("redis_version", REDIS_LEVEL);
+    lines.add("orrery_version", env!("CARGO_PKG_VERSION"));
+    lines.add("redis_mode", "standalone");
+    lines.add("os", std::env::consts::OS);
+    lines.add("arch_bits", usize::BITS);
+    lines.add("process_id", std::process::id());
+    lines.add("tcp_port", server.client_address.port());
+    lines.add("uptime_in_seconds", uptime);
+    lines.add("uptime_in_days", uptime / (24 * 60 * 60));
+}
+
+fn of_clients(server: &Server, lines: &mut Lines) {
+    lines.add("connected_clients", server.node.ports().sessions().counts().0);
+    lines.add("maxclients", server.settings.most_clients);
+    lines.add("blocked_clients", 0);
+    let (held, bound) = server.memory.held();
+    lines.add("client_memory", held);
+    lines.add("max_client_memory", bound);
+}
+
+fn of_memory(_: &Server, lines: &mut Lines) {
+    let (resident, peak) = process::memory();
+    // What the system gave to the process: the allocator does not tell what of it is in use.
+    lines.add_bytes("used_memory", resident);
+    lines.add_bytes("used_memory_rss", resident);
+    lines.add_bytes("used_memory_peak", peak);
+    // The store has no bound.
+    lines.add_bytes("maxmemory", 0);
+    lines.add("maxmemory_policy", "noeviction");
+}
+
+fn of_persistence(_: &Server, lines: &mut Lines) {
+    lines.add("loading", 0);
+    lines.add("async_loading", 0);
+    lines.add("rdb_bgsave_in_progress", 0);
+    lines.add("aof_enabled", 0);
+    lines.add("durability", "none: records are in memory only");
+}
+
+fn of_stats(server: &Server, lines: &mut Lines) {
+    let node = &server.node;
+    lines.add("total_connections_received", node.ports().sessions().counts().1);
+    lines.add("instantaneous_ops_per_sec", server.rate.per_second());
+    lines.add("rejected_connections", server.rejected());
+    lines.add("expired_keys", 0);
+    lines.add("evicted_keys", 0);
+    lines.add("evicted_clients", server.memory.closed());
+    for (name, count) in server.outcomes.named() {
+        lines.add(name, count);
+    }
+    let in_flight: usize =
+        (0..node.shards()).map(|shard| node.inspect(shard, Shard::in_flight)).sum();
+    lines.add("requests_in_flight", in_flight);
+    let peers = node.ports().directory().peers();
+    let dropped: u64 = peers.values().map(|peer| peer.queue.dropped()).sum();
+    lines.add("messages_dropped", dropped);
+}
+
+fn of_replication(_: &Server, lines: &mut Lines) {
+    // Every node takes writes: what a client of Redis asks this for.
+    lines.add("role", "master");
+    lines.add("connected_slaves", 0);
+}
+
+fn of_cpu(_: &Server, lines: &mut Lines) {
+    let (user, system) = process::cpu();
+    lines.add("used_cpu_sys", format_args!("{:.6}", system.as_secs_f64()));
+    lines.add("used_cpu_user", format_args!("{:.6}", user.as_secs_f64()));
+}
+
+fn of_cluster(_: &Server, lines: &mut Lines) {
+    // Clients need not know who owns a key: every node takes every key.
+    lines.add("cluster_enabled", 0);
+}
+
+fn of_keyspace(server: &Server, lines: &mut Lines) {
+    let (_, live) = admin::record_counts(server);
+    // As in Redis, there is no line for a database without keys.
+    if live > 0 {
+        lines.add("db0", format_args!("keys={live},expires=0,avg_ttl=0"));
+    }
+}
+
+fn of_node(server: &Server, lines: &mut Lines) {
+    let node = &server.node;
+    let ring = node.ring();
+    let (records, live) = admin::record_counts(server);
+    lines.add("node", node.id());
+    lines.add("cluster", ring.cluster());
+    lines.add("epoch", ring.epoch().0);
+    lines.add("ring", if ring.is_joint() { "joint" } else { "final" });
+    lines.add("members", ring.members().len());
+    let state = ring.members().get(&node.id()).map(|member| format!("{:?}", member.state));
+    lines.add("state", state.as_deref().unwrap_or("no member"));
+    let (to_pull, to_hand_over) = rings::moving(server);
+    lines.add("slots_to_pull", to_pull);
+    lines.add("slots_to_hand_over", to_hand_over);
+    lines.add("replication", ring.replication());
+    lines.add("default_read", server.settings.default_read);
+    lines.add("default_write", server.settings.default_write);
+    lines.add("shards", node.shards());
+    lines.add("records", records);
+    lines.add("live_records", live);
+}
+
+fn of_peers(server: &Server, lines: &mut Lines) {
+    let node = &server.node;
+    let ring = node.ring();
+    let (peers, health) = (node.ports().directory().peers(), node.health());
+    for (id, member) in ring.members().iter().filter(|(id, _)| **id != node.id()) {
+        let (address, link) = (&member.address, server.links.state(*id));
+        let dropped = peers.get(id).map_or(0, |peer| peer.queue.dropped());
+        let seems = health.get(id).map_or("unknown", |health| health.name());
+        let told = format_args!("address={address},link={link},seems={seems},dropped={dropped}");
+        lines.add(&format!("peer_{id}"), told);
+    }
+}
+
+fn of_branches(server: &Server, lines: &mut Lines) {
+    for (note, count) in server.node.ports().notes() {
+        lines.add(&snake_case(&format!("{note:?}")), count);
+    }
+}
+
+fn snake_case(name: &str) -> String {
+    let mut text = String::new();
+    for (at, letter) in name.char_indices() {
+        if letter.is_uppercase() && at > 0 {
+            text.push('_');
+        }
+        text.extend(letter.to_lowercase());
+    }
+    text
+}
+
+/// Bytes as Redis shows them to people.
+fn human(bytes: u64) -> String {
+    let units = [(1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K")];
+    match units.into_iter().find(|(size, _)| bytes >= *size) {
+        #[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
+        Some((size, unit)) => format!("{:.2}{unit}", bytes as f64 / size as f64),
+        None => format!("{bytes}B"),
+    }
+}
+
+/// How many commands a second were taken lately.
+#[derive(Debug, Default)]
+pub struct Rate(Mutex<VecDeque<(Instant, u64)>>);
+
+/// Between two looks at how many commands there were, and how many of the looks are kept: as in Redis.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+const LOOKS: usize = 16;
+
+impl Rate {
+    /// So many commands were taken in all by now.
+    fn look(&self, now: Instant, commands: u64) {
+        let mut looks = self.0.lock();
+        if looks.len() == LOOKS {
+            looks.pop_front();
+        }
+        looks.push_back((now, commands));
+    }
+
+    /// Commands a second, over the looks that are kept.
+    fn per_second(&self) -> u64 {
+        let looks = self.0.lock();
+        let (Some((first, before)), Some((last, after))) = (looks.front(), looks.back()) else {
+            return 0;
+        };
+        let micros = u64::try_from(last.duration_since(*first).as_micros()).unwrap_or(u64::MAX);
+        ((after - before) * 1_000_000).checked_div(micros).unwrap_or(0)
+    }
+}
+
+/// Looks at how many commands there were, for ever.
+pub async fn watch_rate(server: Arc<Server>) {
+    loop {
+        server.rate.look(Instant::now(), server.outcomes.commands());
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_shown_as_redis_shows_them() {
+        let shown = [0, 1_023, 1_024, 990_000, 1 << 30].map(human);
+        assert_eq!(shown, ["0B", "1023B", "1.00K", "966.80K", "1.00G"]);
+    }
+
+    #[test]
+    fn the_rate_is_that_of_the_last_looks() {
+        let (rate, start) = (Rate::default(), Instant::now());
+        assert_eq!(rate.per_second(), 0);
+        for look in 0..40u32 {
+            // A thousand commands at each of the first looks, and then none.
+            rate.look(start + look * LOOK_EVERY, 1_000 * u64::from(look.min(10)));
+            match look {
+                1..=10 => assert_eq!(rate.per_second(), 10_000),
+                26.. => assert_eq!(rate.per_second(), 0),
+                _ => {}
+            }
+        }
+    }
+}
