@@ -14,6 +14,9 @@ pub mod delivery;
 pub mod detector;
 pub mod env;
 pub mod locks;
+#[cfg(feature = "server")]
+#[allow(clippy::disallowed_types)]
+pub mod log;
 pub mod message;
 pub mod node;
 pub mod queue;

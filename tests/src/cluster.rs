@@ -1,7 +1,7 @@
 //! Clusters of real `orrery` processes, and ways to talk to them.
 
 use std::{
-    io::{ErrorKind, Read as _, Write as _},
+    io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
@@ -79,10 +79,15 @@ impl Cluster {
     /// A new process that joins through this member. Its ports are in the place of `number`, beyond
     /// those of the first nodes.
     pub fn joiner(&self, number: u16, through: u16) -> Process {
+        Process::start(&format!("joiner {number}"), &self.joiner_args(number, through))
+    }
+
+    /// The arguments of a process that joins through this member.
+    pub fn joiner_args(&self, number: u16, through: u16) -> Vec<String> {
         let mut args = vec!["serve".into(), "--client".into(), self.address(number).to_string()];
         args.extend(["--peer".into(), self.peer_address(number).to_string()]);
         args.extend(["--join".into(), self.peer_address(through).to_string()]);
-        Process::start(&format!("joiner {number}"), &args)
+        args
     }
 
     /// Where clients of a node connect.
@@ -126,6 +131,24 @@ pub fn stream(address: SocketAddr) -> TcpStream {
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
     stream
+}
+
+/// The answers to commands that are one line each, and to as many as there are.
+pub fn ask(mut stream: &TcpStream, commands: &str) -> Vec<String> {
+    stream.write_all(commands.as_bytes()).expect("the node takes commands");
+    let mut reader = BufReader::new(stream);
+    let answer = || {
+        let mut line = String::new();
+        reader.read_line(&mut line).expect("the node answers");
+        assert!(!line.is_empty(), "the node closed the connection");
+        if let Some(Ok(size)) = line.trim_end().strip_prefix('$').map(str::parse::<usize>) {
+            let mut bytes = vec![0; size + 2];
+            reader.read_exact(&mut bytes).expect("the node answers");
+            line = String::from_utf8(bytes).expect("text");
+        }
+        line.trim_end().to_string()
+    };
+    std::iter::repeat_with(answer).take(commands.lines().count()).collect()
 }
 
 /// All that comes until the other side closes. Panics when it does not close.

@@ -77,13 +77,38 @@ pub struct Process {
 impl Process {
     /// Starts `orrery` with these arguments.
     pub fn start(name: &str, args: &[String]) -> Self {
+        let mut command = Command::new(binary());
+        command.args(args);
+        Self::run(name, command)
+    }
+
+    /// Starts `orrery` with at most so many open files.
+    pub fn start_with_files(name: &str, files: u32, args: &[String]) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &files.to_string()]);
+        command.arg(binary()).args(args);
+        Self::run(name, command)
+    }
+
+    /// Starts `orrery` with these arguments and this as its standard error: there is no log to look at.
+    pub fn start_with_errors_to(name: &str, args: &[String], errors: Stdio) -> Self {
+        let mut command = Command::new(binary());
+        command.args(args);
+        Self::run_to(name, command, tempfile::tempfile().expect("a temporary file"), errors)
+    }
+
+    fn run(name: &str, command: Command) -> Self {
         let log = tempfile::tempfile().expect("a temporary file");
-        let mut child = Command::new(binary())
-            .args(args)
+        let errors = log.try_clone().expect("a file can be shared").into();
+        Self::run_to(name, command, log, errors)
+    }
+
+    fn run_to(name: &str, mut command: Command, log: File, errors: Stdio) -> Self {
+        let mut child = command
             .env("ORRERY_LOG", "info")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(log.try_clone().expect("a file can be shared"))
+            .stderr(errors)
             .spawn()
             .expect("orrery starts");
         let output = child.stdout.take().expect("an output");
@@ -96,6 +121,12 @@ impl Process {
             }
         });
         Self { name: name.to_string(), child, log, lines, printed: Vec::new() }
+    }
+
+    /// The id of the process.
+    pub fn id(&self) -> Pid {
+        let id = Pid::from_raw(i32::try_from(self.child.id()).expect("ids are small"));
+        id.expect("an id is not 0")
     }
 
     /// The first line of its output so far that begins so.
@@ -143,8 +174,7 @@ impl Process {
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        let id = Pid::from_raw(i32::try_from(self.child.id()).expect("ids are small"));
-        kill_process(id.expect("an id is not 0"), signal).expect("the process is there");
+        kill_process(self.id(), signal).expect("the process is there");
         if signal == Signal::STOP {
             // It stops some time later, and could answer until then.
             eventually("a stopped process", || self.is_stopped().then_some(()));

@@ -204,21 +204,3 @@ fn nodes_are_started_again_one_after_the_other_and_nothing_is_lost() {
         has_all(&mut cluster.connect(node), 20_000);
     }
 }
-
-#[test]
-fn who_has_no_place_in_a_ring_yet_turns_clients_away() {
-    let cluster = Cluster::start(1, &[]);
-    let mut joiner = cluster.joiner(1, 5);
-    let answer = eventually("it listens", || {
-        let mut stream = std::net::TcpStream::connect(cluster.address(1)).ok()?;
-        let mut answer = String::new();
-        std::io::Read::read_to_string(&mut stream, &mut answer).ok()?;
-        Some(answer)
-    });
-    assert!(answer.starts_with("-LOADING this node does not serve yet"), "{answer:?}");
-    // Its only hope comes up.
-    let mut hope = cluster.joiner(5, 0);
-    serves(&mut hope);
-    serves(&mut joiner);
-    let () = cluster.connect(1).set("k", 1).unwrap();
-}

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use serde_json::{Map, Value, json};
 
 use super::{ClientArgs, on_signal};
-use crate::resp::reply;
+use crate::{log, resp::reply};
 
 /// How long a node may take: more than its own timeout.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -219,7 +219,7 @@ pub fn say(line: &dyn Display) -> Result<()> {
 
 /// A line beside the output. Whoever does not read it has the exit code.
 pub fn tell(line: &dyn Display) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    log::tell(&line.to_string());
 }
 
 fn failed(args: &ClientArgs, answer: Answer) -> Result<bool> {

@@ -11,10 +11,8 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
-use super::{
-    client::{say, tell},
-    on_signal,
-};
+use super::{client::tell, on_signal};
+use crate::log::Lines;
 
 #[derive(Args)]
 pub struct DevArgs {
@@ -80,18 +78,21 @@ pub fn run(args: &DevArgs) -> Result<bool> {
             Err(_) => bail!("the nodes are not ready after {PATIENCE:?}"),
         }
     }
+    // Whoever does not read it is not waited for: the nodes run.
+    let output = Lines::to_standard_output()?;
+    let say = |line: String| output.line(line.as_bytes());
     for (node, port) in clients.iter().enumerate() {
-        say(&format_args!("n{}  127.0.0.1:{port}", node + 1))?;
+        say(format!("n{}  127.0.0.1:{port}", node + 1));
     }
     let port = args.port;
-    say(&format_args!(
+    say(format!(
         "{count} {}, R = {replication}. Try: redis-cli -p {port}. Ctrl-C ends all.\n\
          One more: orrery serve --join 127.0.0.1:{} --client 127.0.0.1:{} --peer 127.0.0.1:{}",
         if count == 1 { "node" } else { "nodes" },
         port + 10_000,
         port + count,
         port + count + 10_000,
-    ))?;
+    ));
     let mut left = clients.len();
     loop {
         match news.recv() {

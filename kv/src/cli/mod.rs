@@ -13,6 +13,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    log,
     quorum::Level,
     types::{NodeId, is_address},
 };
@@ -169,7 +170,7 @@ pub fn main() -> ExitCode {
         Command::Cancel { change } => members::cancel(&change),
         Command::Join { member, change } => members::join(&member, &change),
     };
-    match done {
+    let code = match done {
         Err(error) if wants_json => {
             // A reader that went away is no error of ours.
             let _ = client::say(&serde_json::json!({ "error": format!("{error:#}") }));
@@ -181,7 +182,9 @@ pub fn main() -> ExitCode {
             client::tell(&format_args!("error: {error:#}"));
             ExitCode::from(1)
         }
-    }
+    };
+    log::flush();
+    code
 }
 
 /// An address at which somebody listens.

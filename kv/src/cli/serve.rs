@@ -1,18 +1,18 @@
 //! `orrery serve`.
 
-use std::{
-    io::{IsTerminal as _, Read as _, Write as _},
-    net::IpAddr,
-};
+use std::{io::Read as _, net::IpAddr};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use tracing_subscriber::EnvFilter;
 
 use crate::{
     config::NodeConfig,
+    log::{self, Lines, Lost},
     quorum::Level,
-    server::{self, Ended, Settings, Start},
+    server::{
+        self, Ended, Settings, Start,
+        places::{FEWEST_FILES, Places},
+    },
     types::{Micros, is_address},
 };
 
@@ -94,22 +94,18 @@ fn listening_address(text: &str) -> Result<String, String> {
 
 /// Runs a node until it is asked to end.
 pub fn run(args: ServeArgs) -> Result<bool> {
-    let filter = ["ORRERY_LOG", "RUST_LOG"].into_iter().find_map(|name| std::env::var(name).ok());
-    let filter = EnvFilter::try_new(filter.as_deref().unwrap_or("info"))
-        .context("ORRERY_LOG (or RUST_LOG) is no filter; try info, or kv=debug")?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // A file has no colours.
-    let _ = log.with_ansi(std::io::stderr().is_terminal()).try_init();
+    let lost_lines = log::start()?.lost();
+    log::abort_on_panic();
     if args.join.contains(&args.peer) {
         bail!("--join names {}, which is this process; give the --peer of a member", args.peer);
     }
-    abort_on_panic();
-    raise_file_limit();
+    let places = places(args.max_clients as usize)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = args.workers.map_or(cores.saturating_sub(1).max(1), usize::from);
     let exit_with_stdin = args.exit_with_stdin;
-    let settings = settings(args);
+    let settings = settings(args, places, lost_lines);
     let peer = settings.peer.clone();
+    let output = Lines::to_standard_output()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)
         .enable_all()
@@ -118,9 +114,7 @@ pub fn run(args: ServeArgs) -> Result<bool> {
     let ended = runtime.block_on(async {
         let stop = stop(exit_with_stdin)?;
         server::serve(settings, stop, |address, node| {
-            // Whoever started us may not listen.
-            let _ = writeln!(std::io::stdout(), "ready client={address} peer={peer} node={node}");
-            let _ = std::io::stdout().flush();
+            output.line(format!("ready client={address} peer={peer} node={node}").as_bytes());
         })
         .await
     })?;
@@ -132,7 +126,7 @@ pub fn run(args: ServeArgs) -> Result<bool> {
     })
 }
 
-fn settings(args: ServeArgs) -> Settings {
+fn settings(args: ServeArgs, places: Places, lost_lines: Lost) -> Settings {
     let members = match args.initial_cluster.is_empty() {
         true => vec![args.peer.clone()],
         false => args.initial_cluster,
@@ -152,8 +146,9 @@ fn settings(args: ServeArgs) -> Settings {
         client: args.client,
         peer: args.peer,
         start,
-        most_clients: args.max_clients as usize,
+        places,
         most_client_memory: usize::try_from(args.max_client_memory).unwrap_or(usize::MAX),
+        lost_lines,
         default_read: args.default_read,
         default_write: args.default_write,
         node,
@@ -186,21 +181,32 @@ fn stop(exit_with_stdin: bool) -> Result<impl Future<Output = ()>> {
     })
 }
 
-/// A broken invariant ends the process: it must not limp on.
-fn abort_on_panic() {
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        hook(info);
-        std::process::abort();
-    }));
-}
-
-/// As many open files as the system allows: each connection takes one.
-fn raise_file_limit() {
+/// How many connections there may be at a time: what the limit of open files allows, which is raised as far as it
+/// goes, for each connection takes one.
+fn places(most_clients: usize) -> Result<Places> {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(why) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!("the limit of open files stays as it is: {why}");
+        limit = getrlimit(Resource::Nofile);
     }
+    // None: there is no limit.
+    let files =
+        limit.current.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
+    let open = std::fs::read_dir("/proc/self/fd").map_or(8, Iterator::count);
+    let places = Places::within(files, open, most_clients).with_context(|| {
+        format!(
+            "at most {files} files may be open (ulimit -Hn), and {open} are open already: a node needs at least \
+             {FEWEST_FILES}"
+        )
+    })?;
+    if places.clients < most_clients {
+        tracing::warn!(
+            "at most {} clients at a time, not {most_clients} (--max-clients): {files} files may be open \
+             (ulimit -Hn), and some are kept for peers, for operators and for the process itself",
+            places.clients
+        );
+    }
+    Ok(places)
 }

@@ -47,7 +47,7 @@ pub fn config(out: &mut Vec<u8>, dialect: Dialect, patterns: &[&[u8]]) {
 
 /// The answer to `HELLO`. Clients take the server and its version for what they can ask for: that is what
 /// Redis of that version has. INFO tells the version of Orrery.
-pub fn hello(out: &mut Vec<u8>, dialect: Dialect, session: u32) {
+pub fn hello(out: &mut Vec<u8>, dialect: Dialect, connection: u64) {
     let text = |out: &mut Vec<u8>, name: &str, value: &str| {
         reply::bulk(out, name.as_bytes());
         reply::bulk(out, value.as_bytes());
@@ -58,7 +58,7 @@ pub fn hello(out: &mut Vec<u8>, dialect: Dialect, session: u32) {
     reply::bulk(out, b"proto");
     reply::integer(out, if dialect == Dialect::Resp3 { 3 } else { 2 });
     reply::bulk(out, b"id");
-    reply::integer(out, session as usize);
+    reply::integer(out, usize::try_from(connection).unwrap_or(usize::MAX));
     text(out, "mode", "standalone");
     text(out, "role", "master");
     reply::bulk(out, b"modules");

@@ -85,7 +85,7 @@ impl Session {
                 self.name = name;
             }
             Command::ClientId => {
-                let number = self.number as usize;
+                let number = usize::try_from(self.number).unwrap_or(usize::MAX);
                 self.literal(|out, _| reply::integer(out, number));
             }
             Command::ClientSetInfo | Command::Select => self.ok(),
@@ -95,9 +95,9 @@ impl Session {
             }
             Command::Reset => {
                 self.dialect = Dialect::default();
-                self.read_level = self.server.settings.default_read;
+                self.read_level = self.door.settings.default_read;
                 self.recall = Recall::at(self.read_level);
-                self.write_level = self.server.settings.default_write;
+                self.write_level = self.door.settings.default_write;
                 self.name.clear();
                 self.block = None;
                 self.literal(|out, _| reply::simple(out, "RESET"));
@@ -108,20 +108,23 @@ impl Session {
                 self.literal(|out, dialect| admin::config(out, dialect, &pattern));
             }
             Command::Info(sections) => {
-                let text = info::text(&self.server, &sections);
+                let text = info::text(&self.door, &sections);
                 self.literal(|out, dialect| reply::verbatim(out, &text, dialect));
             }
             Command::Transaction(command) => self.transaction(command),
             Command::Ring(command) => self.ring(&command),
             Command::Dbsize => {
-                let (_, live) = admin::record_counts(&self.server);
+                let live = self.server().map_or(0, |server| admin::record_counts(&server).1);
                 self.literal(|out, _| reply::integer(out, live));
             }
         }
     }
 
     fn ring(&mut self, command: &RingCommand<'_>) {
-        let answer = rings::run(&self.server, command);
+        let answer = match self.door.node() {
+            Some(server) => rings::run(&server, command),
+            None => Err("this process is not a member of a ring yet: it asks for a place".into()),
+        };
         self.outcomes.refused += u64::from(answer.is_err());
         self.literal(|out, _| match (answer, command) {
             (Ok(text), RingCommand::Show) => reply::bulk(out, text.as_bytes()),

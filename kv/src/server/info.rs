@@ -3,43 +3,59 @@
 use std::{
     collections::VecDeque,
     fmt::{Display, Write as _},
-    sync::Arc,
+    sync::Weak,
     time::{Duration, Instant},
 };
 
-use super::{Server, admin, process, rings};
+use super::{Server, admin, door::Door, process, rings};
 use crate::{locks::Mutex, resp::table::REDIS_LEVEL, shard::Shard};
 
-/// A section: its name, and what it writes.
-type Section = (&'static str, fn(&Server, &mut Lines));
+/// A section: its name, and what writes it.
+type Section = (&'static str, Tell);
+
+/// What a section is about.
+enum Tell {
+    /// The process, which has clients, but perhaps no node.
+    Process(fn(&Door, &mut Lines)),
+    /// The node: nothing is said of it before there is one.
+    Node(fn(&Server, &mut Lines)),
+}
 
 /// All sections in their order: those of Redis first, by the names that its tools ask for, then ours.
 const SECTIONS: [Section; 12] = [
-    ("Server", of_server),
-    ("Clients", of_clients),
-    ("Memory", of_memory),
-    ("Persistence", of_persistence),
-    ("Stats", of_stats),
-    ("Replication", of_replication),
-    ("CPU", of_cpu),
-    ("Cluster", of_cluster),
-    ("Keyspace", of_keyspace),
-    ("Node", of_node),
-    ("Peers", of_peers),
-    ("Branches", of_branches),
+    ("Server", Tell::Process(of_server)),
+    ("Clients", Tell::Process(of_clients)),
+    ("Memory", Tell::Process(of_memory)),
+    ("Persistence", Tell::Process(of_persistence)),
+    ("Stats", Tell::Process(of_stats)),
+    ("Replication", Tell::Process(of_replication)),
+    ("CPU", Tell::Process(of_cpu)),
+    ("Cluster", Tell::Process(of_cluster)),
+    ("Keyspace", Tell::Node(of_keyspace)),
+    ("Node", Tell::Node(of_node)),
+    ("Peers", Tell::Node(of_peers)),
+    ("Branches", Tell::Node(of_branches)),
 ];
 
 /// The answer to `INFO` about these sections; about all, where none is named.
-pub fn text(server: &Server, wanted: &[&[u8]]) -> String {
+pub fn text(door: &Door, wanted: &[&[u8]]) -> String {
     let is_named = |name: &str| wanted.iter().any(|w| w.eq_ignore_ascii_case(name.as_bytes()));
     let are_all = wanted.is_empty() || ["all", "default", "everything"].into_iter().any(is_named);
+    let node = door.node();
     let mut lines = Lines(String::new());
-    for (name, write) in SECTIONS.iter().filter(|(name, _)| are_all || is_named(name)) {
+    for (name, tell) in SECTIONS.iter().filter(|(name, _)| are_all || is_named(name)) {
+        if matches!(tell, Tell::Node(_)) && node.is_none() {
+            continue;
+        }
         if !lines.0.is_empty() {
             lines.0.push_str("\r\n");
         }
         let _ = write!(lines.0, "# {name}\r\n");
-        write(server, &mut lines);
+        match (tell, &node) {
+            (Tell::Process(tell), _) => tell(door, &mut lines),
+            (Tell::Node(tell), Some(server)) => tell(server, &mut lines),
+            (Tell::Node(_), None) => {}
+        }
     }
     lines.0
 }
@@ -59,29 +75,29 @@ impl Lines {
     }
 }
 
-fn of_server(server: &Server, lines: &mut Lines) {
-    let uptime = server.started.elapsed().as_secs();
+fn of_server(door: &Door, lines: &mut Lines) {
+    let uptime = door.uptime().as_secs();
     lines.add("redis_version", REDIS_LEVEL);
     lines.add("orrery_version", env!("CARGO_PKG_VERSION"));
     lines.add("redis_mode", "standalone");
     lines.add("os", std::env::consts::OS);
     lines.add("arch_bits", usize::BITS);
     lines.add("process_id", std::process::id());
-    lines.add("tcp_port", server.client_address.port());
+    lines.add("tcp_port", door.client_address.port());
     lines.add("uptime_in_seconds", uptime);
     lines.add("uptime_in_days", uptime / (24 * 60 * 60));
 }
 
-fn of_clients(server: &Server, lines: &mut Lines) {
-    lines.add("connected_clients", server.node.ports().sessions().counts().0);
-    lines.add("maxclients", server.settings.most_clients);
+fn of_clients(door: &Door, lines: &mut Lines) {
+    lines.add("connected_clients", door.counts().0);
+    lines.add("maxclients", door.settings.places.clients);
     lines.add("blocked_clients", 0);
-    let (held, bound) = server.memory.held();
+    let (held, bound) = door.memory.held();
     lines.add("client_memory", held);
     lines.add("max_client_memory", bound);
 }
 
-fn of_memory(_: &Server, lines: &mut Lines) {
+fn of_memory(_: &Door, lines: &mut Lines) {
     let (resident, peak) = process::memory();
     // What the system gave to the process: the allocator does not tell what of it is in use.
     lines.add_bytes("used_memory", resident);
@@ -92,46 +108,41 @@ fn of_memory(_: &Server, lines: &mut Lines) {
     lines.add("maxmemory_policy", "noeviction");
 }
 
-fn of_persistence(_: &Server, lines: &mut Lines) {
-    lines.add("loading", 0);
+fn of_persistence(door: &Door, lines: &mut Lines) {
+    lines.add("loading", u8::from(door.serving().is_none()));
     lines.add("async_loading", 0);
     lines.add("rdb_bgsave_in_progress", 0);
     lines.add("aof_enabled", 0);
     lines.add("durability", "none: records are in memory only");
 }
 
-fn of_stats(server: &Server, lines: &mut Lines) {
-    let node = &server.node;
-    lines.add("total_connections_received", node.ports().sessions().counts().1);
-    lines.add("instantaneous_ops_per_sec", server.rate.per_second());
-    lines.add("rejected_connections", server.rejected());
+fn of_stats(door: &Door, lines: &mut Lines) {
+    let (_, opened, rejected) = door.counts();
+    lines.add("total_connections_received", opened);
+    lines.add("instantaneous_ops_per_sec", door.rate.per_second());
+    lines.add("rejected_connections", rejected);
     lines.add("expired_keys", 0);
     lines.add("evicted_keys", 0);
-    lines.add("evicted_clients", server.memory.closed());
-    for (name, count) in server.outcomes.named() {
+    lines.add("evicted_clients", door.memory.closed());
+    for (name, count) in door.outcomes.named() {
         lines.add(name, count);
     }
-    let in_flight: usize =
-        (0..node.shards()).map(|shard| node.inspect(shard, Shard::in_flight)).sum();
-    lines.add("requests_in_flight", in_flight);
-    let peers = node.ports().directory().peers();
-    let dropped: u64 = peers.values().map(|peer| peer.queue.dropped()).sum();
-    lines.add("messages_dropped", dropped);
+    lines.add("log_lines_dropped", door.settings.lost_lines.count());
 }
 
-fn of_replication(_: &Server, lines: &mut Lines) {
+fn of_replication(_: &Door, lines: &mut Lines) {
     // Every node takes writes: what a client of Redis asks this for.
     lines.add("role", "master");
     lines.add("connected_slaves", 0);
 }
 
-fn of_cpu(_: &Server, lines: &mut Lines) {
+fn of_cpu(_: &Door, lines: &mut Lines) {
     let (user, system) = process::cpu();
     lines.add("used_cpu_sys", format_args!("{:.6}", system.as_secs_f64()));
     lines.add("used_cpu_user", format_args!("{:.6}", user.as_secs_f64()));
 }
 
-fn of_cluster(_: &Server, lines: &mut Lines) {
+fn of_cluster(_: &Door, lines: &mut Lines) {
     // Clients need not know who owns a key: every node takes every key.
     lines.add("cluster_enabled", 0);
 }
@@ -164,6 +175,12 @@ fn of_node(server: &Server, lines: &mut Lines) {
     lines.add("shards", node.shards());
     lines.add("records", records);
     lines.add("live_records", live);
+    let in_flight: usize =
+        (0..node.shards()).map(|shard| node.inspect(shard, Shard::in_flight)).sum();
+    lines.add("requests_in_flight", in_flight);
+    let peers = node.ports().directory().peers();
+    let dropped: u64 = peers.values().map(|peer| peer.queue.dropped()).sum();
+    lines.add("messages_dropped", dropped);
 }
 
 fn of_peers(server: &Server, lines: &mut Lines) {
@@ -235,10 +252,11 @@ impl Rate {
     }
 }
 
-/// Looks at how many commands there were, for ever.
-pub async fn watch_rate(server: Arc<Server>) {
-    loop {
-        server.rate.look(Instant::now(), server.outcomes.commands());
+/// Looks at how many commands there were, as long as the door is there.
+pub async fn watch_rate(door: Weak<Door>) {
+    while let Some(door) = door.upgrade() {
+        door.rate.look(Instant::now(), door.outcomes.commands());
+        drop(door);
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }

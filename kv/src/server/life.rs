@@ -1,4 +1,4 @@
-//! One life of a server: it waits until clients may be served, serves them, follows its place in the
+//! One life of a server: it waits until clients may be served, says when they are, follows its place in the
 //! ring, and drains its connections at the end.
 
 use std::{
@@ -10,9 +10,7 @@ use std::{
 
 use anyhow::{Error, Result, anyhow, ensure};
 use tokio::{
-    net::{TcpListener, TcpStream},
     sync::watch,
-    task::JoinHandle,
     time::{sleep, timeout},
 };
 use tracing::{error, info, warn};
@@ -23,12 +21,9 @@ use super::{
     peers,
     ports::Standing,
     random, rings,
-    session::Session,
 };
 use crate::{
     env::Note,
-    locks::atomic::Ordering,
-    resp::reply,
     ring::MemberState,
     shard::Shard,
     types::{Epoch, NodeId},
@@ -57,11 +52,7 @@ pub enum Over {
 /// A server, and whether it takes clients.
 struct Life<'a, R> {
     server: &'a Arc<Server>,
-    listener: &'a Arc<TcpListener>,
     ready: &'a mut R,
-    /// Takes connections: serves them, or turns them away.
-    listening: JoinHandle<()>,
-    serves: bool,
     /// With how many peers it was last seen to wait for more.
     waited_with: usize,
     /// There once it is no member.
@@ -100,15 +91,13 @@ impl Out {
 /// Waits until clients may be served, serves them, and drains when `stop` is done or the life is over.
 pub async fn attend<R: FnMut(SocketAddr, NodeId)>(
     server: &Arc<Server>,
-    listener: &Arc<TcpListener>,
     mut heard: watch::Receiver<News>,
     mut stop: Pin<&mut impl Future<Output = ()>>,
     ready: &mut R,
 ) -> Result<Over> {
     let mut standing = server.node.ports().standing();
-    let listening = tokio::spawn(turn_away(listener.clone()));
-    let (serves, waited_with, out) = (false, usize::MAX, None);
-    let mut life = Life { server, listener, ready, listening, serves, waited_with, out };
+    server.door.set_node(Some(server.clone()));
+    let mut life = Life { server, ready, waited_with: usize::MAX, out: None };
     let over = loop {
         let News { refused, join } = heard.borrow_and_update().clone();
         let now = standing.borrow_and_update().clone();
@@ -131,7 +120,7 @@ pub async fn attend<R: FnMut(SocketAddr, NodeId)>(
             }
         }
         life.take_clients(&now);
-        let waits = !life.serves || !now.is_member;
+        let waits = !server.serves() || !now.is_member;
         tokio::select! {
             biased;
             () = &mut stop => break Over::Ended(Ended::Drained),
@@ -204,7 +193,7 @@ impl<R: FnMut(SocketAddr, NodeId)> Life<'_, R> {
     /// Begins to serve clients once that makes sense. A process that a majority accepted is not one that
     /// its peers would refuse; and one that has not compared its clock would have to refuse writes.
     fn take_clients(&mut self, standing: &Standing) {
-        if self.serves || !standing.is_member {
+        if self.server.serves() || !standing.is_member {
             return;
         }
         let server = self.server;
@@ -226,11 +215,10 @@ impl<R: FnMut(SocketAddr, NodeId)> Life<'_, R> {
         if there >= majority
             && shards.all(|shard| server.node.inspect(shard, Shard::has_measured_clocks))
         {
-            self.listening.abort();
-            self.listening = tokio::spawn(listen(server.clone(), self.listener.clone()));
-            self.serves = true;
-            info!("{} serves clients at {}", server.node.id(), server.client_address);
-            (self.ready)(server.client_address, server.node.id());
+            server.set_serves(true);
+            let address = server.door.client_address;
+            info!("{} serves clients at {address}", server.node.id());
+            (self.ready)(address, server.node.id());
         } else if there != self.waited_with {
             self.waited_with = there;
             info!("waiting for peers: {there} of {majority} are there");
@@ -239,13 +227,9 @@ impl<R: FnMut(SocketAddr, NodeId)> Life<'_, R> {
 
     /// Takes no more clients, and lets requests under way finish, as long as one may take at most.
     async fn drain(&mut self) {
-        // Nobody new is taken while those who are there are waited for.
-        if std::mem::take(&mut self.serves) {
-            self.listening.abort();
-            let _ = (&mut self.listening).await;
-            self.listening = tokio::spawn(turn_away(self.listener.clone()));
-        }
         let server = self.server;
+        // Nobody new is served while those who are there are waited for.
+        server.set_serves(false);
         let sessions = server.node.ports().sessions();
         info!("ending: {} connections", sessions.counts().0);
         sessions.drain();
@@ -288,60 +272,6 @@ impl<R: FnMut(SocketAddr, NodeId)> Life<'_, R> {
         self.server.news.send_modify(|news| news.join = None);
         self.server.node.ports().sessions().resume();
     }
-}
-
-impl<R> Drop for Life<'_, R> {
-    fn drop(&mut self) {
-        self.listening.abort();
-    }
-}
-
-/// Tells clients at once that there is nothing for them here yet, for ever: else they would wait in the dark.
-pub async fn turn_away(listener: Arc<TcpListener>) {
-    let why = "LOADING this node does not serve yet: it waits for its peers, or for a place in their ring; ask \
-               another node, or later";
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => refuse(&stream, why).await,
-            Err(_) => sleep(Duration::from_millis(50)).await,
-        }
-    }
-}
-
-/// Takes client connections, for ever.
-async fn listen(server: Arc<Server>, listener: Arc<TcpListener>) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => take(&server, stream).await,
-            Err(why) => {
-                warn!("a client connection cannot be taken: {why}");
-                sleep(Duration::from_millis(50)).await;
-            }
-        }
-    }
-}
-
-/// Tells a client why it is not served.
-async fn refuse(stream: &TcpStream, why: &str) {
-    let mut out = Vec::new();
-    reply::error(&mut out, why);
-    // A new socket takes something at once; what does not fit into its buffer is not waited for.
-    let _ = stream.writable().await.and_then(|()| stream.try_write(&out));
-}
-
-async fn take(server: &Arc<Server>, stream: TcpStream) {
-    let _ = stream.set_nodelay(true);
-    let most = server.settings.most_clients;
-    if server.node.ports().sessions().counts().0 >= most {
-        server.rejected.fetch_add(1, Ordering::Relaxed);
-        let why = format!("ERR max number of clients reached, the limit is {most}");
-        return refuse(&stream, &why).await;
-    }
-    let session = Session::new(server.clone());
-    server.spawn(async move {
-        // A client that goes away without a word is no news.
-        let _ = session.serve(stream).await;
-    });
 }
 
 #[cfg(test)]

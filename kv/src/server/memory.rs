@@ -21,7 +21,7 @@ const PIECE: usize = 4 * 1024;
 pub struct ClientMemory {
     bound: usize,
     total: AtomicUsize,
-    accounts: Mutex<BTreeMap<u32, Arc<Account>>>,
+    accounts: Mutex<BTreeMap<u64, Arc<Account>>>,
     is_over: watch::Sender<bool>,
     closed: AtomicU64,
 }
@@ -41,7 +41,7 @@ struct Account {
 #[derive(Debug)]
 pub struct Share {
     memory: Arc<ClientMemory>,
-    number: u32,
+    number: u64,
     account: Arc<Account>,
     is_over: watch::Receiver<bool>,
 }
@@ -75,7 +75,7 @@ impl ClientMemory {
     }
 
     /// The share of a new connection.
-    pub fn open(self: &Arc<Self>, number: u32) -> Share {
+    pub fn open(self: &Arc<Self>, number: u64) -> Share {
         let account = Arc::new(Account::default());
         self.accounts.lock().insert(number, account.clone());
         Share { memory: self.clone(), number, account, is_over: self.is_over.subscribe() }
@@ -114,6 +114,7 @@ impl ClientMemory {
         if closed > 0 {
             self.closed.fetch_add(closed, Ordering::Relaxed);
             warn!(
+                cause = "client memory",
                 "{closed} client connections are closed: all together hold {total} bytes, the limit is {} \
                  (--max-client-memory); those that do not read their answers go first",
                 self.bound

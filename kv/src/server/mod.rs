@@ -3,8 +3,10 @@
 //! A process may live several times: one that its peers know as another process, or that finds itself
 //! evicted, joins anew as another member, with the same ports.
 
+mod accept;
 pub mod admin;
 mod commands;
+mod door;
 mod info;
 mod join;
 mod life;
@@ -13,6 +15,7 @@ mod memory;
 mod outcomes;
 mod peers;
 mod pipeline;
+pub mod places;
 mod ports;
 mod process;
 mod recall;
@@ -29,15 +32,15 @@ use tokio::{net::TcpListener, sync::watch};
 use tracing::{info, warn};
 
 use self::{
-    info::Rate, life::Over, links::Links, memory::ClientMemory, outcomes::Totals,
-    ports::ServerPorts, timers::Timers,
+    door::Door, life::Over, links::Links, places::Places, ports::ServerPorts, timers::Timers,
 };
 use crate::{
     config::NodeConfig,
     locks::{
         Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
+    log::Lost,
     node::Node,
     quorum::Level,
     recover::Recovered,
@@ -61,10 +64,12 @@ pub struct Settings {
     pub peer: String,
     /// How it comes to be a member.
     pub start: Start,
-    /// Client connections at a time; further ones are refused.
-    pub most_clients: usize,
+    /// How many connections there may be at a time.
+    pub places: Places,
     /// Bytes that all client connections together may hold.
     pub most_client_memory: usize,
+    /// Lines of the log that were lost.
+    pub lost_lines: Lost,
     /// The level of reads where a connection does not choose.
     pub default_read: Level,
     /// The level of writes where a connection does not choose.
@@ -105,13 +110,11 @@ pub enum Ended {
 pub struct Server {
     node: Arc<ServerNode>,
     settings: Settings,
-    client_address: SocketAddr,
+    /// The door for clients, which outlives this life.
+    door: Arc<Door>,
+    serves: AtomicBool,
     links: Links,
     started: Instant,
-    rejected: AtomicU64,
-    outcomes: Totals,
-    rate: Rate,
-    memory: Arc<ClientMemory>,
     /// Why it did not join another cluster when it was asked to.
     join_error: Mutex<Option<String>>,
     /// Says so when a link comes up, when peers refuse this process, and when it is to join others.
@@ -138,26 +141,22 @@ struct Identity {
 impl Server {
     /// A server that has no socket yet, its timers, and what there will be to hear of its links.
     fn new(
-        settings: Settings,
+        door: Arc<Door>,
         Identity { ring, me, instance }: Identity,
-        client_address: SocketAddr,
     ) -> (Arc<Self>, Arc<Timers>, watch::Receiver<News>) {
         let timers = Arc::new(Timers::default());
+        let settings = door.settings.clone();
         let ports = ServerPorts::new(me, ring.clone(), timers.clone());
         let links = Links::new(ring.cluster(), me, settings.peer.clone(), instance);
         let node = Node::start(me, &settings.node, ring, Recovered::default(), ports);
-        let memory = ClientMemory::new(settings.most_client_memory);
         let (news, heard) = watch::channel(News::default());
         let server = Self {
             node: Arc::new(node),
             settings,
-            client_address,
+            door,
+            serves: AtomicBool::new(false),
             links,
             started: Instant::now(),
-            rejected: AtomicU64::new(0),
-            outcomes: Totals::default(),
-            rate: Rate::default(),
-            memory,
             join_error: Mutex::default(),
             news,
             is_over: watch::Sender::new(false),
@@ -165,9 +164,13 @@ impl Server {
         (Arc::new(server), timers, heard)
     }
 
-    /// Connections that were refused because there were too many.
-    fn rejected(&self) -> u64 {
-        self.rejected.load(Ordering::Relaxed)
+    /// Whether clients are served.
+    fn serves(&self) -> bool {
+        self.serves.load(Ordering::Acquire)
+    }
+
+    fn set_serves(&self, serves: bool) {
+        self.serves.store(serves, Ordering::Release);
     }
 
     /// Runs a task that ends with this life.
@@ -237,7 +240,24 @@ pub async fn serve(
         .await
         .with_context(|| format!("cannot listen for clients at {}", settings.client))?;
     let client_address = client_listener.local_addr()?;
-    let (peer_listener, client_listener) = (Arc::new(peer_listener), Arc::new(client_listener));
+    let peer_listener = Arc::new(peer_listener);
+    let door = Arc::new(Door::new(settings.clone(), client_address));
+    tokio::spawn(door.clone().listen(client_listener));
+    tokio::spawn(info::watch_rate(Arc::downgrade(&door)));
+    let ended = live(&door, settings, peer_listener, formed, stop, &mut ready).await;
+    door.close();
+    ended
+}
+
+/// Lives as often as it takes.
+async fn live(
+    door: &Arc<Door>,
+    settings: Settings,
+    peer_listener: Arc<TcpListener>,
+    formed: Option<Identity>,
+    stop: impl Future<Output = ()>,
+    ready: &mut impl FnMut(SocketAddr, NodeId),
+) -> Result<Ended> {
     warn!("records are in memory only: what this process holds is lost when it ends");
 
     let (Start::Form { members, .. } | Start::Join { members }) = settings.start.clone();
@@ -250,16 +270,14 @@ pub async fn serve(
                 biased;
                 () = &mut stop => return Ok(Ended::Drained),
                 joined = join(&settings.peer, &known) => joined?,
-                () = life::turn_away(client_listener.clone()) => unreachable!("it goes on for ever"),
             },
         };
-        let (server, timers, heard) = Server::new(settings.clone(), identity, client_address);
+        let (server, timers, heard) = Server::new(door.clone(), identity);
         server.spawn(timers.run(server.node.clone()));
         server.spawn(peers::listen(server.clone(), peer_listener.clone()));
         server.spawn(peers::manage(server.clone()));
-        server.spawn(info::watch_rate(server.clone()));
-        let over =
-            life::attend(&server, &client_listener, heard, stop.as_mut(), &mut ready).await?;
+        let over = life::attend(&server, heard, stop.as_mut(), ready).await?;
+        door.set_node(None);
         server.is_over.send_replace(true);
         known = whom_to_ask(&server, known);
         next = match over {

@@ -11,11 +11,12 @@ use rustix::net::sockopt;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
 use tracing::{debug, error, info, warn};
 
-use super::{Server, join};
+use super::{Server, accept::Acceptor, join};
 use crate::{
     delivery::Peer,
     message::{Body, Message},
@@ -42,24 +43,37 @@ const ASKED: u32 = 3;
 
 /// Takes connections of peers, for ever.
 pub async fn listen(server: Arc<Server>, listener: Arc<TcpListener>) {
+    let most = server.settings.places.greetings;
+    let greetings = Arc::new(Semaphore::new(most));
+    let mut acceptor = Acceptor::new(listener, "peer", "");
     loop {
-        match listener.accept().await {
-            Ok((stream, from)) => {
-                let receiver = server.clone();
-                server.spawn(async move {
-                    // Without them it is a link all the same.
-                    let _ = set_options(&stream);
-                    if let Err(why) = receive(&receiver, stream).await {
-                        warn!("the peer connection from {from} is closed: {why:#}");
-                    }
-                });
+        let (stream, from) = acceptor.next().await;
+        let Ok(place) = greetings.clone().try_acquire_owned() else {
+            // Peers try again; whoever else it was has nothing to do here.
+            warn!(
+                cause = "too many greetings",
+                "the peer connection from {from} is closed: {most} others have not said who they are"
+            );
+            continue;
+        };
+        let receiver = server.clone();
+        server.spawn(async move {
+            // Without them it is a link all the same.
+            let _ = set_options(&stream);
+            if let Err(why) = receive(&receiver, stream, place).await {
+                let cause = cause(&why);
+                warn!(cause, "the peer connection from {from} is closed: {why:#}");
             }
-            Err(why) => {
-                warn!("a peer connection cannot be taken: {why}");
-                sleep(FIRST_BACKOFF).await;
-            }
-        }
+        });
     }
+}
+
+/// What kind of failure this is, whatever the numbers and addresses in its text: strangers choose those.
+fn cause(why: &anyhow::Error) -> String {
+    let mut cause = format!("{why:#}");
+    cause.retain(|letter| !letter.is_ascii_digit());
+    cause.truncate(cause.floor_char_boundary(48));
+    cause
 }
 
 /// Frames leave at once, and a link that the network broke is not taken for one that stands.
@@ -117,8 +131,12 @@ fn ask_time(server: &Server, peer: NodeId) {
     node.flush(&mut outbox);
 }
 
-/// Receives a peer's messages.
-pub async fn receive(server: &Server, mut io: impl AsyncRead + AsyncWrite + Unpin) -> Result<()> {
+/// Receives a peer's messages. Once it is known who speaks, the place for those that greet is free again.
+async fn receive(
+    server: &Server,
+    mut io: impl AsyncRead + AsyncWrite + Unpin,
+    place: OwnedSemaphorePermit,
+) -> Result<()> {
     let mut buffer = BytesMut::new();
     let greeting = read_frame(&mut io, &mut buffer, wire::MAX_GREETING);
     let greeting = timeout(HANDSHAKE, greeting).await.context("no greeting came in time")??;
@@ -152,6 +170,7 @@ pub async fn receive(server: &Server, mut io: impl AsyncRead + AsyncWrite + Unpi
     )
     .await?;
     let hello = judged.map_err(|refusal| anyhow!("refused: {refusal}"))?;
+    drop(place);
     debug!("{} is connected to us", hello.from);
 
     let (mut batch, mut outbox) = (server.node.batch(), Outbox::default());

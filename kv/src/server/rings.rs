@@ -72,7 +72,7 @@ fn force(server: &Server, ring: &Ring, nodes: &[NodeId]) -> Result<String, Strin
 
 fn join(server: &Server, member: &str) -> Result<String, String> {
     let me = server.node.id();
-    if *member == server.settings.peer || *member == server.client_address.to_string() {
+    if *member == server.settings.peer || *member == server.door.client_address.to_string() {
         return Err(format!("{member} is {me} itself; give the peer address of another member"));
     }
     has_nothing_to_lose(server)
@@ -142,6 +142,7 @@ fn describe(server: &Server) -> Value {
         "replication": ring.replication(),
         "node": server.node.id().to_string(),
         "released": server.node.is_released(),
+        "serves": server.serves(),
         "members": members,
         "slots_to_pull": to_pull,
         "slots_to_hand_over": to_hand_over,

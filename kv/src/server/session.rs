@@ -4,7 +4,7 @@
 //! lock per shard, and the answers that are there at once go straight into the output. Only
 //! answers that wait for peers come through the session's queue.
 
-use std::{future::poll_fn, sync::Arc};
+use std::{future::poll_fn, io, sync::Arc, task::Poll, time::Duration};
 
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -12,6 +12,7 @@ use tracing::warn;
 
 use super::{
     Server,
+    door::{self, Admission, Concern, Door},
     memory::Share,
     outcomes::Outcomes,
     pipeline::{Access, Pipeline, Shape},
@@ -45,11 +46,13 @@ const LARGE_READ: usize = 64 * 1024;
 
 /// A session.
 pub struct Session {
-    pub(super) server: Arc<Server>,
-    pub(super) number: u32,
+    pub(super) door: Arc<Door>,
+    /// No other connection of this process has it.
+    pub(super) number: u64,
+    admission: Admission,
     memory: Share,
-    answers: Arc<Answers>,
-    batch: Batch,
+    /// The node that serves it, and what goes between the two. None: no node serves yet.
+    desk: Option<Desk>,
     outbox: Outbox,
     taken: Vec<(u32, Reply)>,
     replies: Vec<(RequestId, Reply)>,
@@ -80,6 +83,31 @@ pub struct Session {
     input_peak: usize,
     /// The size of its buffer.
     input_capacity: usize,
+    /// What the next read may bring.
+    read_size: usize,
+}
+
+/// Where a session's requests are served: its place at a node.
+struct Desk {
+    server: Arc<Server>,
+    /// What the node calls the session.
+    session: u32,
+    answers: Arc<Answers>,
+    batch: Batch,
+}
+
+impl Desk {
+    fn open(server: Arc<Server>) -> Self {
+        // The last command that was taken may have as many requests as are under way.
+        let (session, answers) = server.node.ports().sessions().open(2 * MOST_IN_FLIGHT);
+        Self { session, answers, batch: server.node.batch(), server }
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        self.server.node.ports().sessions().close(self.session);
+    }
 }
 
 /// Why commands are no longer taken from the input.
@@ -101,17 +129,15 @@ pub(super) struct Block {
 }
 
 impl Session {
-    /// A session of a new connection.
-    pub fn new(server: Arc<Server>) -> Self {
-        // The last command that was taken may have as many requests as are under way.
-        let bound = 2 * MOST_IN_FLIGHT;
-        let (number, answers) = server.node.ports().sessions().open(bound);
-        let most = server.memory.most_of_a_command();
+    /// A session of a new connection. It is served as soon as a node serves.
+    pub fn new(door: Arc<Door>, admission: Admission) -> Self {
+        let (read, write) = (door.settings.default_read, door.settings.default_write);
+        let (number, most) = (door.number(), door.memory.most_of_a_command());
         Self {
             number,
-            memory: server.memory.open(number),
-            answers,
-            batch: server.node.batch(),
+            admission,
+            memory: door.memory.open(number),
+            desk: door.serving().map(Desk::open),
             outbox: Outbox::default(),
             taken: Vec::new(),
             replies: Vec::new(),
@@ -124,74 +150,105 @@ impl Session {
             input: BytesMut::new(),
             output: Vec::new(),
             dialect: Dialect::default(),
-            read_level: server.settings.default_read,
-            recall: Recall::at(server.settings.default_read),
-            write_level: server.settings.default_write,
+            read_level: read,
+            recall: Recall::at(read),
+            write_level: write,
             name: String::new(),
             outcomes: Outcomes::default(),
             ends: false,
             input_ended: false,
             input_peak: 0,
             input_capacity: 0,
-            server,
+            read_size: SMALL_READ,
+            door,
         }
+    }
+
+    /// The node that serves it, if one does.
+    pub fn server(&self) -> Option<Arc<Server>> {
+        self.desk.as_ref().map(|desk| desk.server.clone())
+    }
+
+    /// Answers what needs no node, and refuses the rest, until a node serves. False: the connection is over.
+    pub async fn wait(
+        &mut self,
+        io: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    ) -> io::Result<bool> {
+        while self.desk.is_none() {
+            if !self.turn(io).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Serves the connection until one side ends it.
     pub async fn serve(
-        mut self,
-        mut io: impl AsyncRead + AsyncWrite + Unpin,
-    ) -> std::io::Result<()> {
-        let mut read_size = SMALL_READ;
-        loop {
-            if self.memory.is_over() {
-                self.memory.room().await;
-            }
-            let stop = self.work();
-            self.memory.holds(self.held());
-            if self.memory.has_to_end() {
-                return Ok(());
-            }
-            if !self.output.is_empty() && !self.send_output(&mut io).await? {
-                return Ok(());
-            }
-            if self.ends && self.pipeline.is_empty() {
-                return linger(io).await;
-            }
-            if stop == Stop::HadItsTurn {
-                tokio::task::yield_now().await;
-                continue;
-            }
-            if stop == Stop::NeedsAnswers && (self.pipeline.is_empty() || self.pipeline.is_ready())
-            {
-                continue;
-            }
-            if self.input_ended && self.pipeline.is_empty() {
-                return Ok(());
-            }
-            let may_read = stop == Stop::NeedsInput && !self.ends && !self.input_ended;
-            if may_read {
-                self.make_room(read_size);
-            }
-            let (answers, taken) = (&self.answers, &mut self.taken);
-            tokio::select! {
-                biased;
-                () = self.memory.end() => return Ok(()),
-                open = poll_fn(|cx| answers.poll_take(cx, taken)) => {
-                    self.ends |= !open;
-                }
-                read = io.read_buf(&mut self.input), if may_read => {
-                    let size = read?;
-                    self.input_ended = size == 0;
-                    self.input_peak = self.input_peak.max(self.input.len());
-                    read_size = if size >= read_size { LARGE_READ } else { SMALL_READ };
-                }
-            }
+        &mut self,
+        io: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    ) -> io::Result<()> {
+        while self.turn(io).await? {}
+        Ok(())
+    }
+
+    /// Does what can be done now, and waits for more of it. False: the connection is over.
+    async fn turn(&mut self, io: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<bool> {
+        if self.memory.is_over() {
+            self.memory.room().await;
         }
+        let stop = self.work();
+        self.memory.holds(self.held());
+        if self.memory.has_to_end() {
+            return Ok(false);
+        }
+        if !self.output.is_empty() && !self.send_output(io).await? {
+            return Ok(false);
+        }
+        if self.ends && self.pipeline.is_empty() {
+            return linger(io).await.map(|()| false);
+        }
+        if stop == Stop::HadItsTurn {
+            tokio::task::yield_now().await;
+            return Ok(true);
+        }
+        if stop == Stop::NeedsAnswers && (self.pipeline.is_empty() || self.pipeline.is_ready()) {
+            return Ok(true);
+        }
+        if self.input_ended && self.pipeline.is_empty() {
+            return Ok(false);
+        }
+        let may_read = stop == Stop::NeedsInput && !self.ends && !self.input_ended;
+        if may_read {
+            self.make_room(self.read_size);
+        }
+        let (desk, taken) = (&self.desk, &mut self.taken);
+        let answers = poll_fn(|cx| match desk {
+            Some(desk) => desk.answers.poll_take(cx, taken),
+            None => Poll::Pending,
+        });
+        tokio::select! {
+            biased;
+            () = self.memory.end() => return Ok(false),
+            open = answers => {
+                self.ends |= !open;
+            }
+            read = io.read_buf(&mut self.input), if may_read => {
+                let size = read?;
+                self.input_ended = size == 0;
+                self.input_peak = self.input_peak.max(self.input.len());
+                self.read_size = if size >= self.read_size { LARGE_READ } else { SMALL_READ };
+            }
+            () = silence(self.admission.patience()) => self.turn_away(),
+        }
+        // From now on that node takes what came.
+        if self.desk.is_none() {
+            self.desk = self.door.serving().map(Desk::open);
+        }
+        Ok(true)
     }
 
     /// Sends the answers that are there. False: it has to end, and the client did not take them.
-    async fn send_output(&mut self, io: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<bool> {
+    async fn send_output(&mut self, io: &mut (impl AsyncWrite + Unpin)) -> io::Result<bool> {
         self.memory.is_sending(true);
         let is_sent = tokio::select! {
             biased;
@@ -250,7 +307,7 @@ impl Session {
             }
         };
         self.input.advance(used);
-        self.server.outcomes.add(&mut self.outcomes);
+        self.door.outcomes.add(&mut self.outcomes);
         stop
     }
 
@@ -282,12 +339,12 @@ impl Session {
                         self.found = Some(size);
                         break Stop::NeedsAnswers;
                     }
-                    match Command::parse(args, &self.server.settings.node.limits) {
+                    match Command::parse(args, &self.door.settings.node.limits) {
                         Ok(command) if self.must_wait(&command) => {
                             self.found = Some(size);
                             break Stop::NeedsAnswers;
                         }
-                        Ok(command) => self.command(command),
+                        Ok(command) => self.judge(command),
                         Err(error) => self.refuse(&error),
                     }
                     self.outcomes.commands += 1;
@@ -320,6 +377,7 @@ impl Session {
             // No answer, as in Redis: it might be shown to a page.
             self.outcomes.http += 1;
             return warn!(
+                cause = "HTTP",
                 "a client connection that speaks HTTP is closed, and nothing of the request is done: this is \
                  the port for clients of Redis, and a web page may be trying to reach it"
             );
@@ -327,29 +385,51 @@ impl Session {
         self.literal(|out, _| reply::error(out, &format!("ERR {error}")));
     }
 
+    /// Does a command, if it may be asked for here and now.
+    fn judge(&mut self, command: Command<'_>) {
+        match (door::concern(&command), self.admission) {
+            (Concern::Data | Concern::Connection, Admission::Operator) => self.turn_away(),
+            (Concern::Data | Concern::Change, _) if self.desk.is_none() => {
+                self.refuse(&door::LOADING);
+            }
+            (Concern::Data | Concern::Change | Concern::Look | Concern::Connection, _) => {
+                self.command(command);
+            }
+        }
+    }
+
+    /// There are too many clients.
+    fn turn_away(&mut self) {
+        self.literal(|out, _| reply::error(out, door::TOO_MANY));
+        self.ends = true;
+    }
+
     /// Runs the batch, and takes the answers that are there at once.
     fn run(&mut self) {
-        while !self.batch.is_empty() {
-            self.server.node.run(&mut self.batch, &mut self.outbox);
+        while let Some(desk) = self.desk.as_mut().filter(|desk| !desk.batch.is_empty()) {
+            desk.server.node.run(&mut desk.batch, &mut self.outbox);
+            let ours = desk.session;
             std::mem::swap(&mut self.replies, &mut self.outbox.replies);
             let mut replies = std::mem::take(&mut self.replies);
             for (id, reply) in replies.drain(..) {
                 let request = SessionRequest::of(id);
-                if request.session == self.number {
+                if request.session == ours {
                     self.answered(request.sequence, reply);
                 } else {
                     self.outbox.replies.push((id, reply));
                 }
             }
             self.replies = replies;
-            self.server.node.flush(&mut self.outbox);
+            if let Some(desk) = &self.desk {
+                desk.server.node.flush(&mut self.outbox);
+            }
         }
         self.pipeline.drain(&mut self.output, self.dialect, MOST_OUTPUT);
     }
 
     fn answered(&mut self, sequence: u32, mut reply: Reply) {
-        if let Some(recall) = &mut self.recall {
-            reply = recall.answered(sequence, reply, || self.server.node.ring().epoch());
+        if let (Some(recall), Some(desk)) = (&mut self.recall, &self.desk) {
+            reply = recall.answered(sequence, reply, || desk.server.node.ring().epoch());
         }
         self.outcomes.count(&reply);
         if let Some(tombstones) = self.pipeline.answered(sequence, reply) {
@@ -358,14 +438,15 @@ impl Session {
     }
 
     pub(super) fn send(&mut self, sequence: u32, request: Request, access: Access) {
+        let desk = self.desk.as_mut().expect("requests are refused where no node serves");
         self.pipeline.sent(sequence, request.key(), access);
+        let node = &desk.server.node;
         if let Some(recall) = &mut self.recall {
-            let node = &self.server.node;
             let epoch = || node.inspect_key(request.key(), |shard| shard.epoch());
             recall.sent(sequence, request.key(), epoch);
         }
-        let id = SessionRequest { session: self.number, sequence }.id();
-        self.server.node.request(&mut self.batch, id, request);
+        let id = SessionRequest { session: desk.session, sequence }.id();
+        node.request(&mut desk.batch, id, request);
     }
 
     /// An answer that is known at once, in its turn.
@@ -380,15 +461,17 @@ impl Session {
     }
 }
 
-impl Drop for Session {
-    fn drop(&mut self) {
-        self.server.node.ports().sessions().close(self.number);
+/// Done after so long; never, where there is no limit.
+async fn silence(limit: Option<Duration>) {
+    match limit {
+        Some(limit) => tokio::time::sleep(limit).await,
+        None => std::future::pending().await,
     }
 }
 
 /// Closes a connection so that the last answer arrives: while input is on its way, closing at once
 /// would reset the connection, and the client would not see why.
-async fn linger(mut io: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Result<()> {
+async fn linger(io: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<()> {
     const MOST: usize = 16 * 1024 * 1024;
     io.shutdown().await?;
     let discard = async {
@@ -401,7 +484,7 @@ async fn linger(mut io: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Result<
         }
     };
     // Whoever keeps sending is cut off: there is nothing to add.
-    let _ = tokio::time::timeout(std::time::Duration::from_secs(2), discard).await;
+    let _ = tokio::time::timeout(Duration::from_secs(2), discard).await;
     Ok(())
 }
 
@@ -415,10 +498,11 @@ mod tests {
     use crate::{
         clock::Timestamp,
         config::NodeConfig,
+        log::Lost,
         message::{Body, Message},
         record::{Record, Version},
         ring::{RING_SIZE, Ring},
-        server::{Identity, Settings, Start, recall::MOST_KEYS, timers::Timers},
+        server::{Identity, Settings, Start, places::Places, recall::MOST_KEYS, timers::Timers},
         types::{Key, Micros, NodeId, Value},
     };
 
@@ -435,21 +519,30 @@ mod tests {
             client: String::new(),
             peer: members[0].clone(),
             start: Start::Form { members, replication },
-            most_clients: 1,
+            places: Places { clients: 1, operators: 1, greetings: 1 },
+            lost_lines: Lost::default(),
             most_client_memory: 64 * 1024 * 1024,
             default_read: Level::Quorum,
             default_write: Level::Quorum,
             node: NodeConfig { request_timeout: Micros::from_millis(1), ..NodeConfig::default() },
         };
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+        let door = Arc::new(Door::new(settings, address));
         let (server, timers, _) =
-            Server::new(settings, Identity { ring, me: NodeId(1), instance: 1 }, address);
+            Server::new(door.clone(), Identity { ring, me: NodeId(1), instance: 1 });
+        server.set_serves(true);
+        door.set_node(Some(server.clone()));
         (server, timers)
     }
 
+    fn session_at(server: &Server) -> Session {
+        Session::new(server.door.clone(), Admission::Client)
+    }
+
     fn connect(server: &Arc<Server>) -> DuplexStream {
-        let (client, io) = duplex(64 * 1024);
-        tokio::spawn(Session::new(server.clone()).serve(io));
+        let (client, mut io) = duplex(64 * 1024);
+        let mut session = session_at(server);
+        tokio::spawn(async move { session.serve(&mut io).await });
         client
     }
 
@@ -493,7 +586,7 @@ mod tests {
     async fn answers_behind_a_slow_one_are_bounded_and_all_come() {
         const MANY: usize = 5_000;
         let (server, timers) = lonely();
-        let mut session = Session::new(server.clone());
+        let mut session = session_at(&server);
         session.input.extend_from_slice(b"GET a\r\n");
         (0..MANY).for_each(|_| session.input.extend_from_slice(b"INFO\r\n"));
         assert_eq!(session.work(), Stop::NeedsAnswers);
@@ -521,7 +614,7 @@ mod tests {
     #[test]
     fn what_follows_a_delete_of_its_keys_comes_after_it() {
         let (server, _) = first_of(1, 1);
-        let mut session = Session::new(server);
+        let mut session = session_at(&server);
         let sent = "SET a 1\r\nDEL a b\r\nGET a\r\nSET a 2\r\nGET a\r\n";
         assert_eq!(answers(&mut session, sent), "+OK\r\n:1\r\n$-1\r\n+OK\r\n$1\r\n2\r\n");
     }
@@ -537,7 +630,7 @@ mod tests {
     #[test]
     fn what_was_seen_is_recalled_from_the_choice_of_session_to_the_next_choice_or_reset() {
         let (server, _) = first_of(1, 1);
-        let mut session = Session::new(server);
+        let mut session = session_at(&server);
         for (sent, known) in [
             ("SET a 1\r\n", None),
             ("SET a 1\r\nCONSISTENCY READ session\r\n", Some(false)),
@@ -557,7 +650,7 @@ mod tests {
     #[test]
     fn a_session_that_saw_too_many_keys_reads_unknown_ones_at_all() {
         let (server, _) = first_of(1, 1);
-        let mut session = Session::new(server);
+        let mut session = session_at(&server);
         answers(&mut session, "CONSISTENCY READ session\r\n");
         for key in 0..=MOST_KEYS {
             answers(&mut session, &format!("SET k{key} {key}\r\n"));
@@ -566,7 +659,7 @@ mod tests {
         let last = format!("k{MOST_KEYS}");
         assert_eq!(recalled(&session, &last), Some((Level::All, false)));
         assert_eq!(answers(&mut session, &format!("GET {last}\r\n")), "$4\r\n1024\r\n");
-        let named: Vec<_> = session.server.outcomes.named().collect();
+        let named: Vec<_> = session.door.outcomes.named().collect();
         assert!(named.contains(&("session_reads_at_all", 1)), "{named:?}");
     }
 
@@ -581,9 +674,9 @@ mod tests {
 
     /// The only read under way, of that key, finds a record of this age: what the client is told.
     fn found(session: &mut Session, time: u64) -> String {
-        let (_, owner) = key_of_another(&session.server);
+        let (_, owner) = key_of_another(&session.server().unwrap());
         let (mut cx, mut asked) = (Context::from_waker(Waker::noop()), Vec::new());
-        let _ = session.server.node.ports().directory().peers()[&owner]
+        let _ = session.server().unwrap().node.ports().directory().peers()[&owner]
             .queue
             .poll_take(&mut cx, &mut asked);
         asked.retain(|message: &Message| matches!(message.body, Body::Read { .. }));
@@ -592,11 +685,11 @@ mod tests {
         };
         let version = Version { timestamp: Timestamp(time), node: owner };
         let record = Some(Record { version, value: Some(Value::trusted(&time.to_string())) });
-        let node = session.server.node.clone();
+        let node = session.server().unwrap().node.clone();
         let mut batch = node.batch();
         node.message(&mut batch, owner, Message { epoch, body: Body::Found { op, record } });
         node.run_and_flush(&mut batch);
-        let _ = session.answers.poll_take(&mut cx, &mut session.taken);
+        let _ = session.desk.as_ref().unwrap().answers.poll_take(&mut cx, &mut session.taken);
         answers(session, "")
     }
 
@@ -605,7 +698,7 @@ mod tests {
         let (server, _) = first_of(3, 1);
         let (key, _) = key_of_another(&server);
         let reads = format!("GET {key}\r\nGET {key}\r\n");
-        let mut session = Session::new(server);
+        let mut session = session_at(&server);
         answers(&mut session, &format!("CONSISTENCY READ session\r\n{reads}"));
         assert_eq!(session.pipeline.in_flight(), 1);
         assert_eq!(found(&mut session, 7), "$1\r\n7\r\n");
@@ -614,7 +707,7 @@ mod tests {
         assert!(answer.starts_with("-STALE "), "{answer}");
 
         let (server, _) = first_of(3, 1);
-        let mut session = Session::new(server);
+        let mut session = session_at(&server);
         answers(&mut session, &format!("CONSISTENCY READ one\r\n{reads}"));
         assert_eq!(session.pipeline.in_flight(), 2, "other levels need not wait");
     }
@@ -622,7 +715,7 @@ mod tests {
     #[test]
     fn a_choice_of_levels_waits_for_what_was_asked_before() {
         let (server, _) = lonely();
-        let mut session = Session::new(server);
+        let mut session = session_at(&server);
         answers(&mut session, "DEL a\r\nCONSISTENCY READ session WRITE one\r\n");
         // The tombstone is still to be written, at the level that was chosen then.
         let levels = (session.read_level, session.write_level);
@@ -637,12 +730,12 @@ mod tests {
             ("SET a 1\r\nSET b 2\r\n", 2),
         ] {
             let (server, _) = lonely();
-            let mut session = Session::new(server);
+            let mut session = session_at(&server);
             answers(&mut session, &format!("CONSISTENCY WRITE linearizable\r\n{sent}"));
             assert_eq!(session.pipeline.in_flight(), under_way, "{sent}");
         }
         let (server, _) = first_of(1, 1);
-        let mut session = Session::new(server);
+        let mut session = session_at(&server);
         let sent = "CONSISTENCY WRITE linearizable\r\nMSET a 1 b 1 a 2\r\nGET a\r\n";
         assert_eq!(answers(&mut session, sent), "+OK\r\n+OK\r\n$1\r\n2\r\n");
     }
@@ -650,7 +743,7 @@ mod tests {
     #[tokio::test]
     async fn a_quiet_connection_gives_back_the_memory_of_a_large_command() {
         let (server, _) = lonely();
-        let mut session = Session::new(server);
+        let mut session = session_at(&server);
         for read_size in [SMALL_READ, LARGE_READ] {
             session.input = BytesMut::with_capacity(1 << 20);
             session.input_peak = 1 << 20;
