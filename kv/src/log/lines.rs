@@ -179,28 +179,31 @@ mod tests {
 
     /// What stands for a disk, or for somebody who reads a pipe.
     #[derive(Clone, Default)]
-    struct Output(Arc<(Mutex<Vec<u8>>, Mutex<Option<usize>>)>);
+    struct Output {
+        written: Arc<Mutex<Vec<u8>>>,
+        /// How many bytes it still takes before it is full.
+        room: Arc<Mutex<Option<usize>>>,
+    }
 
     impl Output {
         fn text(&self) -> String {
-            String::from_utf8(self.0.0.lock().unwrap().clone()).unwrap()
+            String::from_utf8(self.written.lock().unwrap().clone()).unwrap()
         }
 
-        /// How many bytes it still takes before it is full.
         fn room(&self) -> MutexGuard<'_, Option<usize>> {
-            self.0.1.lock().unwrap()
+            self.room.lock().unwrap()
         }
     }
 
     impl Write for Output {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            let mut room = self.0.1.lock().unwrap();
+            let mut room = self.room.lock().unwrap();
             let size = room.map_or(bytes.len(), |room| room.min(bytes.len()));
             if size == 0 {
                 return Err(ErrorKind::StorageFull.into());
             }
             *room = room.map(|room| room - size);
-            self.0.0.lock().unwrap().extend_from_slice(&bytes[..size]);
+            self.written.lock().unwrap().extend_from_slice(&bytes[..size]);
             Ok(size)
         }
 
