@@ -15,7 +15,7 @@ use kv::{
 use redis::{Commands as _, Connection};
 use tests::{
     cluster::{Cluster, read_all, stream, write_until_stuck},
-    process::eventually,
+    process::{eventually, raise_file_limit},
 };
 
 /// Memory may grow by buffers and by the allocator's habits, and not by what others claim or send.
@@ -231,13 +231,6 @@ fn two_thousand_connections_at_once_are_served() {
         assert_eq!(String::from_utf8_lossy(&found), expected);
     }
     witness.all_is_well();
-}
-
-fn raise_file_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit).unwrap();
 }
 
 #[test]

@@ -162,7 +162,7 @@ fn commands_of_many_arguments_are_done_and_those_of_too_many_leave_the_connectio
     let mut connection = cluster.connect(0);
     for count in [2_048, 20_000] {
         let pairs: Vec<(String, String)> =
-            (0..count).map(|n| (format!("k{n}"), format!("{n:050}"))).collect();
+            (0..count).map(|n| (format!("k{n}"), format!("{n:0200}"))).collect();
         let keys: Vec<&String> = pairs.iter().map(|(key, _)| key).collect();
         let () = connection.mset(&pairs).unwrap();
         let found: Vec<String> = connection.mget(&keys).unwrap();

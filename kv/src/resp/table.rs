@@ -475,7 +475,7 @@ const OF_COMMAND: &[Entry] = &[
     .is(EVEN_LOADING, SLOW_CONNECTION, UNORDERED)
     .costs("O(N) where N is the number of commands to look up")
     .takes(NAMES),
-    Entry::new(Word::CommandGetkeys, "command|getkeys", -3, "Extract keys given a full command")
+    Entry::new(Word::CommandGetkeys, "command|getkeys", -4, "Extract keys given a full command")
         .redis("2.8.13", "server")
         .is(EVEN_LOADING, SLOW_CONNECTION, &[])
         .costs("O(N) where N is the number of arguments to the command"),

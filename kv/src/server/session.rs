@@ -38,8 +38,8 @@ pub(super) const MOST_IN_FLIGHT: usize = 512;
 /// Requests of a session in one turn, about: then others have theirs.
 const MOST_PER_TURN: usize = 4 * MOST_IN_FLIGHT;
 /// Answers that the client has not taken or that wait for their turn, in bytes; the next command is
-/// read when there are fewer.
-const MOST_OUTPUT: usize = 256 * 1024;
+/// read when there are fewer. A little less than a power of two: the buffer doubles as it grows.
+const MOST_OUTPUT: usize = 240 * 1024;
 /// What a read of the socket brings, in bytes: little at first, for there may be many connections.
 const SMALL_READ: usize = 4 * 1024;
 const LARGE_READ: usize = 64 * 1024;
@@ -211,7 +211,9 @@ impl Session {
             tokio::task::yield_now().await;
             return Ok(true);
         }
-        if stop == Stop::NeedsAnswers && (self.pipeline.is_empty() || self.pipeline.is_ready()) {
+        // Where nothing is under way there is no answer to wait for.
+        let waits_for_nothing = stop == Stop::NeedsAnswers && self.pipeline.in_flight() == 0;
+        if self.pipeline.is_ready() || waits_for_nothing {
             return Ok(true);
         }
         if self.input_ended && self.pipeline.is_empty() {
@@ -299,7 +301,7 @@ impl Session {
             self.run();
             // What stopped the commands may be answered already.
             let is_stuck = (self.pipeline.in_flight(), self.pipeline.len()) == waited;
-            if stop == Stop::NeedsInput || is_stuck || self.is_full() {
+            if stop == Stop::NeedsInput || is_stuck || self.output.len() >= MOST_OUTPUT {
                 break stop;
             }
             if requests >= MOST_PER_TURN {
@@ -321,11 +323,12 @@ impl Session {
         let mut parser = std::mem::take(&mut self.parser);
         let input = std::mem::take(&mut self.input);
         let stop = loop {
-            if self.ends {
-                break Stop::NeedsInput;
-            }
+            // In this order: a large command that is under way is done also when no other one is taken.
             if self.is_full() || self.is_alone() {
                 break Stop::NeedsAnswers;
+            }
+            if self.ends {
+                break Stop::NeedsInput;
             }
             let parsed = match self.found.take() {
                 Some(size) => Ok(Parsed::Command(size)),
@@ -602,6 +605,49 @@ mod tests {
         client.read_to_string(&mut answers).await.unwrap();
         assert!(answers.starts_with("-TIMEOUT "));
         assert_eq!(answers.matches("+PONG").count(), MANY);
+    }
+
+    /// Sends commands to a node that is alone: what it answers, as many bytes as are expected.
+    async fn answered(sent: &[u8], expected: usize) -> Vec<u8> {
+        let (server, _) = first_of(1, 1);
+        let (mut reader, mut writer) = tokio::io::split(connect(&server));
+        let mut found = vec![0; expected];
+        let both = async {
+            tokio::try_join!(writer.write_all(sent), reader.read_exact(&mut found)).unwrap();
+        };
+        // Long: machines are shared.
+        tokio::time::timeout(std::time::Duration::from_secs(60), both).await.unwrap();
+        found
+    }
+
+    /// Found with a real process: where all answers were there at once, nothing woke the session up for the
+    /// rest of a command whose values were many bytes.
+    #[tokio::test]
+    async fn the_answer_to_a_command_of_many_keys_comes_whole_where_no_peer_is_asked() {
+        let value = "v".repeat(200);
+        let keys: Vec<String> = (0..4_000).map(|key| format!("k{key}")).collect();
+        let (mut sent, mut expected) = (Vec::new(), b"+OK\r\n".to_vec());
+        let pairs = keys.iter().flat_map(|key| [key.as_str(), &value]);
+        reply::command(&mut sent, &["MSET"].into_iter().chain(pairs).collect::<Vec<_>>());
+        for _ in 0..3 {
+            let words = ["MGET"].into_iter().chain(keys.iter().map(String::as_str));
+            reply::command(&mut sent, &words.collect::<Vec<_>>());
+            reply::array(&mut expected, keys.len());
+            keys.iter().for_each(|_| reply::bulk(&mut expected, value.as_bytes()));
+        }
+        assert!(answered(&sent, expected.len()).await == expected);
+    }
+
+    #[tokio::test]
+    async fn answers_that_are_more_than_one_output_all_come() {
+        const MANY: usize = MOST_IN_FLIGHT - 1;
+        let value = "\u{1f642}".repeat(200);
+        let (mut sent, mut expected) = (Vec::new(), b"+OK\r\n".to_vec());
+        reply::command(&mut sent, &["SET", "k", &value]);
+        sent.extend_from_slice(&b"GET k\r\n".repeat(MANY));
+        (0..MANY).for_each(|_| reply::bulk(&mut expected, value.as_bytes()));
+        assert!(expected.len() > MOST_OUTPUT);
+        assert!(answered(&sent, expected.len()).await == expected);
     }
 
     /// All answers to some commands that are sent in one piece.
