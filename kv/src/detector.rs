@@ -14,13 +14,16 @@ use std::{
     time::Duration,
 };
 
-use foca::{Config, Foca, Member, NoCustomBroadcast, Notification, PostcardCodec, Runtime, State};
+use foca::{
+    Config, Foca, Header, Member, NoCustomBroadcast, Notification, PostcardCodec, Runtime, State,
+};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     env::{Clock, Network, Note, Timer, Trace},
+    exact,
     message::{Body, Message},
     ring::Ring,
     types::{Incarnation, Micros, NodeId},
@@ -226,8 +229,12 @@ impl Detector {
     fn message(&mut self, from: NodeId, message: Message, env: &mut impl DetectorEnv) {
         let Body::Gossip(bytes) = message.body else { return };
         // Whoever is no member is told by others, at our epoch.
-        if self.ring.members().contains_key(&from) {
-            self.drive(env, |swim, runtime| swim.handle_data(&bytes, runtime));
+        if !self.ring.members().contains_key(&from) {
+            return;
+        }
+        match updates(&bytes) {
+            Some(_) => self.drive(env, |swim, runtime| swim.handle_data(&bytes, runtime)),
+            None => env.note(Note::GossipRefused),
         }
     }
 
@@ -377,6 +384,19 @@ impl Runtime<Life> for Effects {
     fn submit_after(&mut self, timer: foca::Timer<Life>, after: Duration) {
         self.timers.push((timer, after));
     }
+}
+
+/// How many updates a message has. None: SWIM would not have encoded it so, though its codec takes it.
+fn updates(bytes: &[u8]) -> Option<u16> {
+    let (_, rest) = exact::take::<Header<Life>>(bytes).ok()?;
+    let Some((count, mut rest)) = rest.split_first_chunk() else {
+        return rest.is_empty().then_some(0);
+    };
+    let count = u16::from_be_bytes(*count);
+    for _ in 0..count {
+        (_, rest) = exact::take::<Member<Life>>(rest).ok()?;
+    }
+    rest.is_empty().then_some(count)
 }
 
 /// For how many periods a member is suspected before it seems down: what one says reaches n others, and the

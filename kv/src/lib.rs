@@ -13,12 +13,15 @@ pub mod config;
 pub mod delivery;
 pub mod detector;
 pub mod env;
+pub mod exact;
 pub mod locks;
 #[cfg(feature = "server")]
 #[allow(clippy::disallowed_types)]
 pub mod log;
 pub mod message;
 pub mod node;
+#[cfg(test)]
+mod properties;
 pub mod queue;
 pub mod quorum;
 pub mod record;

@@ -73,6 +73,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::properties::usual())]
+
         #[test]
         fn merge_is_commutative(a in record(), b in record()) {
             prop_assert_eq!(a.clone().merge(b.clone()), b.merge(a));

@@ -373,6 +373,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::properties::usual())]
+
         /// Against a plain ordered map, with long and short texts.
         #[test]
         fn it_is_a_map_of_the_newest_records(

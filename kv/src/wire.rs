@@ -1,12 +1,14 @@
 //! What goes over the connection between two nodes: a handshake, then frames of messages.
 //!
-//! A frame is a length (four bytes, little-endian) and so many bytes. Contents are postcard.
+//! A frame is a length (four bytes, little-endian) and so many bytes. Contents are postcard, of which only
+//! what we would have encoded is taken ([`exact`]).
 
 use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
+    exact,
     message::Message,
     ring::{ClusterId, Ring},
     types::NodeId,
@@ -229,22 +231,22 @@ pub fn frame_within(buffer: &[u8], limit: usize) -> Result<Option<(&[u8], usize)
 }
 
 /// The one value of a frame.
-pub fn decode<T: DeserializeOwned>(frame: &[u8]) -> Result<T, WireError> {
-    Ok(postcard::from_bytes(frame)?)
+pub fn decode<T: Serialize + DeserializeOwned>(frame: &[u8]) -> Result<T, WireError> {
+    Ok(exact::decode(frame)?)
 }
 
 /// The greeting in a frame. Looks at the first bytes and at the version before anything else.
 pub fn decode_greeting(frame: &[u8]) -> Result<Greeting, Refusal> {
     let not_ours = |_| Refusal::NotOrrery;
-    let (magic, rest): ([u8; 4], _) = postcard::take_from_bytes(frame).map_err(not_ours)?;
+    let (magic, rest): ([u8; 4], _) = exact::take(frame).map_err(not_ours)?;
     if magic != MAGIC {
         return Err(Refusal::NotOrrery);
     }
-    let (protocol, rest): (u16, _) = postcard::take_from_bytes(rest).map_err(not_ours)?;
+    let (protocol, rest): (u16, _) = exact::take(rest).map_err(not_ours)?;
     if protocol != PROTOCOL {
         return Err(Refusal::Protocol(PROTOCOL));
     }
-    let purpose: Purpose = postcard::from_bytes(rest).map_err(not_ours)?;
+    let purpose: Purpose = exact::decode(rest).map_err(not_ours)?;
     let (Purpose::Link(Hello { address, .. }) | Purpose::Join(Join { address, .. })) = &purpose;
     if address.len() > MAX_ADDRESS {
         let why = format!("an address has at most {MAX_ADDRESS} bytes");
@@ -257,7 +259,7 @@ pub fn decode_greeting(frame: &[u8]) -> Result<Greeting, Refusal> {
 pub fn decode_messages(mut frame: &[u8]) -> Result<Vec<Message>, WireError> {
     let mut messages = Vec::new();
     while !frame.is_empty() {
-        let (message, rest) = postcard::take_from_bytes(frame)?;
+        let (message, rest) = exact::take(frame)?;
         messages.push(message);
         frame = rest;
     }
@@ -271,7 +273,7 @@ mod tests {
     use super::*;
     use crate::{
         message::Body,
-        types::{Epoch, Key, OpId},
+        types::{Ballot, Epoch, Key, OpId},
     };
 
     fn message(sequence: u64) -> Message {
@@ -316,7 +318,74 @@ mod tests {
         assert!(matches!(decode_greeting(&bytes), Err(Refusal::Address(_))));
     }
 
+    /// The content of the frame that something is encoded as.
+    fn content(encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        encode(&mut bytes);
+        let (content, _) = frame(&bytes).unwrap().unwrap();
+        content.to_vec()
+    }
+
+    /// Each kind of frame, with what says whether it is taken.
+    fn frames() -> Vec<(&'static str, Vec<u8>, fn(&[u8]) -> bool)> {
+        let greeting = |frame: &[u8]| decode_greeting(frame).is_ok();
+        let welcome = |frame: &[u8]| decode::<Welcome>(frame).is_ok();
+        let messages = |frame: &[u8]| decode_messages(frame).is_ok();
+        let (address, ring) = ("h1:1".to_string(), ring());
+        let hello = Purpose::Link(Hello {
+            cluster: ring.cluster(),
+            from: NodeId(1),
+            to: NodeId(2),
+            instance: 300,
+            address: address.clone(),
+        });
+        let join = Purpose::Join(Join { address, instance: 300 });
+        let greeted = |purpose| content(|out| encode(&Greeting::new(purpose), out));
+        let answered = |answer: Welcome| content(|out| encode(&answer, out));
+        let said = |sent: &[Message]| content(|out| encode_messages(sent, out));
+        let told = |body| said(&[Message { epoch: Epoch(3), body }]);
+        let ballot = Ballot { round: 1, node: NodeId(2) };
+        vec![
+            ("a hello", greeted(hello), greeting),
+            ("a wish to join", greeted(join), greeting),
+            ("accepted", answered(Welcome::Accepted(300)), welcome),
+            ("refused", answered(Welcome::Refused(Refusal::Full("why".into()))), welcome),
+            ("a member's ring", answered(Welcome::Member(ring.clone())), welcome),
+            ("wait", answered(Welcome::Wait), welcome),
+            ("one message", said(&[message(300)]), messages),
+            ("some messages", said(&[message(1), message(300)]), messages),
+            ("a ring", told(Body::Ring(ring.clone())), messages),
+            ("a proposal", told(Body::Accept { ballot, ring }), messages),
+            ("gossip", told(Body::Gossip(vec![1, 2, 3])), messages),
+        ]
+    }
+
+    fn ring() -> Arc<Ring> {
+        let addresses: Vec<String> = (1..=3).map(|node| format!("h{node}:1")).collect();
+        Arc::new(Ring::form(&addresses, 3, 64).unwrap())
+    }
+
+    #[test]
+    fn a_frame_of_any_kind_is_taken_only_as_we_encode_it() {
+        for (name, bytes, is_taken) in frames() {
+            assert!(is_taken(&bytes), "{name}");
+            // A number of one byte, made two. Within text that is none.
+            for place in 0..bytes.len() {
+                let mut longer = bytes.clone();
+                longer[place] |= 0x80;
+                longer.insert(place + 1, 0);
+                assert!(!is_taken(&longer), "{name}: longer than need be at {place}");
+            }
+            for tail in 0..=u8::MAX {
+                let longer = [&bytes[..], &[tail]].concat();
+                assert!(!is_taken(&longer), "{name}: {tail} behind it");
+            }
+        }
+    }
+
     proptest! {
+        #![proptest_config(crate::properties::usual())]
+
         #[test]
         fn any_bytes_are_messages_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let _ = frame(&bytes);

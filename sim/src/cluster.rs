@@ -18,8 +18,6 @@ use kv::{
     ring::{Change, Ring},
     types::{Key, NodeId, RequestId},
 };
-use rand::RngExt;
-use rand_chacha::ChaCha8Rng;
 
 use crate::{
     check::{Violation, rings::Rings},
@@ -27,6 +25,7 @@ use crate::{
     host::{Host, SimPorts, check_all, newest, records},
     log::{Event, Log},
     queue::{Due, Queued, Wake},
+    random::Random,
     scenario::{ClockSpec, Network, Scenario},
     script::Waiting,
     sweep::panic_text,
@@ -69,7 +68,7 @@ pub struct Cluster {
     /// The network between nodes.
     pub network: SimNetwork,
     sync_us: (u64, u64),
-    disks: ChaCha8Rng,
+    disks: Random,
     /// The event log.
     pub log: Log,
     /// What was counted.
@@ -112,9 +111,9 @@ impl Cluster {
             hosts: (1..=spec.nodes).map(host).collect(),
             config: spec.config.clone(),
             clocks: spec.clocks.clone(),
-            network: SimNetwork::new(network, crate::swarm::stream(scenario.seed, "network")),
+            network: SimNetwork::new(network, Random::new(scenario.seed, "network")),
             sync_us: spec.sync_us,
-            disks: crate::swarm::stream(scenario.seed, "disks"),
+            disks: Random::new(scenario.seed, "disks"),
             log,
             tally: Tally::default(),
             fates: Fates::default(),

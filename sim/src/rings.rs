@@ -10,12 +10,11 @@ use kv::{
     ring::{Change, ChangeError, MemberState, Ring},
     types::{Epoch, NodeId},
 };
-use rand::RngExt;
-use rand_chacha::ChaCha8Rng;
 
 use crate::{
     cluster::Cluster,
     queue::Wake,
+    random::Random,
     scenario::{self, ChangeKind, Scenario},
     tally::Topic,
 };
@@ -67,7 +66,7 @@ pub struct Operator {
     /// When the faults are healed.
     heal_at_us: u64,
     next_instance: u64,
-    random: ChaCha8Rng,
+    random: Random,
 }
 
 impl Operator {
@@ -116,7 +115,7 @@ impl Operator {
         };
         wanted.iter_mut().filter(|w| w.is_dead).for_each(|wanted| wanted.at += patience_us);
         let newest = first.clone();
-        let random = crate::swarm::stream(scenario.seed, "operator");
+        let random = Random::new(scenario.seed, "operator");
         let next_instance = FIRST_INSTANCE + scenario.changes.len() as u64;
         Self {
             first,

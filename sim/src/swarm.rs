@@ -6,13 +6,13 @@
 use std::collections::BTreeSet;
 
 use kv::{config::NodeConfig, quorum::Level, ring::RING_SIZE, types::Micros};
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-use xxhash_rust::xxh3::xxh3_64;
 
-use crate::scenario::{
-    Action, ChangeAsked, ChangeKind, ClockSpec, Cluster, Fault, FaultKind, Link, Network,
-    Operation, Scenario,
+use crate::{
+    random::Random,
+    scenario::{
+        Action, ChangeAsked, ChangeKind, ClockSpec, Cluster, Fault, FaultKind, Link, Network,
+        Operation, Scenario,
+    },
 };
 
 /// Keys of seeds that have many.
@@ -41,21 +41,13 @@ impl Fixed {
     }
 }
 
-/// An independent stream of random numbers for one purpose: what one purpose draws leaves the others
-/// alone.
-pub fn stream(seed: u64, purpose: &str) -> ChaCha8Rng {
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
-    random.set_stream(xxh3_64(purpose.as_bytes()));
-    random
-}
-
 /// Makes the scenario of a seed.
 pub fn scenario(seed: u64, fixed: &Fixed) -> Scenario {
-    let mut sizes = stream(seed, "sizes");
+    let mut sizes = Random::new(seed, "sizes");
     let mut cluster = cluster(seed, fixed, &mut sizes);
     // Dense seeds, where operations overlap all the time, and sparse ones, where faults outlast them.
     let load_ms = pick(&[1_500, 3_000, 6_000, 10_000], &mut sizes);
-    let mut rings = stream(seed, "ring changes");
+    let mut rings = Random::new(seed, "ring changes");
     let is_changed = rings.random_bool(0.6);
     // Few replicas hide little of what a change loses.
     if is_changed && fixed.replication.is_none() && rings.random_bool(0.4) {
@@ -65,7 +57,7 @@ pub fn scenario(seed: u64, fixed: &Fixed) -> Scenario {
         true => ring_changes(&cluster, load_ms, &mut rings),
         false => (Vec::new(), None),
     };
-    let mut network = network(cluster.nodes, &mut stream(seed, "links"));
+    let mut network = network(cluster.nodes, &mut Random::new(seed, "links"));
     // In some seeds replicas lag: much is lost, little is repaired, and reads at a quorum have to
     // make up for it.
     let lagging = sizes.random_bool(if changes.is_empty() { 0.35 } else { 0.6 });
@@ -79,7 +71,7 @@ pub fn scenario(seed: u64, fixed: &Fixed) -> Scenario {
     let slowest_us = links.map(|link| link.latency_us.1).max().unwrap_or(0);
     let needed_us = 4 * slowest_us + 2 * cluster.sync_us.1;
     cluster.config.request_timeout = cluster.config.request_timeout.max(Micros(needed_us));
-    let mut workload = stream(seed, "workload");
+    let mut workload = Random::new(seed, "workload");
     // Clients ask those who join too, and faults are theirs too.
     let joins = changes.iter().filter(|change| change.kind == ChangeKind::Join).count();
     let most = cluster.nodes + u32::try_from(joins).expect("few changes");
@@ -92,10 +84,10 @@ pub fn scenario(seed: u64, fixed: &Fixed) -> Scenario {
     }
     match fixed.level {
         Some(level) => operations.iter_mut().for_each(|op| op.action.set_level(level)),
-        None => make_linearizable(&mut operations, &mut stream(seed, "linearizable keys")),
+        None => make_linearizable(&mut operations, &mut Random::new(seed, "linearizable keys")),
     }
-    let mut faults = faults(&cluster, most, load_ms, &mut stream(seed, "faults"));
-    bring_near(&mut faults, &changes, load_ms, &mut stream(seed, "faults and ring changes"));
+    let mut faults = faults(&cluster, most, load_ms, &mut Random::new(seed, "faults"));
+    bring_near(&mut faults, &changes, load_ms, &mut Random::new(seed, "faults and ring changes"));
     // The only member of a ring has nobody to tell it the time.
     if members_at_least(&cluster, &changes, true) < 2 {
         faults.retain(|fault| !matches!(fault.kind, FaultKind::ClockJump(..)));
@@ -119,13 +111,13 @@ pub fn scenario(seed: u64, fixed: &Fixed) -> Scenario {
 pub fn standard(seed: u64) -> Scenario {
     let fixed =
         Fixed { nodes: Some(5), replication: Some(3), operations: Some(400), ..Fixed::default() };
-    let mut sizes = stream(seed, "sizes");
+    let mut sizes = Random::new(seed, "sizes");
     let mut cluster = cluster(seed, &fixed, &mut sizes);
     cluster.config = NodeConfig { shards: 4, seed, ..NodeConfig::default() };
     cluster.slots = RING_SIZE;
     cluster.clocks = Vec::new();
     let load_ms = 10_000;
-    let mut workload = stream(seed, "workload");
+    let mut workload = Random::new(seed, "workload");
     let operations = (0..400)
         .map(|number| Operation {
             client: number % 4,
@@ -141,7 +133,7 @@ pub fn standard(seed: u64) -> Scenario {
         })
         .collect();
     let usual = Link { latency_us: (500, 5_000), loss: 10, duplicate: 10, reorder: 10 };
-    let faults = faults(&cluster, 5, load_ms, &mut stream(seed, "faults"));
+    let faults = faults(&cluster, 5, load_ms, &mut Random::new(seed, "faults"));
     Scenario {
         seed,
         cluster,
@@ -156,12 +148,12 @@ pub fn standard(seed: u64) -> Scenario {
     }
 }
 
-fn pick<T: Clone>(from: &[T], random: &mut ChaCha8Rng) -> T {
+fn pick<T: Clone>(from: &[T], random: &mut Random) -> T {
     from[random.random_range(0..from.len())].clone()
 }
 
 /// A part of a list that is not empty.
-fn subset<T: Clone>(of: &[T], random: &mut ChaCha8Rng) -> Vec<T> {
+fn subset<T: Clone>(of: &[T], random: &mut Random) -> Vec<T> {
     let chosen: Vec<T> = of.iter().filter(|_| random.random_bool(0.5)).cloned().collect();
     if chosen.is_empty() { vec![pick(of, random)] } else { chosen }
 }
@@ -170,7 +162,7 @@ fn subset<T: Clone>(of: &[T], random: &mut ChaCha8Rng) -> Vec<T> {
 fn ring_changes(
     cluster: &Cluster,
     load_ms: u64,
-    random: &mut ChaCha8Rng,
+    random: &mut Random,
 ) -> (Vec<ChangeAsked>, Option<u32>) {
     // All at once, or one after the other.
     let spread_ms = pick(&[1, load_ms / 4, load_ms * 3 / 4], random);
@@ -219,12 +211,7 @@ fn ring_changes(
 }
 
 /// Half of the faults come while the ring changes.
-fn bring_near(
-    faults: &mut [Fault],
-    changes: &[ChangeAsked],
-    load_ms: u64,
-    random: &mut ChaCha8Rng,
-) {
+fn bring_near(faults: &mut [Fault], changes: &[ChangeAsked], load_ms: u64, random: &mut Random) {
     if changes.is_empty() {
         return;
     }
@@ -256,7 +243,7 @@ fn members_at_least(cluster: &Cluster, changes: &[ChangeAsked], dead_are_gone: b
     (cluster.nodes as usize).saturating_sub(changes.iter().filter(goes).count())
 }
 
-fn cluster(seed: u64, fixed: &Fixed, random: &mut ChaCha8Rng) -> Cluster {
+fn cluster(seed: u64, fixed: &Fixed, random: &mut Random) -> Cluster {
     let nodes = match random.random_range(0..10) {
         0 => random.random_range(1..=2),
         1 => random.random_range(6..=8),
@@ -306,7 +293,7 @@ fn cluster(seed: u64, fixed: &Fixed, random: &mut ChaCha8Rng) -> Cluster {
     Cluster { nodes, replication, slots, config, sync_us, clocks }
 }
 
-fn link(random: &mut ChaCha8Rng) -> Link {
+fn link(random: &mut Random) -> Link {
     let latencies = [(50, 200), (500, 5_000), (1_000, 20_000), (100, 60_000), (100, 100_000)];
     let latency_us = pick(&latencies, random);
     let most_lost = pick(&[100, 400], random);
@@ -322,7 +309,7 @@ fn link(random: &mut ChaCha8Rng) -> Link {
     }
 }
 
-fn network(nodes: u32, random: &mut ChaCha8Rng) -> Network {
+fn network(nodes: u32, random: &mut Random) -> Network {
     let usual = link(random);
     let mut links = Vec::new();
     if random.random_bool(0.3) {
@@ -343,7 +330,7 @@ fn operations(
     load_ms: u64,
     lagging: bool,
     fixed: &Fixed,
-    random: &mut ChaCha8Rng,
+    random: &mut Random,
 ) -> Vec<Operation> {
     let long = "fifty characters, the most that a key may have: 50";
     let keys = ["", "a", "{tag}x", "{tag}y", "b", long, "c", "d", "e"];
@@ -398,7 +385,7 @@ fn operations(
 }
 
 /// In some seeds, gives some keys to LINEARIZABLE: written at that level only, and mostly read at it.
-fn make_linearizable(operations: &mut [Operation], random: &mut ChaCha8Rng) {
+fn make_linearizable(operations: &mut [Operation], random: &mut Random) {
     if !random.random_bool(0.5) {
         return;
     }
@@ -418,7 +405,7 @@ fn action(
     keys: &[&str],
     levels: &[Level],
     (puts, deletes, gets): (u32, u32, u32),
-    random: &mut ChaCha8Rng,
+    random: &mut Random,
 ) -> Action {
     let key = pick(keys, random).to_string();
     let level = pick(levels, random);
@@ -433,7 +420,7 @@ fn action(
 }
 
 /// Which faults a seed has, and how they come.
-fn faults(cluster: &Cluster, members: u32, load_ms: u64, random: &mut ChaCha8Rng) -> Vec<Fault> {
+fn faults(cluster: &Cluster, members: u32, load_ms: u64, random: &mut Random) -> Vec<Fault> {
     if random.random_bool(0.1) {
         return Vec::new();
     }
@@ -452,7 +439,7 @@ fn faults(cluster: &Cluster, members: u32, load_ms: u64, random: &mut ChaCha8Rng
         .collect()
 }
 
-fn fault(name: &str, nodes: u32, wrong_clock: u32, random: &mut ChaCha8Rng) -> FaultKind {
+fn fault(name: &str, nodes: u32, wrong_clock: u32, random: &mut Random) -> FaultKind {
     let node = random.random_range(1..=nodes);
     let mut side = |share: f64| -> Vec<u32> {
         let chosen: Vec<u32> = (1..=nodes).filter(|_| random.random_bool(share)).collect();

@@ -268,3 +268,26 @@ fn who_is_no_member_and_what_is_no_gossip_are_not_heard() {
     cluster.step(1, DetectorInput::Message(NodeId(9), gossip(b"x")));
     assert_eq!(cluster.count(Note::GossipRefused), 4, "a stranger is not even read");
 }
+
+#[test]
+fn gossip_is_heard_only_as_it_is_encoded() {
+    let mut cluster = Cluster::new(3);
+    cluster.pass(Micros(10_000), &[1, 2, 3]);
+    let (mut heard, mut with_updates) = (0, 0);
+    for (from, to, message) in cluster.delivered.clone() {
+        let Body::Gossip(bytes) = &message.body else { continue };
+        let refused = cluster.count(Note::GossipRefused);
+        cluster.step(to.0, DetectorInput::Message(from, message.clone()));
+        assert_eq!(cluster.count(Note::GossipRefused), refused, "{bytes:?}");
+        heard += 1;
+        with_updates += usize::from(updates(bytes) > Some(0));
+        // The first byte is a node's id. The same number, longer than need be, and a byte too much.
+        let longer = [&[bytes[0] | 0x80, 0], &bytes[1..]].concat();
+        for spoilt in [longer, [bytes, &[0][..]].concat()] {
+            let message = Message { epoch: message.epoch, body: Body::Gossip(spoilt) };
+            cluster.step(to.0, DetectorInput::Message(from, message));
+        }
+        assert_eq!(cluster.count(Note::GossipRefused), refused + 2, "{bytes:?}");
+    }
+    assert!(heard > 20 && with_updates > 5, "{heard} were heard, {with_updates} with updates");
+}

@@ -472,6 +472,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::properties::usual())]
+
         #[test]
         fn how_bytes_are_cut_does_not_matter(
             bytes in prop::collection::vec(

@@ -261,7 +261,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(24))]
+        #![proptest_config(crate::properties::cases(24))]
 
         #[test]
         fn only_joiners_gain_and_only_last_owners_lose(

@@ -4,10 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use rand::RngExt;
-use rand_chacha::ChaCha8Rng;
-
-use crate::scenario::{Link, Network};
+use crate::{
+    random::Random,
+    scenario::{Link, Network},
+};
 
 /// What becomes of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,12 +38,12 @@ pub struct SimNetwork {
     /// How much longer messages of a node take.
     slow: BTreeMap<u32, u64>,
     storm: (u32, u32, u32),
-    random: ChaCha8Rng,
+    random: Random,
 }
 
 impl SimNetwork {
     /// A network without faults.
-    pub fn new(spec: &Network, random: ChaCha8Rng) -> Self {
+    pub fn new(spec: &Network, random: Random) -> Self {
         let links = spec.links.iter().map(|(from, to, link)| ((*from, *to), *link)).collect();
         let (cuts, islands, slow) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
         Self { usual: spec.usual, links, cuts, islands, slow, storm: (0, 0, 0), random }

@@ -35,7 +35,12 @@ fn judge_alike(
     let plans = prop::collection::vec(plan(), 2..=operations);
     let changes = prop::collection::vec(change(), 0..5);
     let random = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-    let config = Config { cases: CASES, failure_persistence: None, ..Config::default() };
+    let config = Config {
+        cases: CASES,
+        max_shrink_iters: 4 * CASES,
+        failure_persistence: None,
+        ..Config::default()
+    };
     let mut runner = TestRunner::new_with_rng(config, random);
     let (good, bad) = (Cell::new(0), Cell::new(0));
     let ran = runner.run(&(plans, changes), |(plans, changes)| {
