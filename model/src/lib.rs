@@ -15,12 +15,13 @@ pub mod report;
 pub mod restart;
 pub mod ring_change;
 pub mod session;
+pub mod shortest;
 pub mod trace;
 pub mod world;
 
 use kv::quorum::Level;
 
-/// All models: first those on one ring, whose ways the simulation can take too.
+/// All models: first those on one ring, whose paths the simulation can take too.
 pub fn all() -> Vec<world::Cluster> {
     vec![
         put_get::model(Level::Quorum),

@@ -1,4 +1,4 @@
-//! From a way through a model to a scenario: the simulation delivers in exactly that order.
+//! From a path through a model to a scenario: the simulation delivers in exactly that order.
 
 use kv::{
     config::NodeConfig,
@@ -16,10 +16,10 @@ use crate::world::{Action, Envelope, Setup};
 /// How coarse the simulated clocks are: they stand still while the script runs, as those of models do.
 const TICK_US: u64 = 1_000_000;
 
-/// Why there is no scenario for a way of a model whose rings change.
+/// Why there is no scenario for a path of a model whose rings change.
 pub const NO_RINGS: &str = "a script has no steps that decide rings and let nodes learn of them";
 
-/// The scenario that takes the same way. None where the model has rings of its own: see [`NO_RINGS`].
+/// The scenario that takes the same path. None where the model has rings of its own: see [`NO_RINGS`].
 pub fn scenario<'a>(setup: &Setup, way: impl IntoIterator<Item = &'a Action>) -> Option<Scenario> {
     if !setup.rings.is_empty() {
         return None;

@@ -1,11 +1,11 @@
 //! Every model is explored to its end and holds, has as many states as it once had, and what must be
-//! possible in it is. And every way that a model shows is one that the simulated nodes take too, but for
+//! possible in it is. And every path that a model shows is one that the simulated nodes take too, but for
 //! those of ring changes: a script has no steps that decide rings and let nodes learn of them.
 
 use kv::env::Reply;
 use model::{
     replay,
-    report::{Explored, Way, explore},
+    report::{Explored, Options, Way, explore},
     world::{Cluster, Outcome},
 };
 use sim::{
@@ -16,7 +16,8 @@ use sim::{
 
 fn all() -> Vec<Explored> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let explored = |model: Cluster| explore(model, threads, false, |_, _| {});
+    let options = Options { threads, ..Options::default() };
+    let explored = |model: Cluster| explore(model, &options, |_, _, _| {});
     model::all().into_iter().map(explored).collect()
 }
 
@@ -58,16 +59,16 @@ fn replays(explored: &Explored, way: &Way) -> bool {
 
 /// One test, so that the models have all cores one after the other.
 #[test]
-fn every_model_holds_to_its_end_and_its_ways_are_taken_by_the_simulation_too() {
+fn every_model_holds_to_its_end_and_its_paths_are_taken_by_the_simulation_too() {
     let mut ways = 0;
     for explored in all() {
         let name = explored.setup.name;
         let fell: Vec<&str> = explored.fell.iter().map(|way| way.property).collect();
-        assert!(fell.is_empty(), "{name}: {fell:?} fell");
+        assert!(fell.is_empty(), "{name}: {fell:?} violated");
         assert!(explored.is_complete, "{name}: an unfinished search proves nothing");
         assert_eq!(explored.impossible, Vec::<&str>::new(), "{name}: never seen");
         assert_eq!(explored.states, explored.setup.states, "{name}: states");
         ways += explored.seen.iter().filter(|way| replays(&explored, way)).count();
     }
-    assert!(ways > 15, "{ways} ways were replayed");
+    assert!(ways > 15, "{ways} paths were replayed");
 }

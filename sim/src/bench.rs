@@ -72,7 +72,7 @@ fn measure() -> Result<Measured> {
         for seed in 0..RUNS {
             let verdict = run(&swarm::standard(seed), false);
             let fell = verdict.violation;
-            ensure!(fell.is_none(), "the standard scenario fell at seed {seed}: {fell:?}");
+            ensure!(fell.is_none(), "the standard scenario failed at seed {seed}: {fell:?}");
             tally.merge(&verdict.tally);
             simulated_us += verdict.simulated_us;
         }

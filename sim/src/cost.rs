@@ -103,7 +103,7 @@ fn rates(nodes: u32) -> Result<(BTreeMap<&'static str, Rate>, f64)> {
     };
     let (fell, meter, cpu) =
         std::thread::spawn(measure).join().map_err(|_| anyhow!("the measurement panicked"))?;
-    anyhow::ensure!(fell.is_none(), "an idle cluster of {nodes} nodes fell: {fell:?}");
+    anyhow::ensure!(fell.is_none(), "an idle cluster of {nodes} nodes failed: {fell:?}");
     let mut rates: BTreeMap<&'static str, Rate> = BTreeMap::new();
     let node_seconds = f64::from(nodes) * MEASURED_S as f64;
     for (kind, (messages, bytes)) in meter.counts {

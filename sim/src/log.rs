@@ -6,13 +6,14 @@ use std::{
     fmt,
     fmt::Write as _,
     hash::{Hash, Hasher},
+    sync::Arc,
 };
 
 use kv::{
     env::{Note, Reply, Timer},
     message::{Body, Message},
     node::Machine,
-    ring::Change,
+    ring::{Change, Ring},
     types::NodeId,
 };
 use xxhash_rust::xxh3::Xxh3;
@@ -167,17 +168,110 @@ impl fmt::Display for Said<'_> {
     }
 }
 
+/// What a story may tell of a run.
+#[derive(Clone, Debug)]
+pub enum Happened {
+    /// A node sent a message about records.
+    Sent(u64, NodeId, NodeId, Message, Fate),
+    /// A message arrived.
+    Arrived(u64),
+    /// A message arrived at a node that does not run.
+    ArrivedNowhere(u64),
+    /// The script lost a message.
+    LostByScript(u64),
+    /// A client asked: a place in the history.
+    Invoked(usize),
+    /// It was answered, or gave up.
+    Ended(usize),
+    /// A fault began.
+    FaultBegan(FaultKind),
+    /// A fault ended.
+    FaultEnded(FaultKind),
+    /// A node stopped, and so many entries of its journal were lost.
+    Stopped(NodeId, usize),
+    /// A node started.
+    Started(NodeId),
+    /// A node was asked for a change of the ring.
+    Asked(NodeId, Change),
+    /// A ring was decided.
+    Ring(Arc<Ring>),
+    /// A step of the script is taken.
+    Script(usize, Step),
+    /// The run went on to another phase.
+    Phase(&'static str),
+}
+
+impl Happened {
+    fn of(event: &Event<'_>) -> Option<Self> {
+        Some(match event {
+            Event::Sent(id, from, to, message, fate) => {
+                if !is_about_records(&message.body) {
+                    return None;
+                }
+                Happened::Sent(*id, *from, *to, (*message).clone(), *fate)
+            }
+            Event::Arrived(id, _) => Happened::Arrived(*id),
+            Event::ArrivedNowhere(id, _) => Happened::ArrivedNowhere(*id),
+            Event::LostByScript(id, _) => Happened::LostByScript(*id),
+            Event::Invoked(place, ..) => Happened::Invoked(*place),
+            Event::FaultBegan(kind) => Happened::FaultBegan((*kind).clone()),
+            Event::FaultEnded(kind) => Happened::FaultEnded((*kind).clone()),
+            Event::Stopped(node, lost) => Happened::Stopped(*node, *lost),
+            Event::Started(node) => Happened::Started(*node),
+            Event::Changed(node, change) => Happened::Asked(*node, (*change).clone()),
+            Event::Script(at, step) => Happened::Script(*at, (*step).clone()),
+            Event::Phase(name) => Happened::Phase(name),
+            // An answer that comes too late is none: the run says when an operation ends.
+            Event::Answered(..) | Event::Unanswered(..) => return None,
+            Event::Fired(..) | Event::Synced(..) | Event::Noted(..) => return None,
+        })
+    }
+}
+
+fn is_about_records(body: &Body) -> bool {
+    match body {
+        Body::Write { .. }
+        | Body::Written { .. }
+        | Body::Read { .. }
+        | Body::Found { .. }
+        | Body::Fenced { .. }
+        | Body::Versions { .. }
+        | Body::Delta { .. }
+        | Body::Pulled { .. }
+        | Body::Offer { .. }
+        | Body::Wanted { .. } => true,
+        Body::Digests { .. }
+        | Body::Probe { .. }
+        | Body::ProbeReply { .. }
+        | Body::Pull { .. }
+        | Body::Prepare { .. }
+        | Body::Promise { .. }
+        | Body::Accept { .. }
+        | Body::Accepted { .. }
+        | Body::Refused { .. }
+        | Body::Synced
+        | Body::RingRequest
+        | Body::Ring(_)
+        | Body::Gossip(_) => false,
+    }
+}
+
+/// What happened, and when, in microseconds of the run.
+pub type Told = Vec<(u64, Happened)>;
+
 /// The log of a run.
 pub struct Log {
     hash: Xxh3,
     text: Option<String>,
+    told: Told,
     events: u64,
 }
 
 impl Log {
-    /// An empty log that keeps its text, or only hashes.
+    /// An empty log that keeps its text, and what a story tells, or only hashes.
     pub fn new(keep_text: bool) -> Self {
-        Self { hash: Xxh3::new(), text: keep_text.then(String::new), events: 0 }
+        let text = keep_text.then(String::new);
+        Self { hash: Xxh3::new(), text, told: Vec::new(), events: 0 }
     }
 
     /// Something happened, so many microseconds into the run.
@@ -188,6 +282,14 @@ impl Log {
         if let Some(text) = &mut self.text {
             writeln!(text, "{:>10}.{:03} {event}", at / 1_000, at % 1_000)
                 .expect("a string takes all text");
+            self.told.extend(Happened::of(event).map(|happened| (at, happened)));
+        }
+    }
+
+    /// Something happened that only a story tells: the log has it in other words.
+    pub fn tell(&mut self, at: u64, happened: Happened) {
+        if self.text.is_some() {
+            self.told.push((at, happened));
         }
     }
 
@@ -201,8 +303,8 @@ impl Log {
         self.events
     }
 
-    /// The log's text, if it was kept.
-    pub fn into_text(self) -> Option<String> {
-        self.text
+    /// The log's text, and what a story tells, if they were kept.
+    pub fn into_text(self) -> (Option<String>, Told) {
+        (self.text, self.told)
     }
 }

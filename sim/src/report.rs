@@ -6,37 +6,62 @@ use serde_json::{Value, json};
 use crate::{
     sweep::Swept,
     tally::{Tally, Topic},
+    text,
 };
 
-/// The table of a sweep.
-pub fn table(swept: &Swept, missing: &[String]) -> String {
+/// The names of the rows.
+const NAMES: [&str; 10] = [
+    "seeds",
+    "operations",
+    "faults",
+    "messages",
+    "branches",
+    "events",
+    "after healing",
+    "simulated time",
+    "speed",
+    "never happened",
+];
+
+/// What a table spends beside its texts: three lines, and a space on both sides of each text.
+const FRAME: usize = 7;
+
+/// The table of a sweep, as wide as this or narrower. Rows are cut between names.
+pub fn table(swept: &Swept, missing: &[String], width: usize) -> String {
+    let names = NAMES.iter().map(|name| name.len()).max().unwrap_or(0);
+    let room = width.saturating_sub(names + FRAME);
+    let listed = |topic| listed(&swept.tally, topic, room);
+    let wrapped = |line: &str| text::wrapped(line, room, 2).trim_end().to_string();
+    let mut texts = vec![
+        format!("{} run, {} failed", swept.seeds, swept.fallen.len()),
+        listed(Topic::Operation),
+        listed(Topic::Fault),
+        listed(Topic::Message),
+        listed(Topic::Note),
+        listed(Topic::Event),
+    ];
+    texts.push(match swept.slowest {
+        Some((seed, took)) => {
+            let took_s = took as f64 / 1e6;
+            wrapped(&format!("at most {took_s:.1} s until all converged (seed {seed})"))
+        }
+        None => "-".into(),
+    });
+    texts.push(format!("{:.0} s", simulated_s(swept)));
+    let speed = format!(
+        "{:.0} simulated seconds and {:.0} messages per CPU second ({:.1} s of CPU, {:.1} s of time)",
+        simulated_s(swept) / cpu_s(swept),
+        swept.tally.count(Topic::Message, "delivered") as f64 / cpu_s(swept),
+        cpu_s(swept),
+        swept.wall.as_secs_f64(),
+    );
+    texts.push(wrapped(&speed));
+    texts.push(if missing.is_empty() { "-".into() } else { text::listed(missing, room) });
     let mut table = Table::new();
     table.load_style(UTF8_BORDERS_ONLY);
-    let mut row = |name: &str, text: String| {
+    for (name, text) in NAMES.iter().zip(texts) {
         table.add_row([name.to_string(), text]);
-    };
-    row("seeds", format!("{} run, {} fell", swept.seeds, swept.fallen.len()));
-    row("operations", listed(&swept.tally, Topic::Operation));
-    row("faults", listed(&swept.tally, Topic::Fault));
-    row("messages", listed(&swept.tally, Topic::Message));
-    row("branches", listed(&swept.tally, Topic::Note));
-    row("events", listed(&swept.tally, Topic::Event));
-    if let Some((seed, took)) = swept.slowest {
-        let text = format!("at most {:.1} s until all converged (seed {seed})", took as f64 / 1e6);
-        row("after healing", text);
     }
-    row("simulated time", format!("{:.0} s", simulated_s(swept)));
-    row(
-        "speed",
-        format!(
-            "{:.0} simulated seconds and {:.0} messages per CPU second ({:.1} s of CPU, {:.1} s of time)",
-            simulated_s(swept) / cpu_s(swept),
-            swept.tally.count(Topic::Message, "delivered") as f64 / cpu_s(swept),
-            cpu_s(swept),
-            swept.wall.as_secs_f64(),
-        ),
-    );
-    row("never happened", if missing.is_empty() { "-".into() } else { missing.join(", ") });
     table.to_string()
 }
 
@@ -48,19 +73,13 @@ fn cpu_s(swept: &Swept) -> f64 {
     swept.cpu.as_secs_f64().max(1e-9)
 }
 
-fn listed(tally: &Tally, topic: Topic) -> String {
-    let total = tally.total(topic);
+/// How many in all, and of which name how many.
+fn listed(tally: &Tally, topic: Topic, room: usize) -> String {
     let each: Vec<String> = tally.of(topic).map(|(name, n)| format!("{name} {n}")).collect();
-    let mut text = total.to_string();
-    for (place, part) in each.iter().enumerate() {
-        let separator = match place % 5 {
-            0 => "\n  ",
-            _ => " · ",
-        };
-        text.push_str(separator);
-        text.push_str(part);
+    match each.is_empty() {
+        true => "0".into(),
+        false => format!("{}\n{}", tally.total(topic), text::listed(&each, room)),
     }
-    text
 }
 
 /// The same for programs.
@@ -68,7 +87,7 @@ pub fn json(swept: &Swept, missing: &[String], verdict: &str) -> Value {
     let topic = |topic| -> Value {
         swept.tally.of(topic).map(|(name, count)| (name.to_string(), json!(count))).collect()
     };
-    let fallen: Vec<Value> = swept
+    let failed: Vec<Value> = swept
         .fallen
         .iter()
         .map(|fallen| {
@@ -84,7 +103,7 @@ pub fn json(swept: &Swept, missing: &[String], verdict: &str) -> Value {
     json!({
         "verdict": verdict,
         "seeds": swept.seeds,
-        "fallen": fallen,
+        "failed": failed,
         "operations": topic(Topic::Operation),
         "faults": topic(Topic::Fault),
         "messages": topic(Topic::Message),
@@ -98,4 +117,29 @@ pub fn json(swept: &Swept, missing: &[String], verdict: &str) -> Value {
         "cpu_seconds": swept.cpu.as_secs_f64(),
         "wall_seconds": swept.wall.as_secs_f64(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_table_is_as_wide_as_the_terminal_and_cut_between_names() {
+        let mut swept = Swept { seeds: 10, wall: Duration::from_secs(1), ..Swept::default() };
+        for (name, _) in crate::tally::EVENTS {
+            swept.tally.add_many(Topic::Event, name, 12_345);
+        }
+        swept.slowest = Some((7, 1_500_000));
+        let missing: Vec<String> = crate::tally::EVENTS.map(|(name, _)| name.to_string()).into();
+        for width in [60, 80, 120] {
+            let table = table(&swept, &missing, width);
+            let widest = table.lines().map(|line| line.chars().count()).max();
+            assert!(widest.is_some_and(|widest| widest <= width), "{width}: {widest:?}\n{table}");
+            for (name, _) in crate::tally::EVENTS.iter().filter(|_| width >= 80) {
+                assert!(table.contains(&format!("{name} 12345")), "{name} is cut:\n{table}");
+            }
+        }
+    }
 }

@@ -1,65 +1,85 @@
-//! The story of a run that fell: what clients did with the key, what went wrong meanwhile, and what
-//! each owner held.
+//! The story of a run: one list in the order of time, of what clients did, what went wrong meanwhile, how the
+//! ring changed, and the few messages that mattered; then what was violated, and what each node held.
+
+mod lines;
+mod names;
+mod words;
 
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::{
-    check::Violation,
-    history::{Done, Outcome},
-    run::Verdict,
-    scenario::{Action, Scenario},
-};
+use self::{lines::lines, names::Names};
+use crate::{check::Violation, run::Verdict, scenario::Scenario, text::wrapped};
 
-/// Operations that a story tells of at most.
-const MOST: usize = 60;
-
-/// Tells the story of a run.
-pub fn story(scenario: &Scenario, verdict: &Verdict) -> String {
+/// Tells the story of a run, in lines of so many characters.
+pub fn story(scenario: &Scenario, verdict: &Verdict, width: usize) -> String {
+    let names = Names::new(verdict);
+    let lines::Lines { lines, left_out, messages_left_out } = lines(scenario, verdict, &names);
     let mut text = String::new();
-    let cluster = &scenario.cluster;
-    let _ = writeln!(
-        text,
-        "seed {}: {} nodes, R = {}, {} operations, {} faults, {} ring changes",
+    let mut say = |line: &str, indent: usize| text.push_str(&wrapped(line, width, indent));
+    say(&beginning(scenario, verdict), 2);
+    let key = verdict.violation.as_ref().and_then(|violation| violation.key.as_deref());
+    if let Some(key) = key {
+        let legend = format!(
+            "The key is {key:?}. v3@n2 is the third of its versions in their order, given by n2; > marks \
+             the operations that show the violation."
+        );
+        say(&legend, 2);
+    }
+    for (count, what) in [(left_out, "operations"), (messages_left_out, "messages")] {
+        if count > 0 {
+            say(&format!("{count} earlier {what} are left out; --log FILE writes all."), 2);
+        }
+    }
+    say(&format!("{:>12}", "ms"), 0);
+    for line in &lines {
+        let mark = if line.is_marked { ">" } else { " " };
+        let (ms, of) = (lines::ms(line.at_us), &line.of);
+        say(&format!("{mark}{ms:>11}  {of:<8}{}", line.text), INDENT);
+    }
+    if let (Some(violation), key) = (&verdict.violation, key.unwrap_or_default()) {
+        for (node, is_owner, record) in &verdict.held {
+            let role = if *is_owner { "an owner" } else { "no owner" };
+            let held = names.record(key, record.as_ref());
+            say(&format!("{:>12}  {node}, {role}, holds {held}", "in the end"), INDENT);
+        }
+        let what = names.named(key, &violation.what);
+        say(&format!("violated: {}", Violation { what, ..violation.clone() }), 2);
+    } else {
+        say("all properties held", 0);
+    }
+    text.replace(words::TIED, " ")
+}
+
+/// Where the texts of lines begin.
+const INDENT: usize = 22;
+
+fn beginning(scenario: &Scenario, verdict: &Verdict) -> String {
+    let count = |count: usize, what: &str| match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    };
+    let mut text = format!(
+        "seed {}: {}, R = {}; {}",
         scenario.seed,
-        cluster.nodes,
-        cluster.replication,
-        scenario.operations.len(),
-        scenario.faults.len(),
-        scenario.changes.len(),
+        count(scenario.cluster.nodes as usize, "node"),
+        scenario.cluster.replication,
+        count(scenario.operations.len(), "operation"),
     );
-    let _ = writeln!(text, "log hash {:016x}, {} events", verdict.hash, verdict.events);
-    for fault in &scenario.faults {
-        let (from, upto) = (fault.at_ms, fault.at_ms + fault.for_ms);
-        let _ = writeln!(text, "  {from:>7} ms  to {upto:>6} ms  {:?}", fault.kind);
-    }
-    if let (false, Some(log)) = (scenario.script.is_empty(), &verdict.text) {
-        tell_script(&mut text, log);
-    }
-    for change in &scenario.changes {
-        let _ = writeln!(text, "  {:>7} ms  {:?}", change.at_ms, change.kind);
-    }
-    match &verdict.violation {
-        None => {
-            for done in &verdict.history {
-                tell(&mut text, done, None);
-            }
-            let _ = writeln!(text, "all properties held");
-        }
-        Some(violation) => {
-            tell_violation(&mut text, verdict, violation);
-            for (node, is_owner, record) in &verdict.held {
-                let role = if *is_owner { "owner" } else { "no owner" };
-                let record = record.as_ref().map_or("nothing".into(), ToString::to_string);
-                let _ = writeln!(text, "  {node} ({role}) holds {record}");
-            }
-            if let Some(log) = &verdict.text {
-                tell_versions(&mut text, log, verdict, violation);
-            }
-            let _ = writeln!(text, "{violation}");
+    for (number, what) in [
+        (scenario.faults.len(), "fault"),
+        (scenario.changes.len(), "ring change"),
+        (scenario.script.len(), "scripted step"),
+    ] {
+        if number > 0 {
+            let _ = write!(text, ", {}", count(number, what));
         }
     }
+    if let Some(node) = scenario.stale {
+        let _ = write!(text, "; n{node} hears of no ring until the faults are healed");
+    }
+    let _ = write!(text, "; {} events, log hash {:016x}", verdict.events, verdict.hash);
     text
 }
 
@@ -100,80 +120,4 @@ pub fn json(scenario: &Scenario, verdict: &Verdict) -> Value {
         "events": verdict.events,
         "history": history,
     })
-}
-
-/// What clients did with the key, and which operations show it.
-fn tell_violation(text: &mut String, verdict: &Verdict, violation: &Violation) {
-    let Some(key) = &violation.key else { return };
-    let _ = writeln!(text, "what clients did with {key:?}:");
-    let of_key: Vec<(usize, &Done)> =
-        (verdict.history.iter().enumerate()).filter(|(_, done)| done.action.key() == key).collect();
-    // The end of the story is where it goes wrong: near the operations that show it.
-    let last = violation.operations.iter().max().copied().unwrap_or(usize::MAX);
-    let upto = of_key.iter().position(|(place, _)| *place > last).unwrap_or(of_key.len());
-    let from = upto.saturating_sub(MOST);
-    if from > 0 {
-        let _ = writeln!(text, "  ({from} earlier operations are left out)");
-    }
-    for (place, done) in &of_key[from..upto] {
-        let mark = violation.operations.contains(place).then_some(*place);
-        tell(text, done, mark.or(Some(usize::MAX)));
-    }
-}
-
-/// Step by step, what a script made happen.
-fn tell_script(text: &mut String, log: &str) {
-    let _ = writeln!(text, "the script, step by step:");
-    let events = log.lines().filter_map(|line| line.trim_start().split_once(' '));
-    for (_, event) in events.take_while(|(_, event)| !event.starts_with("--- the script")) {
-        let indent = if event.starts_with("step ") { 2 } else { 6 };
-        // All messages wait for the script: that goes without saying.
-        let event = event.strip_suffix(" Waits").unwrap_or(event);
-        let _ = writeln!(text, "{:indent$}{event}", "");
-    }
-}
-
-/// When a line of the log happened: it begins with milliseconds, with three decimals.
-fn time_us(line: &str) -> Option<u64> {
-    let (ms, us) = line.split_whitespace().next()?.split_once('.')?;
-    Some(ms.parse::<u64>().ok()? * 1_000 + us.parse::<u64>().ok()?)
-}
-
-fn tell(text: &mut String, done: &Done, mark: Option<usize>) {
-    let from = done.invoked_us as f64 / 1_000.0;
-    let upto =
-        done.returned_us.map_or("        …".into(), |us| format!("{:>9.3}", us as f64 / 1_000.0));
-    let asked = match &done.action {
-        Action::Put(key, value, level) => format!("put {key:?} {value:?} at {level}"),
-        Action::Delete(key, level) => format!("delete {key:?} at {level}"),
-        Action::Get(key, level) => format!("get {key:?} at {level}"),
-    };
-    let answer = match &done.outcome {
-        Outcome::Written(version) => format!("ok {version}"),
-        Outcome::Found(Some(record)) => format!("found {record}"),
-        Outcome::Found(None) => "found nothing".into(),
-        Outcome::Failed(why) => format!("failed: {why}"),
-        Outcome::Unknown(why) => format!("unknown: {why}"),
-    };
-    let mark = if mark.is_some_and(|place| place != usize::MAX) { ">" } else { " " };
-    let (client, node) = (done.client, done.node);
-    let client = if client == u32::MAX { "auditor".into() } else { format!("c{client}") };
-    let _ =
-        writeln!(text, "{mark} {from:>9.3} {upto} ms  {client:<7} {node}  {asked:<34} {answer}");
-}
-
-/// The last messages about the key until it went wrong: what went to which owner, and what became of
-/// it.
-fn tell_versions(text: &mut String, log: &str, verdict: &Verdict, violation: &Violation) {
-    let Some(key) = &violation.key else { return };
-    let mention = format!("{key:?}");
-    let ends = violation.operations.iter().filter_map(|place| verdict.history.get(*place));
-    let upto_us = ends.filter_map(|done| done.returned_us).max().unwrap_or(u64::MAX);
-    let is_before = |line: &&str| time_us(line).is_none_or(|us| us <= upto_us);
-    let lines: Vec<&str> =
-        log.lines().filter(|line| line.contains(&mention)).take_while(is_before).collect();
-    let _ = writeln!(text, "the key's last messages (milliseconds, sender -> receiver):");
-    for line in &lines[lines.len().saturating_sub(MOST / 2)..] {
-        let _ = writeln!(text, "  {line}");
-    }
 }

@@ -31,18 +31,18 @@ pub struct Sweep {
     pub jobs: usize,
     /// What the swarm keeps fixed.
     pub fixed: Fixed,
-    /// Stop at the first seed that falls.
+    /// Stop at the first seed that fails.
     pub stop_at_first: bool,
     /// Where to write each seed's log.
     pub logs: Option<PathBuf>,
 }
 
-/// A seed that fell.
+/// A seed that failed.
 #[derive(Clone, Debug)]
 pub struct Fallen {
     /// The seed.
     pub seed: u64,
-    /// What was broken.
+    /// What was violated.
     pub violation: Violation,
 }
 
@@ -51,7 +51,7 @@ pub struct Fallen {
 pub struct Swept {
     /// Seeds that were run.
     pub seeds: u64,
-    /// Those that fell, by seed.
+    /// Those that failed, by seed.
     pub fallen: Vec<Fallen>,
     /// What was counted.
     pub tally: Tally,
@@ -67,7 +67,7 @@ pub struct Swept {
     pub wall: Duration,
 }
 
-/// Runs a scenario on the current thread; a panic is a broken invariant.
+/// Runs a scenario on the current thread; a panic is a violated invariant.
 pub fn run_scenario(scenario: &Scenario, keep_text: bool) -> Verdict {
     let ran = catch_unwind(AssertUnwindSafe(|| run(scenario, keep_text)));
     ran.unwrap_or_else(|panic| panicked(&*panic))
@@ -79,6 +79,7 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> Verdict {
         violation: Some(Violation::new("invariant", format!("the run panicked: {text}"))),
         hash: 0,
         text: None,
+        told: Vec::new(),
         events: 0,
         tally: Tally::default(),
         history: Vec::new(),
@@ -97,7 +98,7 @@ pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     text.unwrap_or_else(|| "without a message".into())
 }
 
-/// Keeps panics from printing: each becomes a broken invariant with its text.
+/// Keeps panics from printing: each becomes a violated invariant with its text.
 pub fn quiet_panics() {
     std::panic::set_hook(Box::new(|_| {}));
 }

@@ -248,7 +248,7 @@ fn p13_shows_what_was_over_what_began_and_the_writes_of_both() {
     let violation = p13_violation(&history).unwrap();
     assert_eq!(violation.operations, [0, 1, 2, 3]);
     assert_eq!(violation.key.as_deref(), Some("k"));
-    assert!(violation.what.starts_with("op3 began after op2 ended with "), "{violation}");
+    assert!(violation.what.starts_with("op 3 began after op 2 ended with "), "{violation}");
 }
 
 #[test]

@@ -13,7 +13,12 @@ fn scenarios_that_once_broke_a_promise_keep_it_now() {
         let scenario = Scenario::parse(&fs::read_to_string(&path).unwrap())
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let verdict = run(&scenario, true);
-        assert!(verdict.violation.is_none(), "{}\n{}", path.display(), story(&scenario, &verdict));
+        assert!(
+            verdict.violation.is_none(),
+            "{}\n{}",
+            path.display(),
+            story(&scenario, &verdict, 100)
+        );
         count += 1;
     }
     assert!(count > 0, "{} is empty", folder.display());

@@ -8,11 +8,11 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, Subcommand};
-use comfy_table::{Table, presets::UTF8_BORDERS_ONLY};
+use comfy_table::{ContentArrangement, Table, presets::UTF8_BORDERS_ONLY};
 use indicatif::{ProgressBar, ProgressStyle};
 use model::{
     replay,
-    report::{Explored, Way, explore},
+    report::{Explored, Options, Stage, Way, explore},
     world::{self, Cluster},
 };
 use serde_json::{Value, json};
@@ -29,11 +29,11 @@ struct Cli {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-    /// End at the first promise that falls, and explore the small models first.
+    /// End at the first violation, and explore the small models first.
     #[arg(long)]
     stop_at_first: bool,
-    /// Write the way to each promise that fell, and to all that must be possible, to this folder, as
-    /// scenarios for `cargo sim replay`.
+    /// Write the shortest path to each violation, and to all that must be possible, to this folder, as
+    /// scenarios for `cargo sim replay`. Paths to what is possible take as long again to find.
     #[arg(long, value_name = "DIR")]
     write: Option<PathBuf>,
     /// Threads. By default as many as there are cores.
@@ -80,7 +80,7 @@ fn run(cli: Cli) -> Result<bool> {
     let threads = cli.threads.map_or(cores, usize::from);
     let mut models = chosen(&cli.names)?;
     if cli.stop_at_first {
-        // The small ones first: what falls in one of them is not waited for.
+        // The small ones first: a violation in one of them is not waited for.
         models.sort_by_key(|model| model.setup.states);
     }
     let mut all = Vec::new();
@@ -92,9 +92,17 @@ fn run(cli: Cli) -> Result<bool> {
         let bar = if cli.json { ProgressBar::hidden() } else { ProgressBar::new(known) };
         let style = "{elapsed_precise} {wide_bar} {human_pos}/{human_len} states, {per_sec} {msg}";
         bar.set_style(ProgressStyle::with_template(style).context("the bar's template")?);
-        let explored = explore(model, threads, cli.stop_at_first, |states, depth| {
+        let options = Options {
+            threads,
+            stop_at_first: cli.stop_at_first,
+            shortest_examples: cli.write.is_some(),
+        };
+        let explored = explore(model, &options, |stage, states, depth| {
             bar.set_position(states as u64);
-            bar.set_message(format!("depth {depth}"));
+            bar.set_message(match stage {
+                Stage::Exploring => format!("depth {depth}"),
+                Stage::Shortening => format!("depth {depth}, for the shortest path"),
+            });
         });
         bar.finish_and_clear();
         if let Some(folder) = &cli.write {
@@ -128,7 +136,7 @@ fn chosen(names: &[String]) -> Result<Vec<Cluster>> {
     Ok(all.into_iter().filter(is_chosen).collect())
 }
 
-/// Writes all ways.
+/// Writes all paths.
 fn write(explored: &Explored, folder: &Path, json: bool) -> Result<()> {
     std::fs::create_dir_all(folder)
         .with_context(|| format!("{} cannot be made", folder.display()))?;
@@ -146,7 +154,7 @@ fn write(explored: &Explored, folder: &Path, json: bool) -> Result<()> {
     Ok(())
 }
 
-/// The name of a way's file: the model, and what it shows, in few letters.
+/// The name of a path's file: the model, and what it shows, in few letters.
 fn file(explored: &Explored, way: &Way) -> String {
     let short = way.property.split(':').next().unwrap_or(way.property);
     let words = short.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
@@ -157,7 +165,7 @@ fn file(explored: &Explored, way: &Way) -> String {
 fn verdict(explored: &Explored) -> String {
     let fell: Vec<&str> = explored.fell.iter().map(|way| way.property).collect();
     if !fell.is_empty() {
-        format!("fell: {}", fell.join("; "))
+        format!("violated: {}", fell.join("; "))
     } else if !explored.is_complete {
         "not explored to its end".into()
     } else if !explored.impossible.is_empty() {
@@ -172,6 +180,8 @@ fn verdict(explored: &Explored) -> String {
 fn as_table(all: &[Explored], holds: bool) -> String {
     let mut table = Table::new();
     table.load_style(UTF8_BORDERS_ONLY);
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_width(u16::try_from(sim::text::width()).unwrap_or(u16::MAX));
     table.set_header(["model", "states", "depth", "s", "states/s", "seen", "verdict"]);
     for explored in all {
         let rate = explored.states as f64 / explored.seconds.max(1e-9);
@@ -191,7 +201,11 @@ fn as_table(all: &[Explored], holds: bool) -> String {
     }
     let states: usize = all.iter().map(|explored| explored.states).sum();
     let seconds: f64 = all.iter().map(|explored| explored.seconds).sum();
-    let verdict = if holds { "all models hold" } else { "a model fell" };
+    let verdict = if holds {
+        "all models hold"
+    } else {
+        "a property is violated, or a model is not as it was"
+    };
     format!("{table}\n{states} states in {seconds:.1} s\nverdict: {verdict}")
 }
 
@@ -217,8 +231,8 @@ fn model_json(explored: &Explored) -> Value {
         "depth": explored.depth,
         "seconds": explored.seconds,
         "complete": explored.is_complete,
-        "fell": names(&explored.fell),
-        "ways": explored.fell.iter().map(steps).collect::<Vec<_>>(),
+        "violated": names(&explored.fell),
+        "paths": explored.fell.iter().map(steps).collect::<Vec<_>>(),
         "seen": names(&explored.seen),
         "never_seen": explored.impossible,
     })

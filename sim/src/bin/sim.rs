@@ -1,9 +1,10 @@
-//! `cargo sim`: sweeps seeded simulations of whole clusters, and replays those that fell.
+//! `cargo sim`: sweeps seeded simulations of whole clusters, and replays those that failed.
 
 use std::{
     io::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
@@ -15,7 +16,7 @@ use sim::{
     scenario::Scenario,
     story,
     swarm::{self, Fixed},
-    sweep,
+    sweep, text,
 };
 
 /// Simulates clusters of Orrery under faults, each decided by a seed, and checks what the store promises.
@@ -39,7 +40,7 @@ struct SweepArgs {
     /// How many seeds to run at a time. By default, as many as there are cores.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
-    /// Stop at the first seed that falls.
+    /// Stop at the first seed that fails.
     #[arg(long)]
     stop_at_first: bool,
     /// Write each seed's event log into this folder.
@@ -158,6 +159,9 @@ fn main() -> ExitCode {
     }
 }
 
+/// How often the clock beside a progress bar moves.
+const TICK: Duration = Duration::from_millis(200);
+
 /// How many seeds at least a sweep needs, and of how many kinds, to be asked for every gate.
 const SEEDS_FOR_GATES: u64 = 400;
 
@@ -172,8 +176,14 @@ fn sweep_seeds(args: &SweepArgs) -> Result<bool> {
         logs: args.logs.clone(),
     };
     let bar = if args.json { ProgressBar::hidden() } else { ProgressBar::new(args.seeds) };
+    if !args.json {
+        let (from, last) = (args.from, args.from.saturating_add(args.seeds - 1));
+        eprintln!("simulating seeds {from} to {last}, {} at a time", what.jobs);
+    }
     let style = "{elapsed_precise} {wide_bar} {pos}/{len} seeds, {per_sec}, {eta} left";
     bar.set_style(ProgressStyle::with_template(style).context("the progress bar's template")?);
+    // A seed may take seconds: the clock goes on meanwhile.
+    bar.enable_steady_tick(TICK);
     let swept = sweep::sweep(&what, |done| bar.set_position(done)).with_context(|| {
         let folder = what.logs.as_deref().unwrap_or(Path::new("."));
         format!("the logs cannot be written to {}", folder.display())
@@ -188,17 +198,17 @@ fn sweep_seeds(args: &SweepArgs) -> Result<bool> {
     let verdict = match (swept.fallen.is_empty(), gates_hold) {
         (true, true) => "all properties held".to_string(),
         (true, false) => format!("never happened, so not tested: {}", missing.join(", ")),
-        (false, _) => format!("{} of {} seeds fell", swept.fallen.len(), swept.seeds),
+        (false, _) => format!("{} of {} seeds failed", swept.fallen.len(), swept.seeds),
     };
     if args.json {
         print(&format!("{:#}", report::json(&swept, &missing, &verdict)))?;
         return Ok(green);
     }
-    print(&report::table(&swept, &missing))?;
+    print(&report::table(&swept, &missing, text::width()))?;
     if let Some(first) = swept.fallen.first() {
         let scenario = swarm::scenario(first.seed, &what.fixed);
         let verdict = sweep::run_scenario(&scenario, true);
-        print(&story::story(&scenario, &verdict))?;
+        print(&story::story(&scenario, &verdict, text::width()))?;
     }
     for fallen in swept.fallen.iter().take(20) {
         let (seed, flags) = (fallen.seed, args.fixed.flags());
@@ -237,7 +247,7 @@ fn replay(
     if json {
         print(&format!("{:#}", story::json(&scenario, &verdict)))?;
     } else {
-        print(&story::story(&scenario, &verdict))?;
+        print(&story::story(&scenario, &verdict, text::width()))?;
     }
     Ok(verdict.violation.is_none())
 }

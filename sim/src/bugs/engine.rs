@@ -14,6 +14,9 @@ use serde_json::Value;
 /// a change of the ring, at just the wrong time.
 pub const MOST_SEEDS: u64 = 4_000;
 
+/// Is told what is being done.
+pub type Doing<'a> = &'a dyn Fn(&str);
+
 /// What looks for bugs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Engine {
@@ -31,9 +34,9 @@ pub enum Engine {
 
 /// What an engine found.
 pub struct Found {
-    /// What fell: properties, or a test.
+    /// What failed: properties that are violated, or a test.
     pub fell: String,
-    /// The model in which it fell.
+    /// The model in which it is violated.
     pub model: Option<String>,
     /// How much it took, in the engine's own measure.
     pub effort: String,
@@ -41,11 +44,11 @@ pub struct Found {
     pub seeds: Option<u64>,
     /// Seconds of time, without the build.
     pub seconds: f64,
-    /// What came of the way of a model in the simulation.
+    /// What came of the path of a model in the simulation.
     pub replay: Replay,
 }
 
-/// What came of the way of a model in the simulation.
+/// What came of the path of a model in the simulation.
 pub enum Replay {
     /// The engine is no model.
     None,
@@ -88,13 +91,14 @@ impl Engine {
         tree: &Path,
         may_fall: &[String],
         models: &[String],
+        doing: Doing<'_>,
     ) -> Result<Option<Found>> {
         match self {
-            Self::Simulation => simulation(tree),
-            Self::Model => model(tree, models),
-            Self::Loom => loom(tree),
-            Self::Trace => trace(tree),
-            Self::Unit => unit(tree, may_fall),
+            Self::Simulation => simulation(tree, doing),
+            Self::Model => model(tree, models, doing),
+            Self::Loom => loom(tree, doing),
+            Self::Trace => trace(tree, doing),
+            Self::Unit => unit(tree, may_fall, doing),
         }
     }
 }
@@ -104,7 +108,7 @@ const UNITS: &str = "profile.release.package.kv.codegen-units=64";
 const LOOM: &str = "build.rustflags=['--cfg','loom','--cap-lints','allow']";
 
 impl Found {
-    /// For people: what fell, and where.
+    /// For people: what failed, and where.
     pub fn what(&self) -> String {
         match &self.model {
             Some(model) => format!("{} in {model}", self.fell),
@@ -150,7 +154,8 @@ fn cargo(tree: &Path, what: &str, flags: &str, folder: &str) -> (Command, PathBu
 
 /// Builds programs of the simulation and of the models; where they are. Both packages are named each time:
 /// apart, each would build the core with features of its own.
-fn build(tree: &Path, programs: &[&str]) -> Result<PathBuf> {
+fn build(tree: &Path, programs: &[&str], doing: Doing<'_>) -> Result<PathBuf> {
+    doing("compiling");
     let (mut command, built) = cargo(tree, "build", MADSIM, "target");
     command.args(["-p", "sim", "-p", "model"]);
     for program in programs {
@@ -172,11 +177,12 @@ fn json(command: &mut Command) -> Result<Value> {
         .with_context(|| format!("it said {:?}", String::from_utf8_lossy(&done.stderr)))
 }
 
-fn simulation(tree: &Path) -> Result<Option<Found>> {
-    let sim = build(tree, &["sim"])?.join("sim");
+fn simulation(tree: &Path, doing: Doing<'_>) -> Result<Option<Found>> {
+    let sim = build(tree, &["sim"], doing)?.join("sim");
+    doing("running");
     let most = MOST_SEEDS.to_string();
     let swept = json(Command::new(sim).args(["--stop-at-first", "--json", "--seeds", &most]))?;
-    let Some(first) = swept["fallen"].get(0) else { return Ok(None) };
+    let Some(first) = swept["failed"].get(0) else { return Ok(None) };
     let seeds = first["seed"].as_u64().context("a seed is a number")? + 1;
     // The first that was looked at comes first; a bug may break several.
     let also = first["also"].as_array().into_iter().flatten();
@@ -189,8 +195,9 @@ fn simulation(tree: &Path) -> Result<Option<Found>> {
     Ok(Some(found))
 }
 
-fn model(tree: &Path, names: &[String]) -> Result<Option<Found>> {
-    let built = build(tree, &["sim", "model"])?;
+fn model(tree: &Path, names: &[String], doing: Doing<'_>) -> Result<Option<Found>> {
+    let built = build(tree, &["sim", "model"], doing)?;
+    doing("running");
     let ways = tree.join("../ways");
     if ways.exists() {
         fs::remove_dir_all(&ways).with_context(|| ways.display().to_string())?;
@@ -201,10 +208,10 @@ fn model(tree: &Path, names: &[String]) -> Result<Option<Found>> {
     command.arg(&ways).args(names);
     let explored = json(&mut command)?;
     let models = explored["models"].as_array().context("models are a list")?;
-    let fallen = models.iter().find(|model| model["fell"].get(0).is_some());
+    let fallen = models.iter().find(|model| model["violated"].get(0).is_some());
     let Some(fallen) = fallen else { return Ok(None) };
-    let property = fallen["fell"][0].as_str().unwrap_or("?");
-    let way = &fallen["ways"][0];
+    let property = fallen["violated"][0].as_str().unwrap_or("?");
+    let way = &fallen["paths"][0];
     let replay = match way["file"].as_str() {
         Some(file) => Replay::As(replay(&built.join("sim"), &ways.join(file))?),
         None => Replay::Impossible(way["no_file"].as_str().context("a reason")?.to_string()),
@@ -229,24 +236,24 @@ fn short(property: &str) -> &str {
 fn replay(sim: &Path, way: &Path) -> Result<String> {
     let told = json(Command::new(sim).args(["replay", "--json"]).arg(way))?;
     let property = told["violation"]["property"].as_str();
-    Ok(property.unwrap_or("nothing falls").to_string())
+    Ok(property.unwrap_or("nothing violated").to_string())
 }
 
-fn loom(tree: &Path) -> Result<Option<Found>> {
+fn loom(tree: &Path, doing: Doing<'_>) -> Result<Option<Found>> {
     let package = ["-p", "kv", "--no-default-features", "--lib"];
-    Ok(test(tree, LOOM, "target-loom", &package, &["loom_"])?.found)
+    Ok(test(tree, LOOM, "target-loom", &package, &["loom_"], doing)?.found)
 }
 
-fn trace(tree: &Path) -> Result<Option<Found>> {
+fn trace(tree: &Path, doing: Doing<'_>) -> Result<Option<Found>> {
     let package = ["-p", "model", "--test", "trace"];
-    Ok(test(tree, MADSIM, "target", &package, &["each_step"])?.found)
+    Ok(test(tree, MADSIM, "target", &package, &["each_step"], doing)?.found)
 }
 
-fn unit(tree: &Path, may_fall: &[String]) -> Result<Option<Found>> {
+fn unit(tree: &Path, may_fall: &[String], doing: Doing<'_>) -> Result<Option<Found>> {
     let package = ["-p", "kv", "--no-default-features", "--lib"];
     let names: Vec<&str> = named_tests(may_fall).collect();
     ensure!(!names.is_empty(), "the patch names no test");
-    let tested = test(tree, MADSIM, "target", &package, &names)?;
+    let tested = test(tree, MADSIM, "target", &package, &names, doing)?;
     for name in names {
         // A test that is gone finds nothing, and would be missed by nobody.
         let is_there = tested.begun.iter().any(|begun| begun == name) || tested.found.is_some();
@@ -269,13 +276,22 @@ struct Tested {
 }
 
 /// Runs the tests whose names have one of these parts, until one fails.
-fn test(tree: &Path, flags: &str, folder: &str, args: &[&str], names: &[&str]) -> Result<Tested> {
+fn test(
+    tree: &Path,
+    flags: &str,
+    folder: &str,
+    args: &[&str],
+    names: &[&str],
+    doing: Doing<'_>,
+) -> Result<Tested> {
+    doing("compiling");
     let command = || {
         let (mut command, _) = cargo(tree, "test", flags, folder);
         command.args(args);
         command
     };
     succeeds(command().arg("--no-run").output().context("cargo cannot be run")?)?;
+    doing("running");
     let started = Instant::now();
     // Each name is printed before its test runs, so that one which ends the process is known, too.
     let listed = ["--", "--test-threads=1", "--format=pretty", "--nocapture"];

@@ -6,7 +6,10 @@ mod engine;
 mod patch;
 mod report;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -16,6 +19,10 @@ use self::{
     patch::{Bug, Kind},
     report::{Came, Fate},
 };
+use crate::text;
+
+/// How often the clock beside the progress bar moves.
+const TICK: Duration = Duration::from_millis(200);
 
 /// Plants all bugs, or one, after a look at the tree without any. True when each was found, and soon.
 pub fn command(only: Option<&str>, json: bool) -> Result<bool> {
@@ -34,8 +41,10 @@ pub fn command(only: Option<&str>, json: bool) -> Result<bool> {
         }
     }
     let bar = if json { ProgressBar::hidden() } else { ProgressBar::new(bugs.len() as u64) };
-    let style = "{elapsed_precise} {wide_bar} {pos}/{len} {msg}";
+    let style = "{elapsed_precise} {spinner} {pos}/{len} {wide_bar} {msg}";
     bar.set_style(ProgressStyle::with_template(style).context("the progress bar's template")?);
+    // A build takes a minute: the clock goes on meanwhile.
+    bar.enable_steady_tick(TICK);
     let control = control(&root, &tree, &bugs, |doing| bar.set_message(doing))?;
     let mut fates = Vec::new();
     for bug in bugs {
@@ -50,13 +59,13 @@ pub fn command(only: Option<&str>, json: bool) -> Result<bool> {
     if json {
         println!("{:#}", report::json(&fates, &control, are_all));
     } else {
-        println!("{}", report::table(&fates, are_all));
+        println!("{}", report::table(&fates, are_all, text::width()));
     }
     Ok(report::verdict(&fates, are_all).0)
 }
 
 /// Lets each engine that will be asked search the tree without a bug, over the same seeds: where something
-/// falls there, it says nothing of the bugs that it falls with one.
+/// fails there, it says nothing of the bugs that it fails with one.
 fn control(root: &Path, tree: &Path, bugs: &[Bug], doing: impl Fn(String)) -> Result<Vec<Engine>> {
     patch::apply(root, tree, None)?;
     let mut asked = Vec::new();
@@ -69,12 +78,12 @@ fn control(root: &Path, tree: &Path, bugs: &[Bug], doing: impl Fn(String)) -> Re
         if may_fall.is_empty() {
             continue;
         }
-        doing(format!("no bug: {}", engine.name()));
-        let found = engine.search(tree, &may_fall, &[]);
+        let doing = |stage: &str| doing(format!("no bug, {}: {stage}", engine.name()));
+        let found = engine.search(tree, &may_fall, &[], &doing);
         let found = found.with_context(|| format!("{}, with nothing planted", engine.name()))?;
         if let Some(found) = found {
             let (name, what, effort) = (engine.name(), found.what(), found.effort);
-            bail!("{name}: {what} falls after {effort} with no bug planted: it cannot judge any");
+            bail!("{name}: {what} fails after {effort} with no bug planted: it cannot judge any");
         }
         asked.push(engine);
     }
@@ -94,11 +103,12 @@ fn plant(root: &Path, tree: &Path, bug: Bug, doing: impl Fn(String)) -> Result<F
     let came = match kind {
         Kind::NoRoom(why) => Came::NoRoom(why),
         Kind::Patch(patch, engines) => {
+            doing(format!("{id}: patching"));
             patch::apply(root, tree, Some(&patch))?;
             let mut all = Vec::new();
             for engine in engines {
-                doing(format!("{id}: {}", engine.name()));
-                let found = engine.search(tree, &may_fall, &models);
+                let doing = |stage: &str| doing(format!("{id}, {}: {stage}", engine.name()));
+                let found = engine.search(tree, &may_fall, &models, &doing);
                 let found =
                     found.with_context(|| format!("{}, with {id} planted", engine.name()))?;
                 all.push((engine, found));

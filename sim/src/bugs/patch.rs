@@ -5,11 +5,11 @@
 //! - `title`, `source`: what it does, and where it was seen,
 //! - `engine`: who must find it, all of these,
 //! - `falls`: the properties, promises of models and tests that it may break, as the engines name them.
-//!   Where anything else falls, the bug is not found: the engine may have seen something else. The engine
+//!   Where anything else fails, the bug is not found: the engine may have seen something else. The engine
 //!   `unit` runs the tests that are named here, and no others,
-//! - `models`: those that are explored, where not all are: the smallest one that sees the bug may have a way
+//! - `models`: those that are explored, where not all are: the smallest one that sees the bug may have a path
 //!   that the simulation cannot take, while another one has one that it can,
-//! - `no replay`: why the simulation cannot take the model's way, where it cannot.
+//! - `no replay`: why the simulation cannot take the model's path, where it cannot.
 //!
 //! An `.absent` has `title`, `source`, and `why` the design leaves no room for the bug.
 
@@ -37,7 +37,7 @@ pub struct Bug {
     pub may_fall: Vec<String>,
     /// The models that are explored; none stands for all.
     pub models: Vec<String>,
-    /// Why the way of the model that finds it is not replayed, where that is known.
+    /// Why the path of the model that finds it is not replayed, where that is known.
     pub no_replay: Option<String>,
 }
 

@@ -9,8 +9,8 @@ use super::engine::{Engine, Found, MOST_SEEDS, Replay};
 /// needs more has become blunt.
 const MOST_MEDIAN_SEEDS: u64 = 20;
 
-/// The table's width, in characters: its texts are long.
-const WIDTH: u16 = 140;
+/// A table that is narrower has no room for where a bug was seen.
+const WIDE: usize = 120;
 
 /// How a bug fared.
 pub struct Fate {
@@ -24,7 +24,7 @@ pub struct Fate {
     pub came: Came,
     /// The properties, promises of models and tests that it may break.
     pub may_fall: Vec<String>,
-    /// Why the way of the model that finds it is not replayed, where that is known.
+    /// Why the path of the model that finds it is not replayed, where that is known.
     pub no_replay: Option<String>,
 }
 
@@ -37,7 +37,7 @@ pub enum Came {
 }
 
 impl Fate {
-    /// Whether each engine that must find the bug did, and the ways that the model wrote replay, unless the
+    /// Whether each engine that must find the bug did, and the paths that the model wrote replay, unless the
     /// patch says why they cannot.
     pub fn is_found(&self) -> bool {
         match &self.came {
@@ -50,12 +50,12 @@ impl Fate {
         }
     }
 
-    /// Whether what fell is what the bug may break.
+    /// Whether what failed is what the bug may break.
     fn counts(&self, found: &Found) -> bool {
         found.is_among(&self.may_fall)
     }
 
-    /// What an engine found of it, if that was asked: nothing, where something else fell.
+    /// What an engine found of it, if that was asked: nothing, where something else failed.
     fn of(&self, wanted: Engine) -> Option<Option<&Found>> {
         match &self.came {
             Came::Of(all) => {
@@ -111,7 +111,7 @@ pub fn line(fate: &Fate) -> String {
     format!("{}: {came}", fate.id)
 }
 
-/// What fell, and whether that is the bug.
+/// What failed, and whether that is the bug.
 fn what(fate: &Fate, found: &Found) -> String {
     let what = found.what();
     match fate.counts(found) {
@@ -121,15 +121,24 @@ fn what(fate: &Fate, found: &Found) -> String {
 }
 
 /// For people: a row for each bug and engine, and a line for each engine.
-pub fn table(fates: &[Fate], are_all: bool) -> String {
+pub fn table(fates: &[Fate], are_all: bool, width: usize) -> String {
+    let is_wide = width >= WIDE;
     let mut table = Table::new();
     table.load_style(UTF8_BORDERS_ONLY);
-    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
-    table.set_header(["bug", "what it does", "seen in", "engine", "what fell", "after", "s"]);
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_width(u16::try_from(width).unwrap_or(u16::MAX));
+    let cells = |mut all: Vec<String>| {
+        if !is_wide {
+            all.remove(2);
+        }
+        all
+    };
+    let header = ["bug", "what it does", "seen in", "engine", "what failed", "after", "s"];
+    table.set_header(cells(header.map(str::to_string).into()));
     for fate in fates {
         let mut row = |engine: &str, what: String, effort: String, seconds: String| {
             let (id, title, source) = (fate.id.clone(), fate.title.clone(), fate.source.clone());
-            table.add_row([id, title, source, engine.into(), what, effort, seconds]);
+            table.add_row(cells(vec![id, title, source, engine.into(), what, effort, seconds]));
         };
         match &fate.came {
             Came::NoRoom(why) => row("-", format!("no room: {why}"), "-".into(), "-".into()),
@@ -232,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fall_of_something_else_is_shown_and_is_not_the_bug() {
+    fn a_failure_of_something_else_is_shown_and_is_not_the_bug() {
         let fates = [fate("P3", 4), fate("P0", 1)];
         assert!(fates[0].is_found() && !fates[1].is_found());
         assert_eq!(line(&fates[0]), "one: simulation: P3 after 4 seeds");

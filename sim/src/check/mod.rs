@@ -20,9 +20,9 @@ use std::{
     sync::Arc,
 };
 
-use kv::{quorum::Level, record::Version, ring::Ring, types::Key};
+use kv::{clock::Timestamp, quorum::Level, record::Version, ring::Ring, types::Key};
 
-use crate::{cluster::Cluster, history::Done, tally::Tally};
+use crate::{cluster::Cluster, history::Done, tally::Tally, world::clock::START_US};
 
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,8 +67,29 @@ impl fmt::Display for Violation {
         }
         match self.also.is_empty() {
             true => Ok(()),
-            false => write!(f, "; also broken: {}", self.also.join(", ")),
+            false => write!(f, "; also violated: {}", self.also.join(", ")),
         }
+    }
+}
+
+/// A version as people are shown it: when it was given, in milliseconds of the run by its coordinator's clock
+/// (and its place among those of that microsecond), and by whom.
+pub fn shown(version: impl Into<Option<Version>>) -> String {
+    match version.into() {
+        Some(version) => format!("{}@{}", relative_ms(version.timestamp), version.node),
+        None => "nothing".into(),
+    }
+}
+
+/// A timestamp in milliseconds of the run.
+pub fn relative_ms(timestamp: Timestamp) -> String {
+    let micros = i128::from(timestamp.micros()) - i128::from(START_US);
+    let sign = if micros < 0 { "-" } else { "" };
+    let micros = micros.unsigned_abs();
+    let text = format!("{sign}{}.{:03}", micros / 1_000, micros % 1_000);
+    match timestamp.0 - Timestamp::from_micros(timestamp.micros()).0 {
+        0 => text,
+        logical => format!("{text}+{logical}"),
     }
 }
 
@@ -207,7 +228,7 @@ fn missed(
     history: &[Done],
 ) -> Violation {
     let (_, version, other) = seen;
-    let found = history[read].version().map_or("nothing".to_string(), |found| found.to_string());
-    let what = format!("op{read} began after op{other} ended with {version}, and found {found}");
+    let (version, found) = (shown(*version), shown(history[read].version()));
+    let what = format!("op {read} began after op {other} ended with {version}, and found {found}");
     Violation::new(property, what).shown_by(key, &[*other, read])
 }

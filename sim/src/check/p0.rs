@@ -25,18 +25,19 @@ pub fn check(history: &[Done], tally: &mut Tally) -> Result<(), Violation> {
         if value.as_str().is_empty() {
             tally.add(Topic::Event, "empty value read");
         }
-        let Some(write) = writes.get(&(key, value.as_str())).copied() else {
-            let what = format!("op{place} found {value}, which nobody wrote");
+        let value = value.as_str();
+        let Some(write) = writes.get(&(key, value)).copied() else {
+            let what = format!("op {place} found {value:?}, which nobody wrote");
             return Err(Violation::new("P0", what).shown_by(key, &[place]));
         };
         let shown = [write, place];
         if history[write].invoked > returned {
-            let what = format!("op{place} found {value} before op{write} wrote it");
+            let what = format!("op {place} found {value:?} before op {write} wrote it");
             return Err(Violation::new("P0", what).shown_by(key, &shown));
         }
         match &history[write].outcome {
             Outcome::Failed(why) => {
-                let what = format!("op{place} found {value}, but op{write} failed: {why}");
+                let what = format!("op {place} found {value:?}, but op {write} failed: {why}");
                 return Err(Violation::new("P0", what).shown_by(key, &shown));
             }
             Outcome::Unknown(_) => tally.add(Topic::Event, "unknown write read later"),

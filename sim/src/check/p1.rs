@@ -11,7 +11,7 @@ use kv::{
     types::{Key, NodeId, Slot},
 };
 
-use super::{Evidence, Violation, by_key};
+use super::{Evidence, Violation, by_key, shown};
 use crate::{
     cluster::Cluster,
     tally::{Tally, Topic},
@@ -57,7 +57,8 @@ pub fn check(evidence: &Evidence<'_>, tally: &mut Tally) -> Result<(), Violation
                     continue;
                 }
                 let key = key.as_str();
-                let what = format!("op{place} wrote {version}, the owners end with {last:?}");
+                let (version, last) = (shown(version), shown(last));
+                let what = format!("op {place} wrote {version}, the owners end with {last}");
                 return Err(Violation::new("P1", what).shown_by(key, &[place]));
             }
         }

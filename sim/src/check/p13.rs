@@ -30,7 +30,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use kv::{quorum::Level, record::Version, types::NodeId};
 
-use super::{Begun, Seen, Violation, by_key, overtaken, reads};
+use super::{Begun, Seen, Violation, by_key, overtaken, reads, shown};
 use crate::{
     history::{Done, Outcome},
     scenario::Action,
@@ -96,7 +96,7 @@ fn ok_writes(history: &[Done], places: &[usize]) -> Result<Writes, Wrong> {
         if let Some((_, version)) = history[*place].written_at()
             && let Some(other) = writes.insert(version, *place)
         {
-            let what = format!("op{other} and op{place} both wrote {version}");
+            let what = format!("op {other} and op {place} both wrote {}", shown(version));
             return Err((what, vec![other, *place]));
         }
     }
@@ -118,7 +118,8 @@ fn learn(
         let value = record.value.as_ref().map(|value| value.as_str());
         let (first, other) = *found.entry(record.version).or_insert((value, *place));
         if first != value {
-            let what = format!("op{other} and op{place} found two values of {}", record.version);
+            let version = shown(record.version);
+            let what = format!("op {other} and op {place} found two values of {version}");
             return Err((what, vec![other, *place]));
         }
     }
@@ -126,14 +127,16 @@ fn learn(
     for (version, (value, read)) in found {
         if let Some(write) = writes.get(&version).copied() {
             if written(&history[write].action) != Some(value) {
-                let what = format!("op{read} found {value:?}, but op{write} wrote {version}");
+                let version = shown(version);
+                let what = format!("op {read} found {value:?}, but op {write} wrote {version}");
                 return Err((what, vec![write, read]));
             }
             continue;
         }
         let candidates = unknown.get_mut(&(value, version.node));
         let Some(write) = candidates.and_then(VecDeque::pop_front) else {
-            let what = format!("op{read} found {version}, which no write can have made");
+            let version = shown(version);
+            let what = format!("op {read} found {version}, which no write can have made");
             return Err((what, vec![read]));
         };
         writes.insert(version, write);
@@ -171,14 +174,14 @@ fn written(action: &Action) -> Option<Option<&str>> {
 fn out_of_order(history: &[Done], writes: &Writes, begun: &Begun, seen: &Seen) -> Wrong {
     let (_, newest, before) = seen;
     let place = begun.place;
-    let version = begun.version.map_or("nothing".into(), |version| version.to_string());
+    let (version, over) = (shown(begun.version), shown(*newest));
     let verb = match (begun.is_write, &history[place].outcome) {
         (true, Outcome::Unknown(_)) => "wrote, as others read,",
         (true, _) => "wrote",
         (false, _) => "found",
     };
     let what =
-        format!("op{place} began after op{before} ended with {newest}, and {verb} {version}");
+        format!("op {place} began after op {before} ended with {over}, and {verb} {version}");
     // Together with the writes of both versions.
     let mut shown = vec![*before, place];
     let both = [Some(*newest), begun.version].into_iter().flatten();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use kv::types::NodeId;
 
-use super::{Begun, Seen, Violation, by_key, overtaken};
+use super::{Begun, Seen, Violation, by_key, overtaken, shown};
 use crate::history::Done;
 
 /// Looks at each write, and at what its coordinator had answered about the key before.
@@ -17,9 +17,9 @@ pub fn check(history: &[Done]) -> Result<(), Violation> {
         }
         for (node, places) in by_node {
             if let Some((write, (_, version, before))) = older_write(history, &places) {
+                let (got, version) = (shown(history[write].version()), shown(version));
                 let what = format!(
-                    "op{write} got {}, though {node} had answered op{before} with {version}",
-                    history[write].version().expect("an ok write"),
+                    "op {write} got {got}, though {node} had answered op {before} with {version}"
                 );
                 return Err(Violation::new("P14", what).shown_by(key, &[before, write]));
             }

@@ -1,7 +1,7 @@
 //! P5 Unknown is honest: a write that timed out may surface later, but once a QUORUM read returned it, it
 //! stays: in what the owners hold in the end, too.
 
-use super::{Evidence, Violation, by_key, is_quorum, p1, reads};
+use super::{Evidence, Violation, by_key, is_quorum, p1, reads, shown};
 use crate::tally::Tally;
 
 /// Looks at what reads at QUORUM and above found, and what was left of it.
@@ -12,7 +12,8 @@ pub fn check(evidence: &Evidence<'_>, _tally: &mut Tally) -> Result<(), Violatio
             let found = evidence.history[read].version();
             let last = held.get(key).copied();
             if last < found {
-                let what = format!("op{read} found {found:?}, the owners end with {last:?}");
+                let (found, last) = (shown(found), shown(last));
+                let what = format!("op {read} found {found}, the owners end with {last}");
                 return Err(Violation::new("P5", what).shown_by(key, &[read]));
             }
         }

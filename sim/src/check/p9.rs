@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use kv::{quorum::Level, record::Version};
 
-use super::{Violation, by_key, reads, stale_read, writes};
+use super::{Violation, by_key, reads, shown, stale_read, writes};
 use crate::{
     history::{Done, Outcome},
     scenario::Action,
@@ -23,8 +23,10 @@ pub fn check(history: &[Done], tally: &mut Tally) -> Result<(), Violation> {
             let Some((version, value)) = version_and_value(&history[*place]) else { continue };
             let (known, first) = *values.entry(version).or_insert((value, *place));
             if known != value {
+                let (version, known) = (shown(version), value_or_none(known));
+                let value = value_or_none(value);
                 let what =
-                    format!("{version} is {known:?} for op{first} and {value:?} for op{place}");
+                    format!("{version} is {known} for op {first} and {value} for op {place}");
                 return Err(Violation::new("P9", what).shown_by(key, &[first, *place]));
             }
         }
@@ -38,6 +40,10 @@ pub fn check(history: &[Done], tally: &mut Tally) -> Result<(), Violation> {
         }
     }
     Ok(())
+}
+
+fn value_or_none(value: Option<&str>) -> String {
+    value.map_or("a deletion".into(), |value| format!("{value:?}"))
 }
 
 fn version_and_value(done: &Done) -> Option<(Version, Option<&str>)> {

@@ -1,19 +1,20 @@
 //! Nodes that start, stop, stand still, and whose clocks jump.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use kv::{
     clock::Timestamp,
     env::Entry,
     node::{Node, Outbox},
+    record::Record,
     recover::Recovered,
     ring::Ring,
-    types::{Micros, NodeId},
+    types::{Key, Micros, NodeId},
 };
 
 use super::Cluster;
 use crate::{
-    check::Violation,
+    check::{Violation, shown},
     host::{Host, SimPorts, newest, records},
     log::Event,
     tally::Topic,
@@ -85,8 +86,17 @@ impl Cluster {
             self.tally.add(Topic::Event, "restarted from journal");
         }
         if held != kept {
-            let what = format!("{id} holds {held:?} after a restart, its journal {kept:?}");
-            self.broken.get_or_insert(Violation::new("P2", what));
+            let differs = |key: &&Key| held.get(*key) != kept.get(*key);
+            let key = held.keys().chain(kept.keys()).find(differs).expect("they differ");
+            let of = |records: &BTreeMap<Key, Record>| {
+                shown(records.get(key).map(|record| record.version))
+            };
+            let what = format!(
+                "after a restart {id} holds {} of the key, and its journal has {}",
+                of(&held),
+                of(&kept)
+            );
+            self.broken.get_or_insert(Violation::new("P2", what).about(key));
         }
         self.take_effects(id, entries_before);
     }

@@ -9,7 +9,8 @@ use kv::{
 
 use super::Cluster;
 use crate::{
-    check::Violation,
+    check::{Violation, relative_ms, shown},
+    log::Happened,
     queue::Due,
     tally::Topic,
     trace::{Effects, Given},
@@ -77,12 +78,16 @@ impl Cluster {
             let version = node.inspect_key(key, |shard| shard.version(key.as_str()));
             let seen = host.seen.get(key).copied();
             if version < seen {
-                let what = format!("{id} went back from {seen:?} to {version:?}");
+                let what = format!("{id} went back from {} to {}", shown(seen), shown(version));
                 self.broken.get_or_insert(Violation::new("P2", what).about(key));
             }
             let Some(version) = version else { continue };
             if version.timestamp > bound && self.config.max_clock_drift.0 > 0 {
-                let what = format!("{id} stores {version}, true time and the bound are {bound}");
+                let version = shown(Some(version));
+                let what = format!(
+                    "{id} stores {version}, which is after true time and the bound, {} ms",
+                    relative_ms(bound)
+                );
                 self.broken.get_or_insert(Violation::new("P14", what).about(key));
             }
             if seen != Some(version) {
@@ -114,7 +119,7 @@ impl Cluster {
             }
         };
         if let Some(why) = why {
-            let what = format!("{id} dropped {version}, but {why}");
+            let what = format!("{id} dropped {}, but {why}", shown(Some(version)));
             self.broken.get_or_insert(Violation::new("invariant", what).about(key));
         }
     }
@@ -141,6 +146,9 @@ impl Cluster {
         let entries = &shared.journal.since(place(before))[..place(durable - before)];
         for entry in entries {
             let Entry::Ring(ring) = entry else { continue };
+            if self.rings.at(ring.epoch()).is_none() {
+                self.log.tell(self.at, Happened::Ring(ring.clone()));
+            }
             match self.rings.take(ring) {
                 Ok(happened) => {
                     happened.into_iter().for_each(|name| self.tally.add(Topic::Event, name));

@@ -23,7 +23,7 @@ use crate::{
     cluster::{Cluster, Turn},
     cost::Meter,
     history::{Done, Outcome},
-    log::{Event, Log},
+    log::{Event, Happened, Log, Told},
     queue::Wake,
     rings::Operator,
     scenario::{Action, FaultKind, Scenario},
@@ -42,12 +42,14 @@ const AUDITOR: u32 = u32::MAX;
 
 /// What a run showed.
 pub struct Verdict {
-    /// The first promise that was broken, if any.
+    /// The first property that was violated, if any.
     pub violation: Option<Violation>,
     /// The log's hash.
     pub hash: u64,
     /// The log's text, if it was asked for.
     pub text: Option<String>,
+    /// What a story tells, if the text was asked for.
+    pub told: Told,
     /// Events in the log.
     pub events: u64,
     /// What was counted.
@@ -167,7 +169,8 @@ impl<'a> Run<'a> {
         while self.phase != Phase::Over
             && let Some(at) = self.cluster.next_at()
         {
-            // The simulated nodes live by the runtime's clock.
+            // The queue says what time it is, and each node has clocks of its own (world/clock.rs): nobody
+            // looks at the runtime's, which only goes along.
             madsim::time::sleep_until(start + Duration::from_micros(at)).await;
             while self.phase != Phase::Over && self.cluster.next_at() == Some(at) {
                 match self.cluster.turn() {
@@ -361,6 +364,7 @@ impl<'a> Run<'a> {
         if let Outcome::Failed(why) | Outcome::Unknown(why) = &outcome {
             self.cluster.log.record(at, &Event::Unanswered(place, why));
         }
+        self.cluster.log.tell(at, Happened::Ended(place));
         self.waiting.retain(|waiting| *waiting != place);
         self.moment += 1;
         let done = &mut self.history[place];
@@ -401,13 +405,16 @@ impl<'a> Run<'a> {
         let simulated_us = self.cluster.at();
         let held = self.held();
         let Cluster { log, tally, recorder, meter, .. } = self.cluster;
+        let (hash, events) = (log.hash(), log.events());
+        let (text, told) = log.into_text();
         Verdict {
             meter,
             trace: recorder.map(Recorder::into_steps).unwrap_or_default(),
             violation: self.violation,
-            hash: log.hash(),
-            events: log.events(),
-            text: log.into_text(),
+            hash,
+            events,
+            text,
+            told,
             tally,
             history: self.history,
             held,
@@ -430,7 +437,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// What each node that runs holds of the key that fell.
+    /// What each node that runs holds of the key of the violation.
     fn held(&self) -> Vec<(NodeId, bool, Option<Record>)> {
         let Some(key) = self.violation.as_ref().and_then(|violation| violation.key.as_ref()) else {
             return Vec::new();

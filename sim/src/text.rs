@@ -1,0 +1,83 @@
+//! Texts for people, as wide as their terminal.
+
+/// What is taken for a terminal's width where there is none.
+const USUAL: usize = 80;
+/// Lines are no shorter, and tables no wider, whatever the terminal.
+const LEAST: usize = 40;
+const MOST: usize = 160;
+
+/// How many characters fit into a line of the standard output: COLUMNS says so, or the terminal.
+pub fn width() -> usize {
+    let told = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let asked = || comfy_table::Table::new().width().map(usize::from);
+    told.or_else(asked).unwrap_or(USUAL).clamp(LEAST, MOST)
+}
+
+/// A line, with its end, cut into several between words where it is too long. All but the first begin with so many
+/// spaces.
+pub fn wrapped(line: &str, width: usize, indent: usize) -> String {
+    let first = line.len() - line.trim_start().len();
+    let (spaces, words) = line.split_at(first);
+    packed(words.split(' ').map(str::to_string), width, spaces, indent)
+}
+
+/// Items, with commas between them, in as many lines of a width as they take. One that is longer is cut between
+/// its words.
+pub fn listed(items: &[String], width: usize) -> String {
+    let last = items.len().saturating_sub(1);
+    let comma = |place| if place < last { "," } else { "" };
+    let items = items.iter().enumerate().map(|(place, item)| format!("{item}{}", comma(place)));
+    let lines = packed(items, width, "", 0);
+    lines.lines().map(|line| wrapped(line, width, 2)).collect::<String>().trim_end().to_string()
+}
+
+/// As many parts in each line as there is room for.
+fn packed(parts: impl Iterator<Item = String>, width: usize, first: &str, indent: usize) -> String {
+    let (mut text, mut line) = (String::new(), first.to_string());
+    let mut is_empty = true;
+    for part in parts {
+        let length = line.chars().count() + usize::from(!is_empty) + part.chars().count();
+        if !is_empty && length > width {
+            text.push_str(line.trim_end());
+            text.push('\n');
+            line = " ".repeat(indent);
+            is_empty = true;
+        }
+        // Further spaces between two words are kept, but not at the beginning of a line.
+        if is_empty && part.is_empty() {
+            continue;
+        }
+        if !is_empty {
+            line.push(' ');
+        }
+        line.push_str(&part);
+        is_empty = false;
+    }
+    text + line.trim_end() + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_cut_between_words() {
+        assert_eq!(wrapped("one two", 7, 2), "one two\n");
+        assert_eq!(wrapped("one two three", 7, 2), "one two\n  three\n");
+        assert_eq!(wrapped("one two three four", 9, 2), "one two\n  three\n  four\n");
+        assert_eq!(wrapped("  a-very-long-word", 5, 2), "  a-very-long-word\n");
+        assert_eq!(wrapped("", 5, 2), "\n");
+        assert_eq!(wrapped(">  1  op 3  one two", 14, 6), ">  1  op 3\n      one two\n");
+        assert_eq!(wrapped(">  1  op 3  one two", 16, 6), ">  1  op 3  one\n      two\n");
+        assert_eq!(wrapped("äöü äöü", 4, 0), "äöü\näöü\n");
+    }
+
+    #[test]
+    fn lists_are_cut_between_items() {
+        let items = ["lost 3", "cut 14", "doubled 7"].map(str::to_string);
+        assert_eq!(listed(&items, 40), "lost 3, cut 14, doubled 7");
+        assert_eq!(listed(&items, 15), "lost 3, cut 14,\ndoubled 7");
+        assert_eq!(listed(&items, 7), "lost 3,\ncut 14,\ndoubled\n  7");
+        assert_eq!(listed(&[], 7), "");
+    }
+}
