@@ -220,47 +220,6 @@ mod tests {
     }
 
     #[test]
-    fn zz_before() {
-        use stateright::{Checker, HasDiscoveries};
-        for threads in [1, 2, 3] {
-            for stop in [false, true] {
-                let never = HasDiscoveries::AllOf(std::collections::BTreeSet::from([
-                    "no property is called so",
-                ]));
-                let until = if stop { HasDiscoveries::AnyFailures } else { never };
-                let c = planted(put_get::model(Level::Quorum))
-                    .checker()
-                    .threads(threads)
-                    .finish_when(until.clone())
-                    .spawn_bfs()
-                    .join();
-                let a = c.discovery(PLANTED).unwrap().into_actions().len();
-                let c = planted(register::model())
-                    .checker()
-                    .threads(threads)
-                    .finish_when(if stop { until.clone() } else { HasDiscoveries::AnyFailures })
-                    .spawn_bfs()
-                    .join();
-                let b = c.discovery(PLANTED).unwrap().into_actions().len();
-                let c = put_get::model(Level::One)
-                    .checker()
-                    .threads(threads)
-                    .finish_when(until)
-                    .spawn_bfs()
-                    .join();
-                let d = c
-                    .discovery("P3: a read after an ok write finds it")
-                    .unwrap()
-                    .into_actions()
-                    .len();
-                println!(
-                    "BEFORE threads {threads} stop {stop}: put-get {a}, register {b} (always stopped), at one {d}"
-                );
-            }
-        }
-    }
-
-    #[test]
     fn every_state_is_gone_through_where_nothing_shows_the_property() {
         let model = put_get::model(Level::Quorum);
         let last = std::cell::Cell::new(0);

@@ -236,11 +236,13 @@ fn is_about_records(body: &Body) -> bool {
         | Body::Found { .. }
         | Body::Fenced { .. }
         | Body::Versions { .. }
+        | Body::Newer { .. }
         | Body::Delta { .. }
         | Body::Pulled { .. }
         | Body::Offer { .. }
         | Body::Wanted { .. } => true,
         Body::Digests { .. }
+        | Body::Differ { .. }
         | Body::Probe { .. }
         | Body::ProbeReply { .. }
         | Body::Pull { .. }

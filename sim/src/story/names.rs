@@ -19,6 +19,10 @@ pub fn records(body: &Body) -> Vec<(&Key, &Record)> {
     match body {
         Body::Write { key, record, .. } => vec![(key, record)],
         Body::Delta { records, .. } => records.iter().map(|(key, record)| (key, record)).collect(),
+        Body::Newer { parts, .. } => {
+            let records = parts.iter().flat_map(|part| &part.records);
+            records.map(|(key, record)| (key, record)).collect()
+        }
         Body::Pulled { parts, .. } => {
             let records = parts.iter().flat_map(|part| &part.records);
             records.map(|(key, record)| (key, record)).collect()
@@ -28,6 +32,7 @@ pub fn records(body: &Body) -> Vec<(&Key, &Record)> {
         | Body::Found { .. }
         | Body::Fenced { .. }
         | Body::Digests { .. }
+        | Body::Differ { .. }
         | Body::Versions { .. }
         | Body::Probe { .. }
         | Body::ProbeReply { .. }

@@ -164,9 +164,10 @@ pub fn verb(body: &Body) -> &'static str {
         Body::Read { .. } => "read",
         Body::Found { .. } => "found",
         Body::Fenced { .. } => "refused, for its ring is newer",
-        Body::Delta { .. } => "compared, and sent",
+        Body::Newer { .. } | Body::Delta { .. } => "compared, and sent",
         Body::Pulled { .. } => "pulled",
         Body::Digests { .. }
+        | Body::Differ { .. }
         | Body::Versions { .. }
         | Body::Probe { .. }
         | Body::ProbeReply { .. }
