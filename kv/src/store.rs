@@ -3,6 +3,11 @@
 //! The only file of the core that hashes into tables. Their order is hidden: what is iterated comes
 //! out sorted. A record is one entry of a slab; key and value share one text, which stays
 //! within the entry while it is at most 24 bytes long and is one allocation beyond that.
+//!
+//! The records of a slot are a chain while they are few, and a search tree ([`order`]) once they are many: a
+//! slot may hold a million keys of one tag, and whoever wants the next few of them must not look at all.
+
+mod order;
 
 use std::{
     fmt,
@@ -13,23 +18,26 @@ use compact_str::CompactString;
 use hashbrown::HashTable;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
+use self::order::{Links, NONE, Records};
 use crate::{
     clock::Timestamp,
     record::{Record, Version},
     types::{Key, NodeId, Slot, Value},
 };
 
-const NONE: u32 = u32::MAX;
 const TOMBSTONE: u16 = 1 << 15;
+/// The records of a slot that are a chain at most. Who wants the next few looks at all of a chain; in a tree every
+/// new key costs some looks at others. A slot has so many once the cluster has eight million keys.
+const LONGEST_CHAIN: u32 = 512;
 
-/// One record. Records of a slot are linked, newest key first. One line of the processor's cache each:
-/// a lookup then waits for memory once.
+/// One record. One line of the processor's cache each: a lookup then waits for memory once.
 #[derive(Clone)]
 #[repr(align(64))]
 struct Item {
     timestamp: Timestamp,
     node: NodeId,
-    next: u32,
+    /// In a tree; in a chain the next one is at the left.
+    links: Links,
     slot: Slot,
     /// The key's bytes; the highest bit marks a tombstone.
     key_len: u16,
@@ -47,9 +55,12 @@ impl Item {
     }
 
     fn record(&self) -> Record {
-        let live = self.key_len & TOMBSTONE == 0;
-        let value = live.then(|| Value::trusted(&self.text[usize::from(self.key_len)..]));
+        let value = self.is_live().then(|| Value::trusted(&self.text[usize::from(self.key_len)..]));
         Record { version: self.version(), value }
+    }
+
+    fn is_live(&self) -> bool {
+        self.key_len & TOMBSTONE == 0
     }
 
     fn fill(&mut self, key: &str, record: &Record) {
@@ -69,12 +80,28 @@ impl Item {
 }
 
 /// What is known of a slot that has records.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct SlotState {
     slot: Slot,
     digest: u64,
+    /// The first of the chain, or the root of the tree.
     head: u32,
     records: u32,
+    is_tree: bool,
+}
+
+impl Records for Vec<Item> {
+    fn key(&self, at: u32) -> &str {
+        self[at as usize].key()
+    }
+
+    fn links(&mut self, at: u32) -> &mut Links {
+        &mut self[at as usize].links
+    }
+
+    fn linked(&self, at: u32) -> Links {
+        self[at as usize].links
+    }
 }
 
 /// The records of a shard.
@@ -124,20 +151,21 @@ impl Store {
     /// Merges a record: true when it won over what was there.
     pub fn merge(&mut self, slot: Slot, key: &str, record: &Record) -> bool {
         let key_hash = xxh3_64(key.as_bytes());
-        let (at, before) = match self.find(key) {
-            Some(at) => {
-                let item = &self.items[at];
-                if !record.wins_over(item.version()) {
-                    return false;
-                }
-                self.live -= usize::from(item.key_len & TOMBSTONE == 0);
-                (at, mixed(key_hash, item.version()))
-            }
-            None => (self.insert(slot, key), 0),
+        let Some(at) = self.find(key) else {
+            let at = self.add(slot, key, record);
+            self.link(slot, at, mixed(key_hash, record.version));
+            return true;
         };
-        self.items[at].fill(key, record);
+        let item = &mut self.items[at];
+        let before = item.version();
+        if !record.wins_over(before) {
+            return false;
+        }
+        self.live -= usize::from(item.is_live());
+        item.fill(key, record);
         self.live += usize::from(record.value.is_some());
-        self.slot_mut(slot).digest ^= before ^ mixed(key_hash, record.version);
+        let change = mixed(key_hash, before) ^ mixed(key_hash, record.version);
+        self.slot_mut(slot).digest ^= change;
         true
     }
 
@@ -166,48 +194,80 @@ impl Store {
         after: Option<&Key>,
         most: usize,
     ) -> (Vec<(Key, Version)>, bool) {
-        let (page, is_last) = self.page(slot, after, most);
-        (page.into_iter().map(|(key, record)| (key, record.version)).collect(), is_last)
+        self.next(slot, after, most, Item::version)
     }
 
     /// The next few records of a slot behind a key, ascending by key; and whether they are the last.
     pub fn page(&self, slot: Slot, after: Option<&Key>, most: usize) -> (Vec<(Key, Record)>, bool) {
-        let is_behind = |item: &&Item| after.is_none_or(|after| item.key() > after.as_str());
-        let mut items: Vec<&Item> = self.chain(slot).filter(is_behind).collect();
+        self.next(slot, after, most, Item::record)
+    }
+
+    fn next<T>(
+        &self,
+        slot: Slot,
+        after: Option<&Key>,
+        most: usize,
+        of: impl Fn(&Item) -> T,
+    ) -> (Vec<(Key, T)>, bool) {
+        let Some(state) = self.slot(slot) else { return (Vec::new(), true) };
+        let after = after.map(Key::as_str);
+        let item = |at: u32| &self.items[at as usize];
+        let shown = |item: &Item| (Key::trusted(item.key()), of(item));
+        if state.is_tree {
+            let mut items = order::walk(&self.items, state.head, after);
+            let page = items.by_ref().take(most).map(|at| shown(item(at))).collect();
+            return (page, items.next().is_none());
+        }
+        let is_behind = |item: &&Item| after.is_none_or(|after| item.key() > after);
+        let mut items: Vec<&Item> = self.chain(state.head).filter(is_behind).collect();
         let is_last = items.len() <= most;
         if !is_last {
-            // A slot may hold a million keys of one tag: only the page is sorted.
             items.select_nth_unstable_by(most, |a, b| a.key().cmp(b.key()));
             items.truncate(most);
         }
         items.sort_unstable_by(|a, b| a.key().cmp(b.key()));
-        let page = items.iter().map(|item| (Key::trusted(item.key()), item.record()));
-        (page.collect(), is_last)
+        (items.into_iter().map(shown).collect(), is_last)
     }
 
-    /// Forgets all records of a slot: their keys, ascending.
-    pub fn drop_slot(&mut self, slot: Slot) -> Vec<Key> {
-        let Ok(entry) = self.slots.find_entry(slot_hash(slot), |state| state.slot == slot) else {
-            return Vec::new();
-        };
-        let mut at = entry.remove().0.head;
+    /// Forgets some records of a slot, all of them in the end: their keys, ascending.
+    pub fn drop_some(&mut self, slot: Slot, most: usize) -> Vec<Key> {
         let mut keys = Vec::new();
-        while at != NONE {
-            let item = &self.items[at as usize];
-            let hash = xxh3_64_with_seed(item.key().as_bytes(), self.seed);
-            if let Ok(entry) = self.by_key.find_entry(hash, |other| *other == at) {
-                entry.remove();
+        while let Some(mut state) = self.slot(slot).copied().filter(|_| keys.len() < most) {
+            let at;
+            (at, state.head) = match state.is_tree {
+                true => order::take_first(&mut self.items, state.head),
+                false => (state.head, self.items[state.head as usize].links.left),
+            };
+            state.records -= 1;
+            let (key, part) = self.forget(at);
+            state.digest ^= part;
+            keys.push(key);
+            match state.records {
+                0 => {
+                    let found = self.slots.find_entry(slot_hash(slot), |state| state.slot == slot);
+                    found.expect("a slot with a record has a state").remove();
+                }
+                _ => *self.slot_mut(slot) = state,
             }
-            keys.push(Key::trusted(item.key()));
-            self.live -= usize::from(item.key_len & TOMBSTONE == 0);
-            self.free.push(at);
-            let item = &mut self.items[at as usize];
-            item.text = CompactString::const_new("");
-            item.key_len = 0;
-            at = std::mem::replace(&mut item.next, NONE);
         }
         keys.sort_unstable();
         keys
+    }
+
+    /// Frees an item that is in no slot any more: its key, and its part of the slot's digest.
+    fn forget(&mut self, at: u32) -> (Key, u64) {
+        let item = &mut self.items[at as usize];
+        let (key, is_live) = (Key::trusted(item.key()), item.is_live());
+        let part = mixed(xxh3_64(item.key().as_bytes()), item.version());
+        let hash = xxh3_64_with_seed(item.key().as_bytes(), self.seed);
+        item.text = CompactString::const_new("");
+        item.key_len = 0;
+        item.links = Links::NONE;
+        let entry = self.by_key.find_entry(hash, |other| *other == at);
+        entry.expect("a record is found by its key").remove();
+        self.live -= usize::from(is_live);
+        self.free.push(at);
+        (key, part)
     }
 
     fn items(&self) -> impl Iterator<Item = &Item> {
@@ -224,16 +284,23 @@ impl Store {
 
     /// Panics unless the digest of a slot is that of its records, and each is found by its key.
     pub fn check_slot(&self, slot: Slot) {
+        let Some(state) = self.slot(slot) else { return };
+        let places: Vec<u32> = match state.is_tree {
+            true => {
+                order::check(&self.items, self.seed, state.head);
+                order::walk(&self.items, state.head, None).collect()
+            }
+            false => self.places(state.head).collect(),
+        };
         let mut digest = 0;
-        let mut records = 0;
-        for item in self.chain(slot) {
+        for at in &places {
+            let item = &self.items[*at as usize];
             assert_eq!(item.slot, slot, "{:?} is linked into a foreign slot", item.key());
             assert!(self.find(item.key()).is_some(), "{:?} is not found by its key", item.key());
             digest ^= mixed(xxh3_64(item.key().as_bytes()), item.version());
-            records += 1;
         }
-        assert_eq!(digest, self.digest(slot), "the digest of {slot}");
-        assert_eq!(records, self.slot(slot).map_or(0, |state| state.records), "records of {slot}");
+        assert_eq!(digest, state.digest, "the digest of {slot}");
+        assert_eq!(places.len(), state.records as usize, "records of {slot}");
     }
 
     /// Panics unless every slot is in order and no record is in two.
@@ -241,7 +308,7 @@ impl Store {
         self.slots.iter().for_each(|state| self.check_slot(state.slot));
         let linked: usize = self.slots.iter().map(|state| state.records as usize).sum();
         assert_eq!(linked, self.len(), "records that are in no slot");
-        let live = self.items().filter(|item| item.key_len & TOMBSTONE == 0).count();
+        let live = self.items().filter(|item| item.is_live()).count();
         assert_eq!(live, self.live, "live records");
     }
 
@@ -251,27 +318,16 @@ impl Store {
         found.map(|at| *at as usize)
     }
 
-    /// Adds an item that is still to be filled.
-    fn insert(&mut self, slot: Slot, key: &str) -> usize {
+    /// Adds a record of a key that is not there, in no slot yet.
+    fn add(&mut self, slot: Slot, key: &str, record: &Record) -> u32 {
         let next = u32::try_from(self.items.len()).expect("fewer than 2^32 records in a shard");
         let at = self.free.pop().unwrap_or(next);
         assert!(at != NONE, "fewer than 2^32 - 1 records in a shard");
-        let hash = slot_hash(slot);
-        let found = self.slots.find_entry(hash, |state| state.slot == slot);
-        let next = match found {
-            Ok(mut entry) => {
-                entry.get_mut().records += 1;
-                std::mem::replace(&mut entry.get_mut().head, at)
-            }
-            Err(_) => {
-                let state = SlotState { slot, digest: 0, head: at, records: 1 };
-                self.slots.insert_unique(hash, state, |state| slot_hash(state.slot));
-                NONE
-            }
-        };
-        let text = CompactString::const_new("");
         let (timestamp, node) = (Timestamp(0), NodeId(0));
-        let item = Item { timestamp, node, next, slot, key_len: 0, text };
+        let text = CompactString::const_new("");
+        let mut item = Item { timestamp, node, links: Links::NONE, slot, key_len: 0, text };
+        item.fill(key, record);
+        self.live += usize::from(record.value.is_some());
         match self.items.get_mut(at as usize) {
             Some(free) => *free = item,
             None => self.items.push(item),
@@ -281,7 +337,29 @@ impl Store {
         self.by_key.insert_unique(hash, at, |other| {
             xxh3_64_with_seed(items[*other as usize].key().as_bytes(), seed)
         });
-        at as usize
+        at
+    }
+
+    /// Adds an item to its slot, with its part of the slot's digest.
+    fn link(&mut self, slot: Slot, at: u32, part: u64) {
+        let hash = slot_hash(slot);
+        let Ok(mut entry) = self.slots.find_entry(hash, |state| state.slot == slot) else {
+            let state = SlotState { slot, digest: part, head: at, records: 1, is_tree: false };
+            self.slots.insert_unique(hash, state, |state| slot_hash(state.slot));
+            return;
+        };
+        let state = entry.get_mut();
+        state.digest ^= part;
+        state.records += 1;
+        if !state.is_tree {
+            self.items[at as usize].links.left = std::mem::replace(&mut state.head, at);
+            if state.records > LONGEST_CHAIN {
+                state.is_tree = true;
+                state.head = grown(&mut self.items, self.seed, state.head);
+            }
+            return;
+        }
+        state.head = order::insert(&mut self.items, self.seed, state.head, at);
     }
 
     fn slot(&self, slot: Slot) -> Option<&SlotState> {
@@ -293,11 +371,26 @@ impl Store {
         found.expect("a slot with a record has a state")
     }
 
-    fn chain(&self, slot: Slot) -> impl Iterator<Item = &Item> {
-        let first = self.slot(slot).map_or(NONE, |state| state.head);
-        let item = |at: u32| self.items.get(at as usize);
-        std::iter::successors(item(first), move |before| item(before.next))
+    /// The places of a chain's items.
+    fn places(&self, head: u32) -> impl Iterator<Item = u32> {
+        let place = |at: u32| (at != NONE).then_some(at);
+        std::iter::successors(place(head), move |at| place(self.items[*at as usize].links.left))
     }
+
+    fn chain(&self, head: u32) -> impl Iterator<Item = &Item> {
+        self.places(head).map(|at| &self.items[at as usize])
+    }
+}
+
+/// Makes a tree of a chain: its root.
+fn grown(items: &mut Vec<Item>, seed: u64, head: u32) -> u32 {
+    let (mut root, mut next) = (NONE, head);
+    while next != NONE {
+        let at = next;
+        next = std::mem::replace(&mut items[at as usize].links, Links::NONE).left;
+        root = order::insert(items, seed, root, at);
+    }
+    root
 }
 
 fn slot_hash(slot: Slot) -> u64 {
@@ -359,6 +452,32 @@ mod tests {
     #[test]
     fn an_item_is_one_cache_line() {
         assert_eq!(size_of::<Item>(), 64);
+    }
+
+    #[test]
+    fn ten_thousand_keys_of_one_tag_come_out_in_order_and_may_come_back() {
+        let mut store = Store::new(3);
+        let slot = slot_of("{tag}", SIZE);
+        let mut model = BTreeMap::new();
+        for round in 1..=2 {
+            for number in 0..10_000u64 {
+                let key = format!("{{tag}}{}", number * 7_919 % 10_007);
+                let new = record(round, 1, Some("a value that is too long for the item"));
+                assert!(put(&mut store, &key, &new));
+                model.insert(Key::trusted(&key), new);
+            }
+            store.check();
+            let (mut all, mut after) = (Vec::new(), None);
+            while let (page, false) = store.page(slot, after.as_ref(), 256) {
+                after = page.last().map(|(key, _)| key.clone());
+                all.extend(page);
+            }
+            all.extend(store.page(slot, after.as_ref(), 256).0);
+            assert!(all.iter().map(|(key, record)| (key, record)).eq(&model));
+            assert_eq!(store.drop_some(slot, 3_000).len(), 3_000);
+            store.check();
+            model = model.into_iter().skip(3_000).collect();
+        }
     }
 
     #[test]
@@ -434,6 +553,49 @@ mod tests {
             let mut of_slot = store.records();
             of_slot.retain(|(key, _)| slot_of(key.as_str(), SIZE) == slot);
             prop_assert_eq!(all, of_slot);
+        }
+
+        /// Against a plain ordered map: few keys and many, of one tag and of others, dropped in pieces.
+        #[test]
+        fn a_slot_of_any_size_is_in_order_and_is_dropped_piece_by_piece(
+            keys in 0u32..1_500,
+            step in prop::sample::select(vec![1u32, 7, 389, 1_499]),
+            (most, dropped) in (1usize..700, 100usize..700),
+            after in 0u32..1_600,
+        ) {
+            let mut store = Store::new(u64::from(keys));
+            let mut model: BTreeMap<Key, Record> = BTreeMap::new();
+            for number in 0..keys {
+                let key = format!("{{tag}}{}", u64::from(number) * u64::from(step) % 1_511);
+                let new = record(u64::from(number) + 1, 1, (number % 5 != 0).then_some("v"));
+                prop_assert!(put(&mut store, &key, &new));
+                model.insert(Key::trusted(&key), new);
+            }
+            put(&mut store, "elsewhere", &record(1, 1, Some("v")));
+            let slot = slot_of("{tag}", SIZE);
+            store.check();
+            prop_assert_eq!(store.count(slot), model.len());
+            let after = Key::trusted(&format!("{{tag}}{after}"));
+            let (page, is_last) = store.page(slot, Some(&after), most);
+            let behind = model.iter().filter(|(key, _)| **key > after);
+            let expected: Vec<(Key, Record)> =
+                behind.clone().take(most).map(|(key, record)| (key.clone(), record.clone())).collect();
+            prop_assert_eq!(page, expected);
+            prop_assert_eq!(is_last, behind.count() <= most);
+            let mut all = Vec::new();
+            loop {
+                let keys = store.drop_some(slot, dropped);
+                store.check();
+                prop_assert!(keys.len() == dropped || store.count(slot) == 0);
+                if keys.is_empty() {
+                    break;
+                }
+                keys.iter().for_each(|key| assert_eq!(store.get(key.as_str()), None));
+                all.extend(keys);
+            }
+            all.sort();
+            prop_assert_eq!(all, model.into_keys().collect::<Vec<_>>());
+            prop_assert_eq!((store.len(), store.digest(slot)), (1, 0));
         }
 
         #[test]

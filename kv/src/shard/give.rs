@@ -1,8 +1,11 @@
 //! What this node holds of slots that are, or are to be, others': it offers the versions to each new
 //! owner, sends the records that one lacks, and forgets a slot of a final ring when all its owners have
-//! confirmed that they have everything.
+//! confirmed that they have everything, some records at a time.
+//!
+//! The next page is offered as soon as an owner has confirmed the one before. What is lost, and what an owner
+//! lacked, is offered again in the next round.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Shard, ShardConfig, pull::SILENT_ROUNDS};
 use crate::{
@@ -19,6 +22,8 @@ use crate::{
 const SLOTS_PER_ROUND: usize = 64;
 /// Versions in a message.
 const VERSIONS_PER_MESSAGE: usize = 1_024;
+/// Pages of records that a round forgets.
+const PAGES_DROPPED: usize = 4;
 
 /// What is still to be handed over.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -26,6 +31,9 @@ pub(super) struct Gives {
     slots: BTreeMap<Slot, Give>,
     /// To whom something was offered that has not answered: how many rounds ago.
     offered: BTreeMap<NodeId, u32>,
+    /// Slots that all who are to have them have, and that are being forgotten. On a newer ring what is left of
+    /// them is offered anew: it may be ours again.
+    drops: BTreeSet<Slot>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -42,42 +50,51 @@ impl Gives {
         let held = store.digests().into_iter().map(|(slot, _)| slot);
         let lost = held.filter(|slot| !ring.owners(*slot).is_new(config.node));
         let slots = lost.map(|slot| (slot, Give::default())).collect();
-        Self { slots, offered: BTreeMap::new() }
+        Self { slots, offered: BTreeMap::new(), drops: BTreeSet::new() }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whether others have all that they are to have.
+    pub(super) fn is_handed_over(&self) -> bool {
         self.slots.is_empty()
     }
 
+    /// Slots that are still to be handed over or forgotten.
     pub(super) fn len(&self) -> usize {
-        self.slots.len()
+        self.slots.len() + self.drops.len()
     }
 }
 
 impl Shard {
-    /// Offers the next few slots to their owners.
+    /// Offers the next few slots to their owners, and goes on to forget those that they have.
     pub(super) fn give_round(&mut self, env: &mut impl Env) {
         self.gives.offered.values_mut().for_each(|rounds| *rounds += 1);
         let offered = &self.gives.offered;
         let is_due =
             |node: &NodeId| offered.get(node).is_none_or(|rounds| rounds % SILENT_ROUNDS == 0);
+        let due: BTreeSet<NodeId> =
+            self.ring.members().keys().copied().filter(|node| is_due(node)).collect();
+        self.offer_to(&due, env);
+        self.drop_some(env);
+    }
+
+    /// Offers the next few slots to those of their owners whose turn it is.
+    fn offer_to(&mut self, due: &BTreeSet<NodeId>, env: &mut impl Env) {
         let mut offers: BTreeMap<NodeId, (usize, Vec<Offer>)> = BTreeMap::new();
         for (slot, give) in self.gives.slots.iter().take(SLOTS_PER_ROUND) {
             let owners = self.ring.owners(*slot);
-            for node in owners.members(self.takers(owners)).filter(is_due) {
+            for node in owners.members(self.takers(owners)).filter(|node| due.contains(node)) {
                 let (count, offers) = offers.entry(node).or_default();
                 let is_over = owners.position(node).is_some_and(|at| give.confirmed.contains(at));
                 if is_over || *count >= VERSIONS_PER_MESSAGE {
                     continue;
                 }
                 let after = give.after.get(&node).cloned();
-                let (page, is_last) = self.store.page(*slot, after.as_ref(), self.config.page);
+                let (versions, is_last) =
+                    self.store.versions(*slot, after.as_ref(), self.config.page);
                 if !is_last {
                     env.note(Note::OfferPaged);
                 }
-                let upto = page.last().map(|(key, _)| key.clone()).filter(|_| !is_last);
-                let versions: Vec<(Key, Version)> =
-                    page.into_iter().map(|(key, record)| (key, record.version)).collect();
+                let upto = versions.last().map(|(key, _)| key.clone()).filter(|_| !is_last);
                 *count += versions.len();
                 offers.push((*slot, after, upto, versions));
             }
@@ -119,11 +136,14 @@ impl Shard {
     /// An owner said what it lacks, or that it lacks nothing.
     pub(super) fn wanted(&mut self, from: NodeId, wants: Vec<Want>, env: &mut impl Env) {
         self.gives.offered.remove(&from);
+        let mut goes_on = false;
         for (slot, after, upto, keys) in wants {
             let mut slots = std::mem::take(&mut self.gives.slots);
             if let Some(give) = slots.get_mut(&slot)
                 && give.after.get(&from) == after.as_ref()
             {
+                // An answer that comes twice confirms nothing: it must not be followed by an offer of its own.
+                goes_on |= keys.is_empty();
                 if !keys.is_empty() {
                     keys.iter().for_each(|_| env.note(Note::RecordHandedOver));
                     self.send_records(from, slot, &keys, env);
@@ -137,11 +157,15 @@ impl Shard {
                 let takers = self.takers(owners);
                 if give.confirmed.and(takers) == takers {
                     slots.remove(&slot);
-                    self.give_up(slot, env);
+                    self.give_up(slot);
                 }
             }
             self.gives.slots = slots;
         }
+        if goes_on {
+            self.offer_to(&BTreeSet::from([from]), env);
+        }
+        self.drop_some(env);
         self.tell_if_synced(env);
     }
 
@@ -161,10 +185,22 @@ impl Shard {
     }
 
     /// All whom it concerns have what this node has of a slot. It forgets it, unless it is still an owner.
-    fn give_up(&mut self, slot: Slot, env: &mut impl Env) {
+    fn give_up(&mut self, slot: Slot) {
         if !self.ring.owners(slot).is_old(self.config.node) {
-            env.note(Note::SlotDropped);
-            let keys = self.store.drop_slot(slot);
+            self.gives.drops.insert(slot);
+        }
+    }
+
+    /// Forgets some of the records that others have. Nobody adds any to a slot that is not ours.
+    fn drop_some(&mut self, env: &mut impl Env) {
+        let mut room = PAGES_DROPPED * self.config.page;
+        while let Some(slot) = self.gives.drops.first().copied().filter(|_| room > 0) {
+            let keys = self.store.drop_some(slot, room);
+            room -= keys.len();
+            if self.store.count(slot) == 0 {
+                self.gives.drops.remove(&slot);
+                env.note(Note::SlotDropped);
+            }
             env.persist(Entry::Dropped(slot, keys));
         }
     }

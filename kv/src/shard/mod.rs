@@ -322,7 +322,7 @@ impl Shard {
     fn move_on(&mut self, env: &mut impl Env) {
         self.pull_round(env);
         self.give_round(env);
-        self.moves = !self.pulls.is_empty() || !self.gives.is_empty();
+        self.moves = !self.pulls.is_empty() || self.gives.len() > 0;
         if self.moves {
             env.set_timer(Timer::Pull, self.config.pull_every);
         }
@@ -331,7 +331,8 @@ impl Shard {
     /// Tells the topology once all that a joint ring asks for is done.
     fn tell_if_synced(&mut self, env: &mut impl Env) {
         let state = self.ring.members().get(&self.config.node).map(|member| member.state);
-        let has_handed_over = state != Some(MemberState::Leaving) || self.gives.is_empty();
+        let is_leaving = state == Some(MemberState::Leaving);
+        let has_handed_over = !is_leaving || self.gives.is_handed_over();
         if self.ring.is_joint() && !self.told && self.pulls.is_empty() && has_handed_over {
             self.told = true;
             env.synced(self.ring.epoch());

@@ -1,8 +1,8 @@
 //! Pulls: on a joint ring, who gains a slot reads it from so many of its old owners that each of their
 //! majorities is met, all of them at this epoch, and so past every write of an earlier one.
 //!
-//! A round asks each old owner for the next few slots, page by page. What is lost is asked for again; an
-//! owner that stays silent is replaced by the next one. What was pulled is void on a newer ring, but the
+//! Each old owner is asked for the next few slots, page by page, and for the next page as soon as one came. A
+//! round asks again for what is lost; an owner that stays silent is replaced by the next one. What was pulled is void on a newer ring, but the
 //! records stay: a slot whose digests agree has nothing to send.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,8 +16,8 @@ use crate::{
     types::{Key, NodeId, Slot},
 };
 
-/// Slots that a round is about.
-const SLOTS_PER_ROUND: usize = 256;
+/// Slots that are asked for at once.
+const SLOTS_PER_MESSAGE: usize = 64;
 /// Rounds without an answer after which an owner is asked again, and others are asked too.
 pub const SILENT_ROUNDS: u32 = 8;
 
@@ -94,21 +94,30 @@ impl Pull {
 }
 
 impl Shard {
-    /// Asks the old owners for the next few slots.
+    /// Asks the old owners for the next few slots: those that were not asked, and at times those that do not
+    /// answer.
     pub(super) fn pull_round(&mut self, env: &mut impl Env) {
         self.pulls.asked.values_mut().for_each(|rounds| *rounds += 1);
         let asked = &self.pulls.asked;
         let is_due =
             |node: &NodeId| asked.get(node).is_none_or(|rounds| rounds % SILENT_ROUNDS == 0);
-        let silent: BTreeSet<NodeId> =
-            asked.iter().filter(|(_, rounds)| **rounds >= SILENT_ROUNDS).map(|(n, _)| *n).collect();
-        if !self.ring.members().keys().any(is_due) {
+        let due: BTreeSet<NodeId> =
+            self.ring.members().keys().copied().filter(|node| is_due(node)).collect();
+        self.pull_from(&due, env);
+    }
+
+    /// Asks those of the old owners whose turn it is for the next few slots.
+    fn pull_from(&mut self, due: &BTreeSet<NodeId>, env: &mut impl Env) {
+        if due.is_empty() {
             return;
         }
+        let asked = self.pulls.asked.iter();
+        let silent: BTreeSet<NodeId> =
+            asked.filter(|(_, rounds)| **rounds >= SILENT_ROUNDS).map(|(node, _)| *node).collect();
         let mut wants: BTreeMap<NodeId, Vec<(Slot, Option<Key>, u64)>> = BTreeMap::new();
-        for (slot, pull) in self.pulls.slots.iter().take(SLOTS_PER_ROUND) {
+        for (slot, pull) in self.pulls.slots.iter().take(SLOTS_PER_MESSAGE) {
             let sources = pull.sources(*slot, self.ring.owners(*slot), &silent);
-            for node in sources.into_iter().filter(is_due) {
+            for node in sources.into_iter().filter(|node| due.contains(node)) {
                 let want = (*slot, pull.after.get(&node).cloned(), self.store.digest(*slot));
                 wants.entry(node).or_default().push(want);
             }
@@ -161,12 +170,14 @@ impl Shard {
     /// An old owner sent what it has.
     pub(super) fn pulled(&mut self, from: NodeId, parts: Vec<Part>, env: &mut impl Env) {
         self.pulls.asked.remove(&from);
-        let before = self.pulls.len();
+        let (before, mut goes_on) = (self.pulls.len(), false);
         for Part { slot, after, records, is_last } in parts {
             let mut slots = std::mem::take(&mut self.pulls.slots);
             if let Some(pull) = slots.get_mut(&slot)
                 && pull.after.get(&from) == after.as_ref()
             {
+                // An answer that comes twice moves nothing: it must not be followed by a question of its own.
+                goes_on = true;
                 if let Some((key, _)) = records.last() {
                     pull.after.insert(from, key.clone());
                 }
@@ -188,6 +199,9 @@ impl Shard {
         }
         if self.pulls.len() < before {
             env.note(Note::SlotsPulled);
+        }
+        if goes_on {
+            self.pull_from(&BTreeSet::from([from]), env);
         }
         self.tell_if_synced(env);
     }
