@@ -16,7 +16,7 @@ pub fn model() -> Cluster {
     let setup = Setup {
         name: "convergence",
         about: "two puts and a delete, a message lost, a node that crashes, then digests",
-        states: 894_827,
+        states: 913_245,
         clocks: vec![1, 1, 1],
         plans,
         budget: Budget { losses: 1, crashes: 1, ..Budget::default() },

@@ -217,12 +217,13 @@ mod tests {
         const KEYS: usize = 50_000;
         // Twice the logarithm is the mean of a random tree, and each step looks three times.
         let most = 3 * 2 * KEYS.ilog2() as usize;
-        let text = |n: usize| format!("{{tag}}{n:06}");
-        let orders: [(&str, fn(usize) -> usize); 4] = [
+        let text = |n: usize| format!("{{tag}}{n:010}");
+        let orders: [(&str, fn(usize) -> usize); 5] = [
             ("ascending", |n| n),
             ("descending", |n| KEYS - n),
             ("from both ends", |n| if n % 2 == 0 { n } else { 2 * KEYS - n }),
-            ("by the known part of the ranks", |n| (n * 7_919) % KEYS),
+            ("shuffled", |n| (n * 7_919) % KEYS),
+            ("by ranks of another seed", |n| rank(u32::try_from(n).unwrap(), 0) as usize),
         ];
         for (name, order) in orders {
             let (mut records, root) = tree((0..KEYS).map(|n| text(order(n))), 0x1234_5678_9abc);
