@@ -161,22 +161,50 @@ impl ClockGuard {
         self.offsets.insert(peer, signed(its.micros()) - ours);
     }
 
-    /// Whether writes may be coordinated with these many other members and this hybrid clock.
-    pub fn allows_writes(&self, peers: usize, clock: &HybridClock, env: &impl Env) -> bool {
+    /// Whether writes may be coordinated with these many other members and this hybrid clock; else why not.
+    pub fn judge(
+        &self,
+        peers: usize,
+        clock: &HybridClock,
+        env: &impl Env,
+    ) -> Result<(), ClockDoubt> {
         if !self.is_on() {
-            return true;
+            return Ok(());
         }
-        if clock.started_ahead_by(env.now()).0 > self.max_drift.0 / 8 {
-            return false;
+        let ahead = clock.started_ahead_by(env.now());
+        if ahead.0 > self.max_drift.0 / 8 {
+            return Err(ClockDoubt::StartedAhead(ahead));
         }
-        if peers == 0 || !self.has_measured(peers) {
-            return peers == 0;
+        if peers == 0 {
+            return Ok(());
         }
+        if !self.has_measured(peers) {
+            return Err(ClockDoubt::NotCompared);
+        }
+        let (ahead_us, most) = (self.ahead_us(), self.most());
+        match ahead_us.unsigned_abs() <= most.0 {
+            true => Ok(()),
+            false => Err(ClockDoubt::Off { ahead_us, most }),
+        }
+    }
+
+    /// How far from the median a clock may be, so that writes are coordinated by it.
+    pub fn most(&self) -> Micros {
+        Micros(4 * self.eighth().unsigned_abs())
+    }
+
+    /// How far ahead of the median of the clocks that were measured, its own among them, this node's
+    /// clock is, in microseconds.
+    pub fn ahead_us(&self) -> i64 {
         let mut clocks: Vec<i64> = self.offsets.values().copied().chain([0]).collect();
         clocks.sort_unstable();
         // The lower median: of two clocks, the one that is ahead is suspected.
-        let median = clocks[(clocks.len() - 1) / 2];
-        median.abs() <= 4 * self.eighth()
+        -clocks[(clocks.len() - 1) / 2]
+    }
+
+    /// The clocks that were measured: how far ahead of this node's each is, in microseconds.
+    pub fn offsets(&self) -> &BTreeMap<NodeId, i64> {
+        &self.offsets
     }
 
     /// Whether the clocks of enough of these many other members were measured: with more than half of a
@@ -192,6 +220,61 @@ impl ClockGuard {
     /// Drops what was measured of nodes that left.
     pub fn retain(&mut self, is_member: impl Fn(NodeId) -> bool) {
         self.offsets.retain(|node, _| is_member(*node));
+    }
+}
+
+/// Why writes are not coordinated by a node's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ClockDoubt {
+    /// It is ahead of the median of its peers' and its own by so many microseconds (behind, where negative), and
+    /// may be off by no more than this.
+    Off {
+        /// How far ahead.
+        ahead_us: i64,
+        /// How far it may be.
+        most: Micros,
+    },
+    /// It was not compared with enough of its peers' clocks since the node started, or since it leapt.
+    NotCompared,
+    /// The last timestamp that the node had issued before it started again is so far ahead of it.
+    StartedAhead(Micros),
+}
+
+impl fmt::Display for ClockDoubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ClockDoubt::Off { ahead_us, most } => write!(
+                f,
+                "this node's clock is off by {}, {} its peers' (more than {}); set it right, or ask another node",
+                Seconds(ahead_us.unsigned_abs()),
+                if *ahead_us > 0 { "ahead of" } else { "behind" },
+                Seconds(most.0),
+            ),
+            ClockDoubt::NotCompared => f.write_str(
+                "this node's clock was not compared with enough of its peers' yet; try again in a moment, or ask \
+                 another node",
+            ),
+            ClockDoubt::StartedAhead(by) => write!(
+                f,
+                "this node issued timestamps before it started again that are {} ahead of its clock; wait for so \
+                 long, or ask another node",
+                Seconds(by.0),
+            ),
+        }
+    }
+}
+
+/// A length of time, for people.
+pub struct Seconds(pub u64);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Whole milliseconds, at least one decimal.
+        let (seconds, ms) = (self.0 / 1_000_000, self.0 / 1_000 % 1_000);
+        match ms % 100 {
+            0 => write!(f, "{seconds}.{} s", ms / 100),
+            _ => write!(f, "{seconds}.{ms:03} s"),
+        }
     }
 }
 
@@ -307,7 +390,7 @@ mod tests {
         let watch = Watch { wall: 10_000_000, ..Watch::default() };
         let clock = HybridClock::recovered(Timestamp(0));
         let allows =
-            |clocks: &[i64], peers| guard(&watch, clocks).allows_writes(peers, &clock, &watch);
+            |clocks: &[i64], peers| guard(&watch, clocks).judge(peers, &clock, &watch).is_ok();
         assert!(allows(&[0, 0], 2));
         assert!(allows(&[5_000_000, 0], 2), "one other clock is wrong");
         assert!(!allows(&[-5_000_000, -5_000_000], 2), "this clock is ahead");
@@ -320,6 +403,23 @@ mod tests {
     }
 
     #[test]
+    fn who_is_refused_is_told_how_far_the_clock_is_off() {
+        let watch = Watch { wall: 10_000_000_000, ..Watch::default() };
+        let clock = HybridClock::recovered(Timestamp(0));
+        let why = |clocks: &[i64]| {
+            guard(&watch, clocks).judge(2, &clock, &watch).unwrap_err().to_string()
+        };
+        let ahead = why(&[-3_600_000_000, -3_600_000_000]);
+        assert!(
+            ahead.contains("off by 3600.0 s, ahead of its peers' (more than 0.4 s)"),
+            "{ahead}"
+        );
+        let behind = why(&[5_012_345, 5_012_345]);
+        assert!(behind.contains("off by 5.012 s, behind its peers'"), "{behind}");
+        assert!(why(&[]).contains("not compared"), "{}", why(&[]));
+    }
+
+    #[test]
     fn a_jump_of_the_wall_clock_voids_what_was_measured_and_a_pause_does_not() {
         let mut watch = Watch { wall: 10_000_000, ..Watch::default() };
         let clock = HybridClock::recovered(Timestamp(0));
@@ -328,7 +428,7 @@ mod tests {
         assert!(!guard.check_for_jump(&watch));
         watch.wall += 5_000_000;
         assert!(guard.check_for_jump(&watch));
-        assert!(!guard.allows_writes(2, &clock, &watch));
+        assert_eq!(guard.judge(2, &clock, &watch), Err(ClockDoubt::NotCompared));
     }
 
     #[test]
@@ -346,8 +446,9 @@ mod tests {
         let mut watch = Watch { wall: 10_000_000, ..Watch::default() };
         let clock = HybridClock::recovered(Timestamp::from_micros(10_500_000));
         let guard = ClockGuard::new(DRIFT);
-        assert!(!guard.allows_writes(0, &clock, &watch));
+        let ahead = ClockDoubt::StartedAhead(Micros(500_000));
+        assert_eq!(guard.judge(0, &clock, &watch), Err(ahead));
         watch.pass(400_000);
-        assert!(guard.allows_writes(0, &clock, &watch));
+        assert_eq!(guard.judge(0, &clock, &watch), Ok(()));
     }
 }

@@ -19,6 +19,9 @@ pub struct NodeConfig {
     pub seed: u64,
     /// A request that too few owners answered fails after this long, and before twice as long.
     pub request_timeout: Micros,
+    /// A node that stood still for longer than this takes no request that lies in its sockets, and coordinates
+    /// nothing before a majority has told it that its ring is the newest.
+    pub pause_after: Micros,
     /// Silent owners are asked again after this, until round trips were measured.
     pub hedge_after: Micros,
     /// Between two comparisons of a shard's digests with a peer's. Zero: never.
@@ -54,6 +57,7 @@ impl Default for NodeConfig {
             shards: 8,
             seed: 0,
             request_timeout: Micros::from_millis(1_000),
+            pause_after: Micros::from_millis(1_000),
             hedge_after: Micros::from_millis(20),
             sync_every: Micros::from_millis(1_000),
             probe_every: Micros::from_millis(1_000),

@@ -254,6 +254,13 @@ impl Sessions {
         answers.iter().for_each(|answers| answers.close());
     }
 
+    /// Asks those that are open now to end: how many they are.
+    pub fn end_all(&self) -> usize {
+        let answers: Vec<Arc<Answers>> = self.open.lock().answers.values().cloned().collect();
+        answers.iter().for_each(|answers| answers.close());
+        answers.len()
+    }
+
     /// Those that open from now on are not asked to end.
     pub fn resume(&self) {
         self.open.lock().draining = false;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    clock::Timestamp,
+    clock::{ClockDoubt, Timestamp},
     message::Message,
     quorum::Level,
     record::{Record, Version},
@@ -29,6 +29,8 @@ pub enum Timer {
     Pull,
     /// Ask for the ring again (topology).
     Fetch,
+    /// Ask again whether the ring is the newest, after a pause (topology).
+    Confirm,
     /// Propose the next ring, or see to it that what was accepted is decided (topology).
     Propose,
     /// Report again that this node has done its part of a change (topology).
@@ -165,18 +167,26 @@ pub enum Failure {
     )]
     Stale,
     /// This node's wall clock is off, or was not compared with its peers' yet. Nothing happened.
+    #[error("CLOCK {0}; nothing was written")]
+    Clock(ClockDoubt),
+    /// This node stood still for a while. Either the request is of before its end, or the node does not know yet
+    /// that its ring is still the newest. Nothing happened.
     #[error(
-        "CLOCK this node's clock is not known to agree with its peers'; nothing was written, \
-         write through another node or mend this one's clock"
+        "PAUSED this node stood still for a while, and a majority has not said yet that its ring is the newest; \
+         nothing was done, try again, or ask another node"
     )]
-    Clock,
+    Paused,
 }
 
 impl Failure {
     /// Whether the request certainly had no effect.
     pub fn is_definite(self) -> bool {
         match self {
-            Failure::Busy | Failure::Clock | Failure::Unavailable | Failure::Stale => true,
+            Failure::Busy
+            | Failure::Clock(_)
+            | Failure::Paused
+            | Failure::Unavailable
+            | Failure::Stale => true,
             Failure::Timeout => false,
         }
     }
@@ -197,6 +207,10 @@ pub enum Note {
     ClockRefused,
     /// The wall clock jumped against the monotonic clock; offsets are measured anew.
     ClockJumped,
+    /// A request was refused: it is of before a pause of this node, or the node's ring may be.
+    RefusedAfterPause,
+    /// After a pause of this node a majority said that its ring is the newest.
+    RingConfirmed,
     /// A write gave up.
     WriteTimedOut,
     /// A linearizable write gave up before enough owners told their versions.
@@ -273,10 +287,12 @@ pub enum Note {
 
 impl Note {
     /// All notes.
-    pub const EVERY: [Note; 39] = [
+    pub const EVERY: [Note; 41] = [
         Note::Busy,
         Note::ClockRefused,
         Note::ClockJumped,
+        Note::RefusedAfterPause,
+        Note::RingConfirmed,
         Note::WriteTimedOut,
         Note::VersionsTimedOut,
         Note::ReadTimedOut,
@@ -338,4 +354,7 @@ impl<T: Clock + Network + Journal + Clients + Trace + Progress> Env for T {}
 pub trait Publish {
     /// Hands a ring to each shard, once what the topology persisted is durable.
     fn publish(&mut self, ring: Arc<Ring>);
+
+    /// A majority said, since the pause before this era of the node, that the ring of this epoch is the newest.
+    fn confirmed(&mut self, era: u64, epoch: Epoch);
 }

@@ -22,6 +22,7 @@ pub mod message;
 pub mod node;
 #[cfg(test)]
 mod properties;
+pub mod pulse;
 pub mod queue;
 pub mod quorum;
 pub mod record;

@@ -191,6 +191,16 @@ pub enum Body {
     Ring(Arc<Ring>),
     /// Detector to detector: what SWIM has to say.
     Gossip(Vec<u8>),
+    /// I stood still for a while. Is my ring the newest that you know?
+    IsNewest {
+        /// The asker's era.
+        era: u64,
+    },
+    /// It is.
+    Newest {
+        /// The asker's era.
+        era: u64,
+    },
 }
 
 /// The versions of a range of a slot's keys.
@@ -295,7 +305,9 @@ impl Body {
             | Body::Refused { .. }
             | Body::Synced
             | Body::RingRequest
-            | Body::Ring(_) => Recipient::Topology,
+            | Body::Ring(_)
+            | Body::IsNewest { .. }
+            | Body::Newest { .. } => Recipient::Topology,
             Body::Gossip(_) => Recipient::Detector,
         }
     }
@@ -328,6 +340,8 @@ impl Body {
             Body::RingRequest => "ring-request",
             Body::Ring(_) => "ring",
             Body::Gossip(_) => "gossip",
+            Body::IsNewest { .. } => "is-newest",
+            Body::Newest { .. } => "newest",
         }
     }
 }

@@ -5,6 +5,7 @@
 //! [`Node::run`] takes one lock per machine that has inputs, runs them, releases the lock, and leaves
 //! what may leave now in the [`Outbox`]; [`Node::flush`] hands that to the world.
 
+mod pauses;
 mod split;
 mod step;
 
@@ -14,12 +15,14 @@ use std::{
     sync::Arc,
 };
 
-use self::step::Step;
+pub use self::pauses::{Era, Pause};
+
+use self::{pauses::Pauses, step::Step};
 use crate::{
     clock::Timestamp,
     config::NodeConfig,
     detector::{Detector, DetectorInput, Health},
-    env::{Entry, Note, Reply, Request, Timer},
+    env::{Clients as _, Entry, Failure, Note, Reply, Request, Timer, Trace as _},
     locks::{
         Mutex,
         atomic::{AtomicU64, Ordering},
@@ -66,6 +69,11 @@ pub trait Ports {
     /// The node goes over to a ring: before anything that rests on it leaves, so that the way to a new
     /// member is there when the first message to it is.
     fn adopted(&self, _ring: &Arc<Ring>) {}
+    /// The node stood still, and knows it: client connections of earlier eras are to be closed, for what lies
+    /// in them is old.
+    fn paused(&self, _pause: Pause) {}
+    /// In this era, a majority said that the ring of this epoch is the newest: the node coordinates again.
+    fn confirmed(&self, _era: Era, _epoch: Epoch) {}
 }
 
 /// Effects that wait to leave a node.
@@ -81,13 +89,16 @@ pub struct Outbox {
     synced: Vec<(u16, Epoch)>,
     /// Who seems to be gone, for the topology: what the detector said last.
     gone: Option<BTreeSet<NodeId>>,
+    /// In which era a majority said that the ring of which epoch is the newest.
+    confirmed: Option<(Era, Epoch)>,
 }
 
 impl Outbox {
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         let nothing_leaves = self.messages.is_empty() && self.replies.is_empty();
-        nothing_leaves && self.rings.is_empty() && self.synced.is_empty() && self.gone.is_none()
+        let nothing_is_told = self.rings.is_empty() && self.synced.is_empty();
+        nothing_leaves && nothing_is_told && self.gone.is_none() && self.confirmed.is_none()
     }
 }
 
@@ -104,6 +115,7 @@ impl Outbox {
             rings: self.rings.split_off(rings),
             synced: self.synced.split_off(synced),
             gone: None,
+            confirmed: None,
         }
     }
 }
@@ -114,9 +126,16 @@ pub struct Batch {
     shards: Vec<Vec<Input>>,
     topology: Vec<TopologyInput>,
     detector: Vec<DetectorInput>,
+    /// Of which era the clients' requests in it are.
+    era: Era,
 }
 
 impl Batch {
+    /// From now on it is for the requests of a connection that was taken in this era.
+    pub fn set_era(&mut self, era: Era) {
+        self.era = era;
+    }
+
     /// How many inputs wait.
     pub fn len(&self) -> usize {
         let others = self.topology.len() + self.detector.len();
@@ -148,6 +167,7 @@ pub struct Node<P> {
     /// Outboxes that wait for the journal. Two threads that step one machine may come here in the other
     /// order: nothing rests on the order, for each waits for all that its machine wrote.
     gate: Mutex<Vec<(Position, Outbox)>>,
+    pauses: Pauses,
 }
 
 impl<P: Ports> Node<P> {
@@ -170,6 +190,7 @@ impl<P: Ports> Node<P> {
         let guard = |machine| Mutex::new(Guarded { machine, highest });
         let topology = recovered.topology(config.topology(id), ring.clone());
         let detector = Detector::new(config.detector(id), ring.clone(), incarnation);
+        let times = (ports.now(), ports.uptime());
         let node = Self {
             id,
             ring_size: ring.size(),
@@ -178,10 +199,10 @@ impl<P: Ports> Node<P> {
             topology: Mutex::new(Guarded { machine: topology, highest }),
             detector: Mutex::new(Guarded { machine: detector, highest }),
             gate: Mutex::new(Vec::new()),
+            pauses: Pauses::new(config.pause_after, incarnation, times),
             ports,
         };
         node.ports.adopted(&ring);
-        let times = (node.ports.now(), node.ports.uptime());
         let mut outbox = Outbox::default();
         node.step(Machine::Topology, times, &node.topology, &mut outbox, |t, env| t.start(env));
         node.step(Machine::Detector, times, &node.detector, &mut outbox, |d, env| d.start(env));
@@ -204,10 +225,10 @@ impl<P: Ports> Node<P> {
         &self.ports
     }
 
-    /// An empty batch for this node.
+    /// An empty batch for this node, of the era that it is now.
     pub fn batch(&self) -> Batch {
         let shards = self.shards.iter().map(|_| Vec::new()).collect();
-        Batch { shards, topology: Vec::new(), detector: Vec::new() }
+        Batch { shards, topology: Vec::new(), detector: Vec::new(), era: self.era() }
     }
 
     /// Adds a client's request to a batch.
@@ -242,12 +263,12 @@ impl<P: Ports> Node<P> {
     /// Runs a batch, which is empty afterwards. What may leave the node at once is added to the
     /// outbox; what rests on entries that are not durable yet leaves with [`Node::durable`].
     pub fn run(&self, batch: &mut Batch, outbox: &mut Outbox) {
-        let times = (self.ports.now(), self.ports.uptime());
+        let times = self.times();
         for (index, inputs) in batch.shards.iter_mut().enumerate() {
             if !inputs.is_empty() {
                 let machine = Machine::Shard(u16::try_from(index).expect("at most 2^16 shards"));
                 self.step(machine, times, &self.shards[index], outbox, |shard, env| {
-                    inputs.drain(..).for_each(|input| shard.handle(input, env));
+                    self.feed(inputs, batch.era, shard, env);
                 });
             }
         }
@@ -260,6 +281,25 @@ impl<P: Ports> Node<P> {
             self.step(Machine::Detector, times, &self.detector, outbox, |detector, env| {
                 batch.detector.drain(..).for_each(|input| detector.handle(input, env));
             });
+        }
+    }
+
+    /// Feeds a shard, whose lock is held. Clients' requests only if no pause was noticed since they were
+    /// sent: this thread may have been stopped after it read the clocks, and another one may have moved the
+    /// shard's clock on since.
+    fn feed(&self, inputs: &mut Vec<Input>, era: Era, shard: &mut Shard, env: &mut Step<'_, P>) {
+        let mut is_open = None;
+        for input in inputs.drain(..) {
+            match input {
+                Input::Request(id, _)
+                    if !*is_open
+                        .get_or_insert_with(|| self.pauses.lets_through(era, shard.epoch())) =>
+                {
+                    env.note(Note::RefusedAfterPause);
+                    env.reply(id, Reply::Failed(Failure::Paused));
+                }
+                input => shard.handle(input, env),
+            }
         }
     }
 
@@ -328,6 +368,9 @@ impl<P: Ports> Node<P> {
             batch.topology.extend(gone.map(TopologyInput::Gone));
             self.run_and_flush(&mut batch);
         }
+        if let Some((era, epoch)) = outbox.confirmed.take() {
+            self.confirm(era, epoch);
+        }
         if !outbox.is_empty() {
             self.ports.send(outbox);
         }
@@ -387,6 +430,7 @@ impl<P: Ports> Node<P> {
         outbox.rings.append(&mut effects.rings);
         outbox.synced.append(&mut effects.synced);
         outbox.gone = effects.gone.or(outbox.gone.take());
+        outbox.confirmed = effects.confirmed.or(outbox.confirmed.take());
     }
 
     /// The ring that the topology knows.

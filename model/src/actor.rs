@@ -217,6 +217,10 @@ impl Publish for Step<'_> {
     fn publish(&mut self, ring: Arc<Ring>) {
         self.rings.push(ring);
     }
+
+    fn confirmed(&mut self, _era: u64, _epoch: Epoch) {
+        unreachable!("no node of a model stands still: that is the simulation's");
+    }
 }
 
 impl Node {
@@ -292,7 +296,7 @@ impl Actor for Node {
 
     fn on_timeout(&self, _id: Id, state: &mut Cow<'_, State>, timer: &Timer, out: &mut Out<Self>) {
         let machine = match timer {
-            Timer::Fetch | Timer::Propose | Timer::Report => Machine::Topology,
+            Timer::Fetch | Timer::Confirm | Timer::Propose | Timer::Report => Machine::Topology,
             Timer::Detect => Machine::Detector,
             Timer::Hedge | Timer::Timeout | Timer::Sync | Timer::Probe | Timer::Pull => {
                 Machine::Shard(0)

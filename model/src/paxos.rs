@@ -41,7 +41,9 @@ fn speaks(body: &Body) -> bool {
         | Body::Gossip(_)
         | Body::Probe { .. }
         | Body::ProbeReply { .. }
-        | Body::RingRequest => false,
+        | Body::RingRequest
+        | Body::IsNewest { .. }
+        | Body::Newest { .. } => false,
     }
 }
 

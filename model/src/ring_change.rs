@@ -77,6 +77,8 @@ fn speaks(body: &Body) -> bool {
         | Body::ProbeReply { .. }
         | Body::Gossip(_)
         | Body::RingRequest
+        | Body::IsNewest { .. }
+        | Body::Newest { .. }
         | Body::Ring(_) => false,
     }
 }

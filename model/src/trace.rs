@@ -113,6 +113,10 @@ impl Publish for Step {
     fn publish(&mut self, _ring: Arc<Ring>) {
         unreachable!("the traces that are checked have one ring");
     }
+
+    fn confirmed(&mut self, _era: u64, _epoch: Epoch) {
+        unreachable!("the traces that are checked have no pause");
+    }
 }
 
 /// A run, followed step by step.

@@ -45,6 +45,9 @@ pub enum Turn {
     Wake(Wake),
 }
 
+/// So often within the shortest pause a node looks at its clocks when nothing happens.
+const LOOKS: u64 = 4;
+
 /// Counts of messages, too frequent for names.
 #[derive(Clone, Copy, Debug, Default)]
 struct Fates {
@@ -184,11 +187,15 @@ impl Cluster {
 
     /// A client asks a node. False when the node does not run.
     pub fn ask(&mut self, to: NodeId, request: RequestId, what: Request) -> bool {
-        let runs = self.has_host(to) && self.host(to).node.is_some();
-        if runs {
-            self.act(Due::Ask { to, request, what });
+        let era = self.inspect(to, |node| node.era());
+        if let Some(era) = era {
+            if self.host(to).paused > 0 {
+                self.tally
+                    .add(Topic::Event, "a request lay in the socket of a node that stood still");
+            }
+            self.act(Due::Ask { to, request, what, era });
         }
-        runs
+        era.is_some()
     }
 
     fn has_host(&self, id: NodeId) -> bool {
@@ -241,9 +248,10 @@ impl Cluster {
                     node.run_and_flush(batch);
                 });
             }
-            Due::Ask { to, request, what } => {
+            Due::Ask { to, request, what, era } => {
                 let touched = Some(what.key().clone());
                 self.step(to, touched, |node, batch| {
+                    batch.set_era(era);
                     node.request(batch, request, what);
                     node.run_and_flush(batch);
                 });
@@ -288,15 +296,21 @@ impl Cluster {
         act: impl FnOnce(&Node<SimPorts>, &mut Batch),
     ) {
         let at = self.at;
+        let looks = self.looks(id);
         let host = self.host(id);
         let Some((node, batch)) = &mut host.node else { return };
-        let entries_before = {
-            let mut shared = host.shared.borrow_mut();
-            shared.now = host.clock.wall(at);
-            shared.uptime = host.clock.uptime(at);
-            shared.journal.len()
+        let entries_before = host.shared.borrow().journal.len();
+        let (clock, shared) = (host.clock, host.shared.clone());
+        let is_at = |at: u64| {
+            let mut shared = shared.borrow_mut();
+            (shared.now, shared.uptime) = (clock.wall(at), clock.uptime(at));
         };
         let acted = catch_unwind(AssertUnwindSafe(|| {
+            for look in looks {
+                is_at(look);
+                node.look();
+            }
+            is_at(at);
             act(node, batch);
             match &touched {
                 Some(key) => node.inspect_key(key, |shard| shard.check_invariants(Some(key))),
@@ -310,6 +324,18 @@ impl Cluster {
         }
         self.check_moved(id, entries_before, touched.as_ref());
         self.take_effects(id, entries_before);
+    }
+
+    /// When a node looked at its clocks since it did so last, as a server does also when nothing happens: made
+    /// up for when something does.
+    fn looks(&mut self, id: NodeId) -> Vec<u64> {
+        let (at, every) = (self.at, (self.config.pause_after.0 / LOOKS).max(1));
+        let host = self.host(id);
+        let first = host.looked.saturating_add(every);
+        let looks: Vec<u64> =
+            (first..=at).step_by(usize::try_from(every).expect("short")).collect();
+        host.looked = looks.last().copied().unwrap_or(host.looked);
+        looks
     }
 
     fn take_effects(&mut self, id: NodeId, entries_before: usize) {

@@ -27,7 +27,8 @@ impl Outcome {
         let name = match failure {
             Failure::Busy => "busy",
             Failure::Timeout => "timeout",
-            Failure::Clock => "clock",
+            Failure::Clock(_) => "clock",
+            Failure::Paused => "paused",
             Failure::Unavailable => "unavailable",
             Failure::Stale => "stale",
         };

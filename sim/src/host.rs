@@ -76,6 +76,8 @@ pub(crate) struct Host {
     pub(crate) paused: u32,
     /// What happened while it was paused.
     pub(crate) backlog: Vec<Due>,
+    /// When it looked at its clocks last because nothing else happened.
+    pub(crate) looked: u64,
     /// The newest version of each key that its store held (P2).
     pub(crate) seen: BTreeMap<Key, Version>,
 }
@@ -92,6 +94,7 @@ impl Host {
             down: 0,
             paused: 0,
             backlog: Vec::new(),
+            looked: 0,
             seen: BTreeMap::new(),
         }
     }

@@ -162,6 +162,7 @@ impl fmt::Display for Said<'_> {
             Body::Accept { ballot, ring } => write!(f, "{name} {ballot} {}", ring.epoch()),
             Body::Refused { ballot, promised } => write!(f, "{name} {ballot}, promised {promised}"),
             Body::RingRequest | Body::Synced => f.write_str(name),
+            Body::IsNewest { era } | Body::Newest { era } => write!(f, "{name} era {era}"),
             Body::Ring(ring) => write!(f, "{name} {}", ring.epoch()),
             Body::Gossip(bytes) => write!(f, "{name} of {} bytes", bytes.len()),
         }
@@ -254,7 +255,9 @@ fn is_about_records(body: &Body) -> bool {
         | Body::Synced
         | Body::RingRequest
         | Body::Ring(_)
-        | Body::Gossip(_) => false,
+        | Body::Gossip(_)
+        | Body::IsNewest { .. }
+        | Body::Newest { .. } => false,
     }
 }
 

@@ -3,7 +3,7 @@
 use kv::{
     env::{Request, Timer},
     message::Message,
-    node::Machine,
+    node::{Era, Machine},
     ring::Change,
     types::{NodeId, RequestId},
 };
@@ -31,11 +31,33 @@ pub enum Wake {
 
 /// Something in the queue.
 pub(crate) enum Due {
-    Arrive { to: NodeId, from: NodeId, id: u64, message: Message },
-    Ask { to: NodeId, request: RequestId, what: Request },
-    Timer { node: NodeId, starts: u32, machine: Machine, timer: Timer },
-    Synced { node: NodeId, starts: u32 },
-    Change { node: NodeId, change: Change },
+    Arrive {
+        to: NodeId,
+        from: NodeId,
+        id: u64,
+        message: Message,
+    },
+    /// Over a connection of this era of the node.
+    Ask {
+        to: NodeId,
+        request: RequestId,
+        what: Request,
+        era: Era,
+    },
+    Timer {
+        node: NodeId,
+        starts: u32,
+        machine: Machine,
+        timer: Timer,
+    },
+    Synced {
+        node: NodeId,
+        starts: u32,
+    },
+    Change {
+        node: NodeId,
+        change: Change,
+    },
     Wake(Wake),
 }
 

@@ -208,6 +208,8 @@ pub enum FaultKind {
     Crash(Vec<u32>),
     /// This node does nothing, and then all that it missed at once.
     Pause(u32),
+    /// As a pause, and the next request of each client goes to this node: it lies in its socket.
+    Stall(u32),
     /// What this node sends and receives takes so many microseconds longer.
     Slow(u32, u64),
     /// No message between these nodes and the others.
@@ -235,6 +237,7 @@ impl FaultKind {
         match self {
             FaultKind::Crash(_) => "crash",
             FaultKind::Pause(_) => "pause",
+            FaultKind::Stall(_) => "pause with requests",
             FaultKind::Slow(..) => "slow node",
             FaultKind::Partition(_) => "partition",
             FaultKind::OneWay(..) => "one-way partition",
@@ -245,9 +248,10 @@ impl FaultKind {
     }
 
     /// The names of all kinds.
-    pub const NAMES: [&'static str; 8] = [
+    pub const NAMES: [&'static str; 9] = [
         "crash",
         "pause",
+        "pause with requests",
         "slow node",
         "partition",
         "one-way partition",
@@ -262,9 +266,10 @@ impl FaultKind {
             | FaultKind::Partition(nodes)
             | FaultKind::Flapping(nodes, _) => nodes.clone(),
             FaultKind::OneWay(from, to) => from.iter().chain(to).copied().collect(),
-            FaultKind::Pause(node) | FaultKind::Slow(node, _) | FaultKind::ClockJump(node, _) => {
-                vec![*node]
-            }
+            FaultKind::Pause(node)
+            | FaultKind::Stall(node)
+            | FaultKind::Slow(node, _)
+            | FaultKind::ClockJump(node, _) => vec![*node],
             FaultKind::Storm { .. } => Vec::new(),
         }
     }

@@ -96,6 +96,8 @@ fn says(body: &Body) -> String {
         | Body::Probe { .. }
         | Body::ProbeReply { .. }
         | Body::RingRequest
+        | Body::IsNewest { .. }
+        | Body::Newest { .. }
         | Body::Gossip(_)
         | Body::Ring(_) => name.to_string(),
         Body::Prepare { ballot }

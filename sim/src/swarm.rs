@@ -71,6 +71,7 @@ pub fn scenario(seed: u64, fixed: &Fixed) -> Scenario {
     let slowest_us = links.map(|link| link.latency_us.1).max().unwrap_or(0);
     let needed_us = 4 * slowest_us + 2 * cluster.sync_us.1;
     cluster.config.request_timeout = cluster.config.request_timeout.max(Micros(needed_us));
+    cluster.config.pause_after = cluster.config.request_timeout;
     let mut workload = Random::new(seed, "workload");
     // Clients ask those who join too, and faults are theirs too.
     let joins = changes.iter().filter(|change| change.kind == ChangeKind::Join).count();
@@ -88,6 +89,7 @@ pub fn scenario(seed: u64, fixed: &Fixed) -> Scenario {
     }
     let mut faults = faults(&cluster, most, load_ms, &mut Random::new(seed, "faults"));
     bring_near(&mut faults, &changes, load_ms, &mut Random::new(seed, "faults and ring changes"));
+    faults.extend(stall(&cluster, load_ms, &mut Random::new(seed, "pause with requests")));
     // The only member of a ring has nobody to tell it the time.
     if members_at_least(&cluster, &changes, true) < 2 {
         faults.retain(|fault| !matches!(fault.kind, FaultKind::ClockJump(..)));
@@ -425,7 +427,10 @@ fn faults(cluster: &Cluster, members: u32, load_ms: u64, random: &mut Random) ->
         return Vec::new();
     }
     // The only member of a ring has nobody to tell it the time.
-    let kinds = FaultKind::NAMES.into_iter().filter(|name| members > 1 || *name != "clock jump");
+    let kinds = FaultKind::NAMES.into_iter().filter(|name| {
+        // That one is chosen by itself.
+        *name != "pause with requests" && (members > 1 || *name != "clock jump")
+    });
     let names = subset(&kinds.collect::<Vec<_>>(), random);
     // One clock of a cluster may be wrong by more than the bound allows for.
     let wrong_clock = random.random_range(1..=cluster.nodes);
@@ -437,6 +442,19 @@ fn faults(cluster: &Cluster, members: u32, load_ms: u64, random: &mut Random) ->
             Fault { at_ms, for_ms: random.random_range(50..=load_ms / 2), kind }
         })
         .collect()
+}
+
+/// In some seeds, a node stands still with a request of each client in its socket, mostly for so long that they
+/// give up and go on with others.
+fn stall(cluster: &Cluster, load_ms: u64, random: &mut Random) -> Option<Fault> {
+    if !random.random_bool(0.35) {
+        return None;
+    }
+    let kind = FaultKind::Stall(random.random_range(1..=cluster.nodes));
+    let at_ms = random.random_range(0..load_ms);
+    let timeouts = random.random_range(1..=10);
+    let for_ms = timeouts * cluster.config.request_timeout.0 / 1_000;
+    Some(Fault { at_ms, for_ms, kind })
 }
 
 fn fault(name: &str, nodes: u32, wrong_clock: u32, random: &mut Random) -> FaultKind {

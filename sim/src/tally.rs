@@ -33,7 +33,7 @@ const MAJORITY: &[Level] = &[Level::Quorum, Level::All, Level::Linearizable];
 const BY_CLOCK: &[Level] = &[Level::One, Level::Session, Level::Quorum, Level::All];
 
 /// What else should happen now and then, and at which levels.
-pub const EVENTS: [(&str, &[Level]); 32] = [
+pub const EVENTS: [(&str, &[Level]); 34] = [
     ("crash lost entries", &Level::EVERY),
     ("restarted from journal", &Level::EVERY),
     ("waited for the journal", &Level::EVERY),
@@ -59,6 +59,8 @@ pub const EVENTS: [(&str, &[Level]); 32] = [
     ("the ring changed across a partition", &Level::EVERY),
     ("asked a coordinator that is a ring behind", &Level::EVERY),
     ("asked a coordinator that is rings behind", &Level::EVERY),
+    ("a request lay in the socket of a node that stood still", &Level::EVERY),
+    ("a request that its client had given up was refused after a pause", &Level::EVERY),
     ("stale read at one", &[Level::One]),
     ("lost update between coordinators", BY_CLOCK),
     ("empty value read", &Level::EVERY),
@@ -153,7 +155,7 @@ pub fn gates(only: Option<Level>) -> Vec<(Topic, String)> {
         gates.push((Topic::Operation, writes));
         gates.push((Topic::Operation, format!("get {level} timeout")));
     }
-    for outcome in ["busy", "clock", "node down", "node crashed", "no answer"] {
+    for outcome in ["busy", "clock", "paused", "node down", "node crashed", "no answer"] {
         gates.push((Topic::Operation, outcome.to_string()));
     }
     // No peer with our ring asks a node for a slot that it does not own: only what bypasses the
@@ -179,6 +181,8 @@ fn levels_of_note(note: Note) -> &'static [Level] {
         Note::Busy
         | Note::ClockRefused
         | Note::ClockJumped
+        | Note::RefusedAfterPause
+        | Note::RingConfirmed
         | Note::WriteTimedOut
         | Note::ReadTimedOut
         | Note::WriteHedged

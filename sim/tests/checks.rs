@@ -1,16 +1,20 @@
 //! Each check finds what it is for, and lets pass what is allowed: small histories by hand.
 
+use std::collections::BTreeMap;
+
 use kv::{
     clock::Timestamp,
+    config::NodeConfig,
     quorum::Level,
     record::{Record, Version},
-    types::{Epoch, NodeId, Value},
+    types::{Epoch, Key, Micros, NodeId, Value},
 };
 use sim::{
-    check::{Violation, p0, p3, p4, p7, p8, p9, p13, p14},
+    check::{Violation, p0, p3, p4, p7, p8, p9, p13, p14, p15},
     history::{Done, Outcome},
     scenario::Action,
     tally::{Tally, Topic},
+    world::clock::true_time,
 };
 
 fn version(time: u64) -> Version {
@@ -263,4 +267,42 @@ fn p13_counts_contention_and_unknown_writes_that_were_read() {
     assert_eq!(counted(&[lput(1, 1, 3), lput(2, 2, 4)]), (1, 0));
     assert_eq!(counted(&[unknown(lput(1, 1, 3)), lget(0, 4, 5)]), (0, 0));
     assert_eq!(counted(&[unknown(lput(1, 1, 3)), lget(1, 4, 5)]), (0, 1));
+}
+
+/// Whether P15 is violated when these writes were asked for at these milliseconds of the run, and the last one took
+/// effect under a version of this one. A pause is longer than 100 ms, a request takes 150 at most, and clocks are off
+/// by no more than 50.
+fn is_late(asked: &[(Action, u64)], ms: u64) -> bool {
+    let config = NodeConfig {
+        pause_after: Micros::from_millis(100),
+        request_timeout: Micros::from_millis(150),
+        max_clock_drift: Micros::from_millis(50),
+        ..NodeConfig::default()
+    };
+    // Its client was told nothing.
+    let gave_up = |(action, ms): &(Action, u64)| {
+        done(action.clone(), ms * 1_000, ms * 1_000 + 1, Outcome::Unknown("no answer"))
+    };
+    let history: Vec<Done> = asked.iter().map(gave_up).collect();
+    let version = Version { timestamp: true_time(ms * 1_000), node: NodeId(1) };
+    let value = match &asked.last().unwrap().0 {
+        Action::Put(_, value, _) => Some(Value::trusted(value)),
+        Action::Delete(..) | Action::Get(..) => None,
+    };
+    let written = BTreeMap::from([((Key::trusted("k"), version), value)]);
+    p15::check(&history, &written, &config).is_err()
+}
+
+#[test]
+fn p15_is_violated_by_a_write_that_takes_effect_long_after_it_was_asked_for() {
+    let put = |value: &str, level| Action::Put("k".into(), value.into(), level);
+    let delete = || Action::Delete("k".into(), Quorum);
+    assert!(!is_late(&[(put("v", Quorum), 1_000)], 1_150), "a pause, and a clock that is off");
+    assert!(is_late(&[(put("v", Quorum), 1_000)], 1_151));
+    assert!(!is_late(&[(put("v", Linearizable), 1_000)], 1_650), "and two timeouts, late timers");
+    assert!(is_late(&[(put("v", Linearizable), 1_000)], 1_651));
+    assert!(is_late(&[(put("w", Quorum), 2_000), (put("v", Quorum), 1_000)], 2_000));
+    assert!(is_late(&[(delete(), 1_000)], 2_000));
+    assert!(!is_late(&[(delete(), 2_000), (delete(), 1_000)], 2_000), "it may be the other one");
+    assert!(!is_late(&[(put("v", Quorum), 1_000)], 10), "how early is for other checks to say");
 }

@@ -86,6 +86,8 @@ fn messages() -> Vec<Message> {
         Body::ProbeReply { shard: 0, sent: Micros(1), now: version.timestamp },
         Body::RingRequest,
         Body::Ring(ring().into()),
+        Body::IsNewest { era: 1 },
+        Body::Newest { era: u64::MAX },
     ];
     bodies.into_iter().map(|body| Message { epoch: Epoch(1), body }).collect()
 }

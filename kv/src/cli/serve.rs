@@ -62,6 +62,9 @@ pub struct ServeArgs {
     /// replicas. 0: nobody is evicted by itself.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(..=86_400))]
     evict_after: u32,
+    /// For tests and trials: the node goes by a wall clock that is so many milliseconds ahead of this machine's.
+    #[arg(long, hide = true, default_value_t = 0, allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(-1_000_000_000_000..=1_000_000_000_000))]
+    clock_offset_ms: i64,
     /// End when the standard input does: whoever started this process is gone.
     #[arg(long, hide = true)]
     exit_with_stdin: bool,
@@ -152,6 +155,7 @@ fn settings(args: ServeArgs, places: Places, lost_lines: Lost) -> Settings {
         default_read: args.default_read,
         default_write: args.default_write,
         node,
+        clock_offset_ms: args.clock_offset_ms,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{Machine, Outbox, Ports, Position};
+use super::{Era, Machine, Outbox, Ports, Position};
 use crate::{
     clock::Timestamp,
     detector::Advise,
@@ -77,5 +77,9 @@ impl<P> Advise for Step<'_, P> {
 impl<P> Publish for Step<'_, P> {
     fn publish(&mut self, ring: Arc<Ring>) {
         self.outbox.rings.push(ring);
+    }
+
+    fn confirmed(&mut self, era: u64, epoch: Epoch) {
+        self.outbox.confirmed = Some((Era(era), epoch));
     }
 }

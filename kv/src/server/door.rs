@@ -16,13 +16,14 @@ use tracing::warn;
 
 use super::{
     Server, Settings, accept::Acceptor, info::Rate, memory::ClientMemory, outcomes::Totals,
-    session::Session,
+    pauses::Taking, ports, session::Session,
 };
 use crate::{
     locks::{
         Mutex,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    pulse::Pulse,
     resp::{
         command::{Command, RingCommand},
         reply,
@@ -116,6 +117,9 @@ pub struct Door {
     /// Places beyond the limit, for operators.
     operators: Arc<Semaphore>,
     is_closed: watch::Sender<bool>,
+    /// Notices when the process stood still, also while it has no node.
+    pulse: Pulse,
+    pauses: AtomicU64,
 }
 
 /// One who came in. Counted until it goes.
@@ -131,13 +135,16 @@ impl Door {
     /// A door that nobody came to yet.
     pub fn new(settings: Settings, client_address: SocketAddr) -> Self {
         let operators = Arc::new(Semaphore::new(settings.places.operators));
+        let started = Instant::now();
         Self {
+            pulse: Pulse::new(settings.node.pause_after, ports::clocks(started)),
+            pauses: AtomicU64::new(0),
             memory: ClientMemory::new(settings.most_client_memory),
             settings,
             client_address,
             outcomes: Totals::default(),
             rate: Rate::default(),
-            started: Instant::now(),
+            started,
             node: Mutex::default(),
             open: AtomicUsize::new(0),
             opened: AtomicU64::new(0),
@@ -173,6 +180,22 @@ impl Door {
         (self.open.load(Ordering::Relaxed), opened, rejected)
     }
 
+    /// How many pauses of this process were noticed.
+    pub fn pauses(&self) -> u64 {
+        self.pauses.load(Ordering::Acquire)
+    }
+
+    /// The same, after a look at the clocks.
+    pub fn look(&self) -> u64 {
+        self.pulse.look(
+            || ports::clocks(self.started),
+            |_| {
+                self.pauses.fetch_add(1, Ordering::AcqRel);
+            },
+        );
+        self.pauses()
+    }
+
     /// A number for a connection, which no other one of this process has.
     pub fn number(&self) -> u64 {
         self.opened.fetch_add(1, Ordering::Relaxed) + 1
@@ -187,23 +210,30 @@ impl Door {
     /// Takes client connections until the door is closed.
     pub async fn listen(self: Arc<Self>, listener: TcpListener) {
         let mut is_closed = self.is_closed.subscribe();
-        let mut acceptor = Acceptor::new(Arc::new(listener), "client", TOO_MANY);
+        let listener = Arc::new(listener);
+        let mut taking = Taking::new(listener.clone());
+        let mut acceptor = Acceptor::new(listener, "client", TOO_MANY);
         loop {
             tokio::select! {
                 biased;
                 _ = is_closed.wait_for(|is_closed| *is_closed) => return,
-                (stream, _) = acceptor.next() => self.take(stream),
+                (stream, _) = acceptor.next() => match taking.pauses_before(&self) {
+                    Some(pauses) => self.take(stream, pauses),
+                    // Without an answer: what it sent may be old, and its client gone.
+                    None => drop(stream),
+                }
             }
         }
     }
 
-    fn take(self: &Arc<Self>, stream: TcpStream) {
+    fn take(self: &Arc<Self>, stream: TcpStream, pauses: u64) {
         let _ = stream.set_nodelay(true);
         let visitor = Visitor(self.clone());
         let others = self.open.fetch_add(1, Ordering::Relaxed);
         if others < self.settings.places.clients {
             tokio::spawn(async move {
                 let session = Session::new(visitor.0.clone(), Admission::Client);
+                let session = session.taken_after(pauses);
                 // A client that goes away without a word is no news.
                 let _ = visitor.0.attend(session, stream).await;
             });
@@ -221,6 +251,7 @@ impl Door {
         tokio::spawn(async move {
             let _place = place;
             let session = Session::new(visitor.0.clone(), Admission::Operator);
+            let session = session.taken_after(pauses);
             let _ = visitor.0.attend(session, stream).await;
         });
     }

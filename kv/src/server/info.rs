@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Server, admin, door::Door, process, rings};
+use super::{Server, admin, clocks, door::Door, process, rings};
 use crate::{locks::Mutex, resp::table::REDIS_LEVEL, shard::Shard};
 
 /// A section: its name, and what writes it.
@@ -169,6 +169,9 @@ fn of_node(server: &Server, lines: &mut Lines) {
     let (to_pull, to_hand_over) = rings::moving(server);
     lines.add("slots_to_pull", to_pull);
     lines.add("slots_to_hand_over", to_hand_over);
+    // After a pause it waits to be told that its ring is the newest.
+    lines.add("coordinates", u8::from(node.is_confirmed()));
+    lines.add("clock_offset_us", clocks::measured(node).shown(node.id()));
     lines.add("replication", ring.replication());
     lines.add("default_read", server.settings.default_read);
     lines.add("default_write", server.settings.default_write);
@@ -178,6 +181,10 @@ fn of_node(server: &Server, lines: &mut Lines) {
     let in_flight: usize =
         (0..node.shards()).map(|shard| node.inspect(shard, Shard::in_flight)).sum();
     lines.add("requests_in_flight", in_flight);
+    let pauses = node.ports().pauses();
+    lines.add("pauses", node.era().pauses());
+    lines.add("last_pause_ms", pauses.last.0 / 1_000);
+    lines.add("connections_closed_after_pauses", pauses.connections_closed);
     let peers = node.ports().directory().peers();
     let dropped: u64 = peers.values().map(|peer| peer.queue.dropped()).sum();
     lines.add("messages_dropped", dropped);
@@ -187,11 +194,15 @@ fn of_peers(server: &Server, lines: &mut Lines) {
     let node = &server.node;
     let ring = node.ring();
     let (peers, health) = (node.ports().directory().peers(), node.health());
+    let clocks = clocks::measured(node);
     for (id, member) in ring.members().iter().filter(|(id, _)| **id != node.id()) {
         let (address, link) = (&member.address, server.links.state(*id));
         let dropped = peers.get(id).map_or(0, |peer| peer.queue.dropped());
         let seems = health.get(id).map_or("unknown", |health| health.name());
-        let told = format_args!("address={address},link={link},seems={seems},dropped={dropped}");
+        let clock = clocks.shown(*id);
+        let told = format_args!(
+            "address={address},link={link},seems={seems},dropped={dropped},clock_offset_us={clock}"
+        );
         lines.add(&format!("peer_{id}"), told);
     }
 }

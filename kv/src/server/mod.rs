@@ -5,6 +5,7 @@
 
 mod accept;
 pub mod admin;
+mod clocks;
 mod commands;
 mod door;
 mod info;
@@ -13,6 +14,7 @@ mod life;
 mod links;
 mod memory;
 mod outcomes;
+mod pauses;
 mod peers;
 mod pipeline;
 pub mod places;
@@ -76,6 +78,8 @@ pub struct Settings {
     pub default_write: Level,
     /// The node's settings.
     pub node: NodeConfig,
+    /// For tests and trials: how far the wall clock that the node goes by is ahead of the machine's.
+    pub clock_offset_ms: i64,
 }
 
 /// How a server comes to be a member.
@@ -146,7 +150,7 @@ impl Server {
     ) -> (Arc<Self>, Arc<Timers>, watch::Receiver<News>) {
         let timers = Arc::new(Timers::default());
         let settings = door.settings.clone();
-        let ports = ServerPorts::new(me, ring.clone(), timers.clone());
+        let ports = ServerPorts::new(me, ring.clone(), timers.clone(), settings.clock_offset_ms);
         let links = Links::new(ring.cluster(), me, settings.peer.clone(), instance);
         let node = Node::start(me, &settings.node, ring, Recovered::default(), ports);
         let (news, heard) = watch::channel(News::default());
@@ -244,6 +248,7 @@ pub async fn serve(
     let door = Arc::new(Door::new(settings.clone(), client_address));
     tokio::spawn(door.clone().listen(client_listener));
     tokio::spawn(info::watch_rate(Arc::downgrade(&door)));
+    tokio::spawn(pauses::look(Arc::downgrade(&door)));
     let ended = live(&door, settings, peer_listener, formed, stop, &mut ready).await;
     door.close();
     ended
@@ -274,6 +279,7 @@ async fn live(
         };
         let (server, timers, heard) = Server::new(door.clone(), identity);
         server.spawn(timers.run(server.node.clone()));
+        server.spawn(clocks::watch(server.clone()));
         server.spawn(peers::listen(server.clone(), peer_listener.clone()));
         server.spawn(peers::manage(server.clone()));
         let over = life::attend(&server, heard, stop.as_mut(), ready).await?;

@@ -22,6 +22,8 @@ pub struct Outcomes {
     pub overflowed: u64,
     /// Writes that were not begun: the clock is not to be trusted.
     pub clock: u64,
+    /// Requests that were not begun: this node stood still, and its ring may not be the newest.
+    pub paused: u64,
     /// Commands that are none of ours, or beyond a limit.
     pub refused: u64,
     /// All commands that were taken or refused.
@@ -38,7 +40,7 @@ pub struct Outcomes {
 const COMMANDS: &str = "total_commands_processed";
 
 /// How many counts there are.
-const COUNTS: usize = 12;
+const COUNTS: usize = 13;
 
 impl Outcomes {
     /// Counts a request by its answer.
@@ -55,7 +57,8 @@ impl Outcomes {
             Reply::Failed(Failure::Busy) => self.busy += 1,
             Reply::Failed(Failure::Unavailable) => self.unavailable += 1,
             Reply::Failed(Failure::Stale) => self.stale += 1,
-            Reply::Failed(Failure::Clock) => self.clock += 1,
+            Reply::Failed(Failure::Clock(_)) => self.clock += 1,
+            Reply::Failed(Failure::Paused) => self.paused += 1,
         }
     }
 
@@ -69,6 +72,7 @@ impl Outcomes {
             ("requests_stale", self.stale),
             ("session_reads_at_all", self.overflowed),
             ("requests_clock", self.clock),
+            ("requests_paused", self.paused),
             ("commands_refused", self.refused),
             (COMMANDS, self.commands),
             ("http_connections_closed", self.http),
@@ -109,6 +113,7 @@ impl Totals {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::ClockDoubt;
 
     #[test]
     fn each_outcome_is_counted_under_its_name() {
@@ -117,7 +122,8 @@ mod tests {
         for failure in [
             Failure::Timeout,
             Failure::Busy,
-            Failure::Clock,
+            Failure::Clock(ClockDoubt::NotCompared),
+            Failure::Paused,
             Failure::Busy,
             Failure::Unavailable,
             Failure::Stale,
@@ -132,6 +138,6 @@ mod tests {
         assert_eq!(counts, Outcomes::default());
         totals.add(&mut counts);
         let found: Vec<_> = totals.named().map(|(_, total)| total).collect();
-        assert_eq!(found, [1, 1, 2, 1, 1, 2, 1, 3, 4, 5, 0, 1]);
+        assert_eq!(found, [1, 1, 2, 1, 1, 2, 1, 1, 3, 4, 5, 0, 1]);
     }
 }

@@ -2,20 +2,24 @@
 
 use std::{
     sync::Arc,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::sync::watch;
+use tracing::{info, warn};
 
 use super::timers::Timers;
 use crate::{
-    clock::Timestamp,
+    clock::{Seconds, Timestamp},
     delivery::{Delivery, Directory, Sessions},
     env::{Entry, Note, Timer},
-    locks::atomic::{AtomicU64, Ordering},
-    node::{Machine, Outbox, Ports, Position},
+    locks::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    node::{Era, Machine, Outbox, Pause, Ports, Position},
     ring::{MemberState, Ring},
-    types::{Micros, NodeId},
+    types::{Epoch, Micros, NodeId},
 };
 
 /// Messages that wait for a peer at most; further ones are dropped, and the protocol copes.
@@ -31,6 +35,25 @@ pub struct Standing {
     pub is_member: bool,
 }
 
+/// The machine's clocks: the wall clock, and the monotonic one since then.
+pub fn clocks(started: Instant) -> (Timestamp, Micros) {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let micros = u64::try_from(since.as_micros()).unwrap_or(u64::MAX >> 10);
+    let uptime = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    (Timestamp::from_micros(micros), Micros(uptime))
+}
+
+/// What this node's pauses did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pauses {
+    /// Client connections that were closed because of them.
+    pub connections_closed: u64,
+    /// How long the last one was.
+    pub last: Micros,
+    /// Since when a majority has still to say that the ring is the newest.
+    since: Option<Instant>,
+}
+
 /// The ports of a node.
 pub struct ServerPorts {
     me: NodeId,
@@ -39,12 +62,15 @@ pub struct ServerPorts {
     timers: Arc<Timers>,
     delivery: Delivery,
     entries: AtomicU64,
+    /// For tests and trials: how far the wall clock that this node goes by is ahead of the machine's.
+    clock_offset_ms: i64,
+    pauses: Mutex<Pauses>,
     notes: [AtomicU64; Note::EVERY.len()],
 }
 
 impl ServerPorts {
     /// Ports of this node on its first ring.
-    pub fn new(me: NodeId, ring: Arc<Ring>, timers: Arc<Timers>) -> Self {
+    pub fn new(me: NodeId, ring: Arc<Ring>, timers: Arc<Timers>, clock_offset_ms: i64) -> Self {
         let standing = Standing { ring, last: MemberState::Joining, is_member: true };
         Self {
             me,
@@ -53,6 +79,8 @@ impl ServerPorts {
             timers,
             delivery: Delivery::new(me, PEER_QUEUE),
             entries: AtomicU64::new(0),
+            clock_offset_ms,
+            pauses: Mutex::default(),
             notes: std::array::from_fn(|_| AtomicU64::new(0)),
         }
     }
@@ -72,6 +100,11 @@ impl ServerPorts {
         &self.delivery.sessions
     }
 
+    /// What this node's pauses did.
+    pub fn pauses(&self) -> Pauses {
+        *self.pauses.lock()
+    }
+
     /// How often each branch was taken.
     pub fn notes(&self) -> impl Iterator<Item = (Note, u64)> + '_ {
         Note::EVERY.iter().zip(&self.notes).map(|(n, count)| (*n, count.load(Ordering::Relaxed)))
@@ -81,7 +114,8 @@ impl ServerPorts {
 impl Ports for ServerPorts {
     fn now(&self) -> Timestamp {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp::from_micros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX >> 10))
+        let micros = u64::try_from(since.as_micros()).unwrap_or(u64::MAX >> 10);
+        Timestamp::from_micros(micros.saturating_add_signed(self.clock_offset_ms * 1_000))
     }
 
     fn uptime(&self) -> Micros {
@@ -132,6 +166,34 @@ impl Ports for ServerPorts {
     fn send(&self, outbox: &mut Outbox) {
         self.delivery.send(outbox);
     }
+
+    fn paused(&self, pause: Pause) {
+        let closed = self.sessions().end_all();
+        {
+            let mut pauses = self.pauses.lock();
+            pauses.connections_closed += closed as u64;
+            pauses.last = pause.length;
+            pauses.since = Some(Instant::now());
+        }
+        warn!(
+            "{} stood still for {}: its {closed} client connections are closed, for what lies in them is old; it \
+             coordinates nothing before a majority has said that its ring is the newest",
+            self.me,
+            Seconds(pause.length.0),
+        );
+    }
+
+    fn confirmed(&self, _era: Era, epoch: Epoch) {
+        let since = self.pauses.lock().since.take();
+        let after = since.map_or(Duration::ZERO, |since| since.elapsed());
+        let micros = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
+        info!(
+            "{}: a majority says that its ring is the newest, ring {}, {} after the pause: it coordinates again",
+            self.me,
+            epoch.0,
+            Seconds(micros),
+        );
+    }
 }
 
 #[cfg(test)]
@@ -160,7 +222,7 @@ mod tests {
     }
 
     fn standing(first: &Arc<Ring>, then: &[&Arc<Ring>]) -> (MemberState, bool) {
-        let ports = ServerPorts::new(ME, first.clone(), Arc::default());
+        let ports = ServerPorts::new(ME, first.clone(), Arc::default(), 0);
         for ring in [first].into_iter().chain(then.iter().copied()) {
             ports.adopted(ring);
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use tracing::warn;
 
-use super::{Server, admin};
+use super::{Server, admin, clocks};
 use crate::{
     resp::command::RingCommand,
     ring::{Change, Ring},
@@ -116,6 +116,7 @@ fn describe(server: &Server) -> Value {
     let ring = server.node.ring();
     let counts = slots_of_members(&ring);
     let health = server.node.health();
+    let clocks = clocks::measured(&server.node).ahead_us;
     let all: usize = counts.values().sum();
     let members: Vec<Value> = ring
         .members()
@@ -128,6 +129,8 @@ fn describe(server: &Server) -> Value {
                 "state": format!("{:?}", member.state),
                 // Of itself a node has no opinion.
                 "seems": health.get(id).map(|health| health.name()),
+                // How far its clock is ahead of the median of those that were measured, where it was.
+                "clock_offset_us": clocks.get(id),
                 "tokens": member.tokens.len(),
                 "slots": slots,
                 "share": slots as f64 / all.max(1) as f64,
@@ -141,6 +144,7 @@ fn describe(server: &Server) -> Value {
         "joint": ring.is_joint(),
         "replication": ring.replication(),
         "node": server.node.id().to_string(),
+        "clock_offset_us": clocks.get(&server.node.id()),
         "released": server.node.is_released(),
         "serves": server.serves(),
         "members": members,

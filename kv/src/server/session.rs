@@ -22,7 +22,7 @@ use super::{
 use crate::{
     delivery::{Answers, SessionRequest},
     env::{Reply, Request},
-    node::{Batch, Outbox},
+    node::{Batch, Era, Outbox},
     quorum::Level,
     resp::{
         command::Command,
@@ -51,6 +51,8 @@ pub struct Session {
     pub(super) number: u64,
     admission: Admission,
     memory: Share,
+    /// Since which pause of this process there is the connection: what comes over it is not run after the next one.
+    since: u64,
     /// The node that serves it, and what goes between the two. None: no node serves yet.
     desk: Option<Desk>,
     outbox: Outbox,
@@ -94,13 +96,18 @@ struct Desk {
     session: u32,
     answers: Arc<Answers>,
     batch: Batch,
+    /// In which it was opened.
+    era: Era,
 }
 
 impl Desk {
     fn open(server: Arc<Server>) -> Self {
         // The last command that was taken may have as many requests as are under way.
         let (session, answers) = server.node.ports().sessions().open(2 * MOST_IN_FLIGHT);
-        Self { session, answers, batch: server.node.batch(), server }
+        let era = server.node.era();
+        let mut batch = server.node.batch();
+        batch.set_era(era);
+        Self { session, answers, batch, era, server }
     }
 }
 
@@ -137,6 +144,7 @@ impl Session {
             number,
             admission,
             memory: door.memory.open(number),
+            since: door.pauses(),
             desk: door.serving().map(Desk::open),
             outbox: Outbox::default(),
             taken: Vec::new(),
@@ -162,6 +170,27 @@ impl Session {
             read_size: SMALL_READ,
             door,
         }
+    }
+
+    /// The same, for a connection that was made after so many pauses of this process.
+    pub fn taken_after(mut self, pauses: u64) -> Self {
+        self.since = pauses;
+        self.ends |= self.is_old();
+        self
+    }
+
+    /// What lies in the socket of a process that stood still is old: no more is taken from it. What is under way is
+    /// answered.
+    fn end_if_old(&mut self) {
+        self.ends |= match &self.desk {
+            Some(desk) => desk.server.node.look() != desk.era,
+            None => self.is_old(),
+        };
+    }
+
+    /// Whether this process stood still since the connection was made.
+    fn is_old(&self) -> bool {
+        self.door.look() != self.since
     }
 
     /// The node that serves it, if one does.
@@ -196,6 +225,7 @@ impl Session {
         if self.memory.is_over() {
             self.memory.room().await;
         }
+        self.end_if_old();
         let stop = self.work();
         self.memory.holds(self.held());
         if self.memory.has_to_end() {
@@ -245,6 +275,8 @@ impl Session {
         // From now on that node takes what came.
         if self.desk.is_none() {
             self.desk = self.door.serving().map(Desk::open);
+            // After it: the desk's era may have begun when some of what is in the input was there.
+            self.ends |= self.is_old();
         }
         Ok(true)
     }
@@ -528,6 +560,7 @@ mod tests {
             default_read: Level::Quorum,
             default_write: Level::Quorum,
             node: NodeConfig { request_timeout: Micros::from_millis(1), ..NodeConfig::default() },
+            clock_offset_ms: 0,
         };
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
         let door = Arc::new(Door::new(settings, address));

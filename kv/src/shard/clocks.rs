@@ -2,7 +2,7 @@
 
 use super::Shard;
 use crate::{
-    clock::Timestamp,
+    clock::{ClockGuard, Timestamp},
     env::Env,
     message::Body,
     ring::{Member, MemberState},
@@ -16,6 +16,11 @@ impl Shard {
             **node != self.config.node && member.state != MemberState::Joining
         };
         self.ring.members().iter().filter(is_peer).count()
+    }
+
+    /// What was measured of the peers' clocks.
+    pub fn clocks(&self) -> &ClockGuard {
+        &self.guard
     }
 
     /// Whether enough of the peers' clocks were measured to judge this node's.

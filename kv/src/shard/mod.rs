@@ -69,6 +69,8 @@ pub enum Input {
     Timer(Timer),
     /// The topology has a newer ring, and it is durable.
     Ring(Arc<Ring>),
+    /// The node stood still for a while, and this is the first thing that it hears.
+    Paused,
 }
 
 /// A request under way on its coordinator.
@@ -201,6 +203,7 @@ impl Shard {
             Input::Message(from, message) => self.message(from, message, env),
             Input::Timer(timer) => self.timer(timer, env),
             Input::Ring(ring) => self.adopt(ring, env),
+            Input::Paused => self.paused(env),
         }
     }
 
@@ -268,6 +271,8 @@ impl Shard {
             | Body::Synced
             | Body::RingRequest
             | Body::Gossip(_)
+            | Body::IsNewest { .. }
+            | Body::Newest { .. }
             | Body::Ring(_) => {}
         }
     }
@@ -303,7 +308,7 @@ impl Shard {
             }
             Timer::Pull => self.move_on(env),
             // The topology's.
-            Timer::Fetch | Timer::Propose | Timer::Report | Timer::Detect => {}
+            Timer::Fetch | Timer::Confirm | Timer::Propose | Timer::Report | Timer::Detect => {}
         }
     }
 
@@ -394,15 +399,21 @@ impl Shard {
         let Some(before) = self.timeout.fired() else { return };
         let young = self.pending.split_off(&before);
         for (_, pending) in std::mem::replace(&mut self.pending, young) {
-            let (request, (failure, note)) = match &pending {
-                Pending::Put(put) => (put.request, put.given_up()),
-                Pending::Get(get) => (get.request, (Failure::Timeout, get.timeout_note())),
-            };
-            env.note(note);
-            env.reply(request, Reply::Failed(failure));
+            give_up(&pending, env);
         }
         let (next, is_idle) = (self.next_op, self.pending.is_empty());
         self.timeout.rearm(next, is_idle, self.config.request_timeout, env);
+    }
+
+    /// A write without a version would get one now, and beat what was acknowledged during the pause: it is
+    /// given up. Whatever else is under way has the version of before.
+    fn paused(&mut self, env: &mut impl Env) {
+        let is_without =
+            |pending: &mut Pending| matches!(pending, Pending::Put(put) if put.is_asking());
+        let without: Vec<_> = self.pending.extract_if(.., |_, p| is_without(p)).collect();
+        for (_, pending) in without {
+            give_up(&pending, env);
+        }
     }
 
     /// When owners are late: four round trips, within a tenth and ten times of the default.
@@ -485,4 +496,13 @@ impl Shard {
             assert!(self.clock.has_seen(version.timestamp), "the clock is behind a stored version");
         }
     }
+}
+
+fn give_up(pending: &Pending, env: &mut impl Env) {
+    let (request, (failure, note)) = match pending {
+        Pending::Put(put) => (put.request, put.given_up()),
+        Pending::Get(get) => (get.request, (Failure::Timeout, get.timeout_note())),
+    };
+    env.note(note);
+    env.reply(request, Reply::Failed(failure));
 }

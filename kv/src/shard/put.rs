@@ -43,6 +43,11 @@ enum Phase {
 }
 
 impl Put {
+    /// Whether it has no version yet.
+    pub(super) fn is_asking(&self) -> bool {
+        matches!(self.phase, Phase::Asking { .. })
+    }
+
     /// What it means that this put gave up: before it has a version, nothing happened.
     pub(super) fn given_up(&self) -> (Failure, Note) {
         match self.phase {
@@ -131,9 +136,9 @@ impl Shard {
             env.note(Note::ClockJumped);
             self.probe(env);
         }
-        if !self.guard.allows_writes(self.peers(), &self.clock, env) {
+        if let Err(doubt) = self.guard.judge(self.peers(), &self.clock, env) {
             env.note(Note::ClockRefused);
-            env.reply(put.request, Reply::Failed(Failure::Clock));
+            env.reply(put.request, Reply::Failed(Failure::Clock(doubt)));
             return;
         }
         if let Phase::Asking { value, answered } = &mut put.phase {

@@ -1,6 +1,7 @@
 //! The state machine of the ring in one process: knows the newest ring, learns newer ones from
 //! peers, publishes them to the shards, and has a part in deciding on the next one.
 
+mod newest;
 mod paxos;
 #[cfg(test)]
 mod tests;
@@ -10,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use self::paxos::Proposer;
+use self::{newest::Asked, paxos::Proposer};
 use crate::{
     env::{Entry, Env, Note, Publish, Timer},
     message::{Body, Message},
@@ -52,6 +53,8 @@ pub enum TopologyInput {
     Gone(BTreeSet<NodeId>),
     /// An operator decided on a ring.
     Install(Arc<Ring>),
+    /// The node stood still for a while, and this era begins.
+    Paused(u64),
 }
 
 /// The state machine of the ring.
@@ -79,6 +82,9 @@ pub struct Topology {
     reporting: bool,
     /// On a ring of which this node is no member: the members that have it too.
     informed: BTreeSet<NodeId>,
+    /// After a pause, until a majority has said that our ring is the newest.
+    asked: Option<Asked>,
+    confirming: bool,
 }
 
 /// Members that are told at a time that this one has done its part.
@@ -107,6 +113,8 @@ impl Topology {
             fetches: false,
             reporting: false,
             informed: BTreeSet::new(),
+            asked: None,
+            confirming: false,
         }
     }
 
@@ -167,6 +175,7 @@ impl Topology {
                 }
             }
             TopologyInput::Install(ring) => self.adopt(ring, env),
+            TopologyInput::Paused(era) => self.paused(era, env),
         }
         self.propose(env);
     }
@@ -200,6 +209,10 @@ impl Topology {
                     self.behind = Some((Epoch(self.ring.epoch().0 + 1), from));
                     self.fetch(from, env);
                 }
+            }
+            Timer::Confirm => {
+                self.confirming = false;
+                self.ask_if_newest(env);
             }
             Timer::Propose => self.retry(env),
             Timer::Report => {
@@ -272,6 +285,8 @@ impl Topology {
             Body::Accept { ballot, ring } => self.asked_to_accept(from, ballot, ring, env),
             Body::Accepted { ballot } => self.accepted(from, ballot, env),
             Body::Refused { ballot, promised } => self.refused(ballot, promised, env),
+            Body::IsNewest { era } => self.send(from, Body::Newest { era }, env),
+            Body::Newest { era } => self.is_newest(from, era, env),
             Body::Synced => {
                 if self.ring.is_joint() {
                     self.synced.insert(from);
@@ -397,5 +412,6 @@ impl Topology {
         }
         env.persist(Entry::Ring(ring.clone()));
         env.publish(ring);
+        self.ask_anew(env);
     }
 }

@@ -34,7 +34,11 @@ impl Cluster {
                     Timer::Sync => world.budget.syncs > 0 && !is_served,
                     Timer::Propose => world.budget.proposals > 0,
                     Timer::Pull => world.budget.pulls > 0 && self.may_move_on(world, node),
-                    Timer::Probe | Timer::Fetch | Timer::Report | Timer::Detect => false,
+                    Timer::Probe
+                    | Timer::Fetch
+                    | Timer::Confirm
+                    | Timer::Report
+                    | Timer::Detect => false,
                 };
                 let is_of_request = matches!(timer, Timer::Hedge | Timer::Timeout);
                 let is_idle = is_of_request && world.nodes[at].shard.in_flight() == 0;

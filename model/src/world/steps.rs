@@ -82,6 +82,8 @@ fn may_matter(receiver: &State, body: &Body) -> bool {
         | Body::ProbeReply { .. }
         | Body::Gossip(_)
         | Body::RingRequest
+        | Body::IsNewest { .. }
+        | Body::Newest { .. }
         | Body::Ring(_) => true,
     }
 }

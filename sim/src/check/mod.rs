@@ -6,6 +6,7 @@ pub mod p0;
 pub mod p1;
 pub mod p13;
 pub mod p14;
+pub mod p15;
 pub mod p3;
 pub mod p4;
 pub mod p5;
@@ -20,14 +21,16 @@ use std::{
     sync::Arc,
 };
 
-use kv::{clock::Timestamp, quorum::Level, record::Version, ring::Ring, types::Key};
+use kv::{
+    clock::Timestamp, config::NodeConfig, quorum::Level, record::Version, ring::Ring, types::Key,
+};
 
 use crate::{cluster::Cluster, history::Done, tally::Tally, world::clock::START_US};
 
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// Which one: `P0` … `P14`, `invariant` or `liveness`.
+    /// Which one: `P0` … `P15`, `invariant` or `liveness`.
     pub property: &'static str,
     /// What happened.
     pub what: String,
@@ -105,6 +108,8 @@ pub struct Evidence<'a> {
     pub cluster: &'a Cluster,
     /// The ring at the end.
     pub ring: &'a Arc<Ring>,
+    /// The nodes' settings.
+    pub config: &'a NodeConfig,
 }
 
 /// What the checks found.
@@ -131,6 +136,7 @@ pub fn judge(evidence: &Evidence<'_>) -> Judged {
         p9::check(history, &mut tally),
         p13::check(history, &mut tally),
         p14::check(history),
+        p15::check(history, &evidence.cluster.written(), evidence.config),
     ];
     let mut broken = checks.into_iter().filter_map(Result::err);
     let violation = broken.next().map(|first| {

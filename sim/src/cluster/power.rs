@@ -63,6 +63,7 @@ impl Cluster {
         }
         host.clock.boot(at);
         host.starts += 1;
+        host.looked = at;
         let entries: Vec<Entry> = {
             let mut shared = host.shared.borrow_mut();
             shared.now = host.clock.wall(at);
@@ -147,9 +148,15 @@ impl Cluster {
         if !self.has_host(id) {
             return;
         }
+        if on && self.host(id).paused == 0 {
+            // Up to now it looked at its clocks, and in the pause it does not.
+            self.step(id, None, |_, _| {});
+        }
+        let at = self.at;
         let host = self.host(id);
         host.paused = if on { host.paused + 1 } else { host.paused.saturating_sub(1) };
         if host.paused == 0 {
+            host.looked = at;
             for due in std::mem::take(&mut host.backlog) {
                 self.act(due);
             }

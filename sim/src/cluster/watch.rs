@@ -1,10 +1,12 @@
 //! What each step of a node is held against, and what is told to the recorder.
 
+use std::collections::BTreeMap;
+
 use kv::{
     env::Entry,
     record::Version,
     ring::MemberState,
-    types::{Key, NodeId},
+    types::{Key, NodeId, Value},
 };
 
 use super::Cluster;
@@ -32,6 +34,20 @@ impl Cluster {
             // How far the journal is, is known when it is done.
             Due::Synced { .. } | Due::Change { .. } | Due::Wake(_) => {}
         }
+    }
+
+    /// All records that were ever written somewhere, as the journals have them: nobody else knows the version of
+    /// a write whose client was not answered.
+    pub(crate) fn written(&self) -> BTreeMap<(Key, Version), Option<Value>> {
+        let mut written = BTreeMap::new();
+        for host in &self.hosts {
+            for entry in host.shared.borrow().journal.since(0) {
+                if let Entry::Record(key, record) = entry {
+                    written.insert((key.clone(), record.version), record.value.clone());
+                }
+            }
+        }
+        written
     }
 
     pub(super) fn record_effects(&mut self, id: NodeId, entries_before: usize) {

@@ -59,6 +59,17 @@ impl Run<'_> {
                 }
             }
             FaultKind::Pause(node) => self.cluster.pause(NodeId(*node), on),
+            FaultKind::Stall(node) => {
+                let node = NodeId(*node);
+                match on {
+                    true => self.diverted.fill(Some(node)),
+                    false => {
+                        let waits = self.diverted.iter_mut().filter(|to| **to == Some(node));
+                        waits.for_each(|to| *to = None);
+                    }
+                }
+                self.cluster.pause(node, on);
+            }
             FaultKind::Slow(node, by_us) => {
                 let by_us = i64::try_from(*by_us).unwrap_or(i64::MAX);
                 self.cluster.network.slow_down(*node, sign * by_us);

@@ -118,6 +118,8 @@ struct Run<'a> {
     /// Operations that wait for an answer, as places in the history.
     waiting: Vec<usize>,
     active_faults: Vec<bool>,
+    /// Whom each client asks next, whatever the scenario says: a node that stands still.
+    diverted: Vec<Option<NodeId>>,
     /// Flapping partitions that are off at the moment.
     flapped_off: Vec<bool>,
     /// Those that were off at any time.
@@ -152,6 +154,7 @@ impl<'a> Run<'a> {
             history: Vec::new(),
             waiting: Vec::new(),
             active_faults: vec![false; scenario.faults.len()],
+            diverted: vec![None; count],
             flapped_off: vec![false; scenario.faults.len()],
             flapped: vec![false; scenario.faults.len()],
             moment: 0,
@@ -242,6 +245,7 @@ impl<'a> Run<'a> {
             FaultKind::Partition(_) | FaultKind::OneWay(..) | FaultKind::Flapping(..) => true,
             FaultKind::Crash(_)
             | FaultKind::Pause(_)
+            | FaultKind::Stall(_)
             | FaultKind::Slow(..)
             | FaultKind::Storm { .. }
             | FaultKind::ClockJump(..) => false,
@@ -276,7 +280,8 @@ impl<'a> Run<'a> {
         }
         if let Some(place) = self.clients[client].pop_front() {
             let operation = &self.scenario.operations[place];
-            self.invoke(operation.client, NodeId(operation.node), operation.action.clone(), place);
+            let node = self.diverted[client].take().unwrap_or(NodeId(operation.node));
+            self.invoke(operation.client, node, operation.action.clone(), place);
         }
     }
 
@@ -329,6 +334,10 @@ impl<'a> Run<'a> {
         for (request, reply) in std::mem::take(&mut self.cluster.answers) {
             let place = usize::try_from(request.0).expect("a place in the history");
             if !self.waiting.contains(&place) {
+                if reply == Reply::Failed(Failure::Paused) {
+                    let name = "a request that its client had given up was refused after a pause";
+                    self.cluster.tally.add(Topic::Event, name);
+                }
                 continue;
             }
             self.cluster.log.record(self.cluster.at(), &Event::Answered(place, &reply));
@@ -397,6 +406,7 @@ impl<'a> Run<'a> {
                 disks_lost: &self.disks_lost,
                 cluster: &self.cluster,
                 ring: self.operator.current(),
+                config: &self.scenario.cluster.config,
             };
             let judged = check::judge(&evidence);
             self.cluster.tally.merge(&judged.tally);

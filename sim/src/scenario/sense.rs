@@ -126,6 +126,7 @@ fn check_config(config: &NodeConfig) -> Result<(), String> {
     let at_least =
         |name: &str, least: u64, Micros(given): Micros| within(&named(name), given, least..=MAX_US);
     at_least("request_timeout", 1, config.request_timeout)?;
+    at_least("pause_after", 10_000, config.pause_after)?;
     at_least("hedge_after", 1, config.hedge_after)?;
     at_least("probe_every", 1_000, config.probe_every)?;
     at_least("fetch_every", 1_000, config.fetch_every)?;
@@ -177,6 +178,7 @@ fn check_fault(kind: &FaultKind) -> Result<(), String> {
         }
         FaultKind::Crash(_)
         | FaultKind::Pause(_)
+        | FaultKind::Stall(_)
         | FaultKind::Partition(_)
         | FaultKind::OneWay(..) => Ok(()),
     }

@@ -47,7 +47,9 @@ pub fn records(body: &Body) -> Vec<(&Key, &Record)> {
         | Body::Synced
         | Body::RingRequest
         | Body::Ring(_)
-        | Body::Gossip(_) => Vec::new(),
+        | Body::Gossip(_)
+        | Body::IsNewest { .. }
+        | Body::Newest { .. } => Vec::new(),
     }
 }
 

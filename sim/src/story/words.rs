@@ -48,6 +48,10 @@ pub fn fault(kind: &FaultKind) -> String {
     match kind {
         FaultKind::Crash(of) => format!("{} crash, and lose what is not durable", nodes(of)),
         FaultKind::Pause(node) => format!("{} stands still", NodeId(*node)),
+        FaultKind::Stall(node) => {
+            let node = NodeId(*node);
+            format!("{node} stands still, with the next request of each client in its socket")
+        }
         FaultKind::Slow(node, by_us) => {
             let (node, by) = (NodeId(*node), length(*by_us));
             format!("{node} is slow: all that it sends and receives takes {by} longer")
@@ -82,7 +86,7 @@ pub fn fault(kind: &FaultKind) -> String {
 pub fn fault_end(kind: &FaultKind) -> String {
     match kind {
         FaultKind::Crash(of) => format!("{} may start again", nodes(of)),
-        FaultKind::Pause(node) => format!("{} goes on", NodeId(*node)),
+        FaultKind::Pause(node) | FaultKind::Stall(node) => format!("{} goes on", NodeId(*node)),
         FaultKind::Slow(node, _) => format!("{} is no longer slow", NodeId(*node)),
         FaultKind::Partition(side) => format!("the partition of {} ends", nodes(side)),
         FaultKind::OneWay(from, to) => {
@@ -182,6 +186,8 @@ pub fn verb(body: &Body) -> &'static str {
         | Body::Synced
         | Body::RingRequest
         | Body::Ring(_)
-        | Body::Gossip(_) => body.name(),
+        | Body::Gossip(_)
+        | Body::IsNewest { .. }
+        | Body::Newest { .. } => body.name(),
     }
 }
