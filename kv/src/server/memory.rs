@@ -96,12 +96,18 @@ impl ClientMemory {
             return;
         }
         let accounts = self.accounts.lock();
-        let (ending, mut others): (Vec<_>, Vec<_>) =
-            accounts.values().partition(|account| account.has_to_end());
+        let mut others: Vec<_> =
+            accounts.values().filter(|account| !account.has_to_end()).collect();
         let held = |account: &Arc<Account>| account.held.load(Ordering::SeqCst);
-        let total = self.total.load(Ordering::SeqCst);
-        let mut stays = total.saturating_sub(ending.into_iter().map(held).sum());
-        others.sort_by_key(|account| (account.is_sending.load(Ordering::Relaxed), held(account)));
+        // Without those that are about to end, or just did: their bytes may still be in the total.
+        let mut stays: usize = others.iter().map(|account| held(account)).sum();
+        // One that holds little makes no room, and may be sent something at this very moment.
+        let average = stays / others.len().max(1);
+        others.sort_by_key(|account| {
+            let held = held(account);
+            let is_stuck = account.is_sending.load(Ordering::Relaxed) == 1 && held >= average;
+            (is_stuck, held)
+        });
         let mut closed = 0;
         while stays > self.bound
             && let Some(account) = others.pop()
@@ -115,7 +121,7 @@ impl ClientMemory {
             self.closed.fetch_add(closed, Ordering::Relaxed);
             warn!(
                 cause = "client memory",
-                "{closed} client connections are closed: all together hold {total} bytes, the limit is {} \
+                "{closed} client connections are closed: all together held more than {} bytes \
                  (--max-client-memory); those that do not read their answers go first",
                 self.bound
             );
@@ -133,10 +139,12 @@ impl Share {
     /// The connection holds so many bytes now.
     pub fn holds(&self, bytes: usize) {
         let bytes = bytes.next_multiple_of(PIECE);
-        let before = self.account.held.swap(bytes, Ordering::SeqCst);
+        // Only the connection itself changes it.
+        let before = self.account.held.load(Ordering::Relaxed);
         if bytes == before {
             return;
         }
+        self.account.held.store(bytes, Ordering::SeqCst);
         if bytes > before {
             self.memory.total.fetch_add(bytes - before, Ordering::SeqCst);
         } else {
@@ -202,7 +210,7 @@ mod tests {
     fn those_that_hold_the_most_and_do_not_read_go_first_and_then_there_is_room() {
         let memory = ClientMemory::new(100 * PIECE);
         let mut shares: Vec<Share> = (0..4).map(|number| memory.open(number)).collect();
-        for (share, pieces) in shares.iter().zip([40, 10, 20, 30]) {
+        for (share, pieces) in shares.iter().zip([30, 10, 28, 32]) {
             share.holds(pieces * PIECE);
         }
         assert!(!shares[0].is_over() && !has_to_wait(&mut shares[0]));
@@ -214,17 +222,27 @@ mod tests {
         assert!(shares[0].is_over() && has_to_wait(&mut shares[0]));
         assert!(!has_to_wait(&mut shares[2]), "it ends");
         // It is still there, and nobody else has to go for it.
-        shares[3].holds(31 * PIECE);
+        shares[3].holds(33 * PIECE);
         assert_eq!(memory.closed(), 1);
         drop(shares.remove(2));
         assert!(!shares[0].is_over() && !has_to_wait(&mut shares[0]));
-        assert_eq!(memory.held().0, 82 * PIECE);
+        assert_eq!(memory.held().0, 74 * PIECE);
         // All read: the largest goes, be it the one that grows.
         shares[1].is_sending(false);
-        shares[2].holds(50 * PIECE);
+        shares[2].holds(60 * PIECE);
         assert!(shares[2].has_to_end() && memory.closed() == 2);
         drop(shares);
         assert_eq!(memory.held().0, 0);
+    }
+
+    #[test]
+    fn one_that_holds_little_stays_while_something_is_sent_to_it() {
+        let memory = ClientMemory::new(10 * PIECE);
+        let shares: Vec<Share> = (0..2).map(|number| memory.open(number)).collect();
+        shares[0].is_sending(true);
+        shares[0].holds(PIECE);
+        shares[1].holds(10 * PIECE);
+        assert!(!shares[0].has_to_end() && shares[1].has_to_end());
     }
 
     #[test]

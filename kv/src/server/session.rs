@@ -252,6 +252,7 @@ impl Session {
         let may_read = stop == Stop::NeedsInput && !self.ends && !self.input_ended;
         if may_read {
             self.make_room(self.read_size);
+            self.memory.holds(self.held());
         }
         let (desk, taken) = (&self.desk, &mut self.taken);
         let answers = poll_fn(|cx| match desk {
