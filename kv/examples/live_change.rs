@@ -7,25 +7,36 @@
 // A program that measures real processes has real time.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)]
 
+mod common;
+
 use std::{
     collections::BTreeMap,
-    error::Error,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::TcpStream,
+    io::{self, Write as _},
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
-    thread::sleep,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+use clap::Parser;
+use common::{Client, Result, binary, median, needs};
 
-const FIRST_PORT: u16 = 27_500;
-/// Keys that are there before anything changes.
-const KEYS: u64 = 300_000;
-const RUN: &str = "50000";
-const RUNS: usize = 7;
+#[derive(Parser)]
+struct Options {
+    /// Keys that are there before anything changes.
+    #[arg(long, default_value_t = 300_000, value_parser = clap::value_parser!(u64).range(1..))]
+    keys: u64,
+    /// Operations of each run of redis-benchmark.
+    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1_000..))]
+    operations: u32,
+    /// Runs before and after the changes.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..))]
+    runs: u16,
+    /// Where clients of the first of four nodes connect; the others follow. Peers use ports 10000 above.
+    #[arg(long, default_value_t = 27_500)]
+    port: u16,
+}
+
 const WRITERS: u64 = 2;
 
 /// A process that ends with the measurement.
@@ -39,50 +50,8 @@ impl Drop for Process {
     }
 }
 
-/// A connection of the Redis protocol.
-struct Client(BufReader<TcpStream>);
-
-impl Client {
-    fn connect(port: u16) -> Result<Self> {
-        let stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        Ok(Self(BufReader::new(stream)))
-    }
-
-    fn send(&mut self, commands: &[Vec<String>]) -> Result<()> {
-        let mut out = Vec::new();
-        for words in commands {
-            let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            kv::resp::reply::command(&mut out, &words);
-        }
-        Ok(self.0.get_mut().write_all(&out)?)
-    }
-
-    /// The next answer: what it begins with, and its text.
-    fn answer(&mut self) -> Result<(char, String)> {
-        let mut line = String::new();
-        if self.0.read_line(&mut line)? == 0 {
-            return Err("the node closed the connection".into());
-        }
-        let kind = line.chars().next().unwrap_or(' ');
-        let rest = line[1..].trim_end().to_string();
-        match (kind, rest.parse::<i64>()) {
-            ('$', Ok(length)) if length >= 0 => {
-                let mut bytes = vec![0; usize::try_from(length)? + 2];
-                self.0.read_exact(&mut bytes)?;
-                bytes.truncate(bytes.len() - 2);
-                Ok((kind, String::from_utf8(bytes)?))
-            }
-            ('$', Ok(_)) => Ok(('_', String::new())),
-            _ => Ok((kind, rest)),
-        }
-    }
-
-    fn ask(&mut self, words: &[&str]) -> Result<(char, String)> {
-        self.send(&[words.iter().map(ToString::to_string).collect()])?;
-        self.answer()
-    }
+fn tell(line: &str) -> Result<()> {
+    Ok(writeln!(io::stdout(), "{line}")?)
 }
 
 fn words(words: &[&str]) -> Vec<String> {
@@ -99,22 +68,11 @@ fn ring(port: u16) -> Result<(u64, bool, Vec<String>)> {
     Ok((epoch, ring["joint"] == true, ids.collect()))
 }
 
-fn until(what: &str, mut look: impl FnMut() -> bool) -> Result<()> {
-    let end = Instant::now() + Duration::from_secs(120);
-    while !look() {
-        if Instant::now() > end {
-            return Err(format!("not within two minutes: {what}").into());
-        }
-        sleep(Duration::from_millis(20));
-    }
-    Ok(())
-}
-
 /// Operations per second of one run of redis-benchmark. None, and why: it gives up at the first answer that is
 /// an error.
-fn benchmark(port: u16, test: &str) -> Result<std::result::Result<f64, String>> {
-    let port = port.to_string();
-    let args = ["-p", &port, "-t", test, "-n", RUN, "-P", "16", "-r", "100000", "--csv"];
+fn benchmark(port: u16, test: &str, operations: u32) -> Result<std::result::Result<f64, String>> {
+    let (port, run) = (port.to_string(), operations.to_string());
+    let args = ["-p", &port, "-t", test, "-n", &run, "-P", "16", "-r", "100000", "--csv"];
     let done = Command::new("redis-benchmark").args(args).output()?;
     let text = String::from_utf8_lossy(&done.stdout);
     let rate = text.lines().last().and_then(|line| line.split(',').nth(1));
@@ -126,11 +84,6 @@ fn benchmark(port: u16, test: &str) -> Result<std::result::Result<f64, String>> 
         None if why.contains("Error from server") => Ok(Err(why)),
         None => Err(format!("redis-benchmark -t {test}: {why}").into()),
     }
-}
-
-fn median(mut rates: Vec<f64>) -> f64 {
-    rates.sort_by(f64::total_cmp);
-    rates[rates.len() / 2]
 }
 
 /// Writes keys of its own through two nodes that stay, until it is told to stop: the last value of each key
@@ -180,9 +133,9 @@ fn missing(port: u16, writer: u64, kept: &[u64]) -> Result<usize> {
     Ok(missing)
 }
 
-fn fill(port: u16) -> Result<()> {
+fn fill(port: u16, keys: u64) -> Result<()> {
     let mut client = Client::connect(port)?;
-    let keys: Vec<u64> = (0..KEYS).collect();
+    let keys: Vec<u64> = (0..keys).collect();
     for keys in keys.chunks(500) {
         let set = |key: &u64| words(&["SET", &format!("fill-{key}"), &format!("{key:0>50}")]);
         client.send(&keys.iter().map(set).collect::<Vec<_>>())?;
@@ -197,9 +150,9 @@ fn fill(port: u16) -> Result<()> {
 }
 
 /// How many of the keys that were there before are there, with their values.
-fn filled(port: u16) -> Result<u64> {
+fn filled(port: u16, keys: u64) -> Result<u64> {
     let mut client = Client::connect(port)?;
-    let keys: Vec<u64> = (0..KEYS).collect();
+    let keys: Vec<u64> = (0..keys).collect();
     let mut found = 0;
     for keys in keys.chunks(500) {
         let get = |key: &u64| words(&["GET", &format!("fill-{key}")]);
@@ -211,22 +164,6 @@ fn filled(port: u16) -> Result<u64> {
     Ok(found)
 }
 
-/// Beside the example: `target/release/orrery`, built if it is not there or older than its source.
-fn binary() -> Result<PathBuf> {
-    let example = std::env::current_exe()?;
-    let folder = example.parent().and_then(|examples| examples.parent()).ok_or("no folder")?;
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["build", "--quiet", "--release", "-p", "kv", "--bin", "orrery", "--target-dir"])
-        .arg(folder.parent().ok_or("no folder")?)
-        .status()?;
-    match built.success() {
-        true => Ok(folder.join("orrery")),
-        false => Err("cargo build --release -p kv --bin orrery failed".into()),
-    }
-}
-
 fn start(binary: &PathBuf, args: &[String]) -> Result<Process> {
     let mut command = Command::new(binary);
     command.args(args).env("ORRERY_LOG", "error").stdin(Stdio::null()).stdout(Stdio::null());
@@ -234,13 +171,17 @@ fn start(binary: &PathBuf, args: &[String]) -> Result<Process> {
 }
 
 fn main() -> Result<()> {
-    let binary = binary()?;
-    let port = |node: u16| FIRST_PORT + node - 1;
-    let first = FIRST_PORT.to_string();
+    let options = Options::parse();
+    needs("redis-benchmark", "redis-tools")?;
+    let (binary, keys) = (binary()?, options.keys);
+    let port = |node: u16| options.port + node - 1;
+    let first = options.port.to_string();
     let _cluster = start(&binary, &words(&["dev", "--nodes", "3", "--port", &first]))?;
-    until("three nodes serve", || (1..=3).all(|node| ring(port(node)).is_ok()))?;
-    println!("3 nodes, R = 3, {KEYS} records of 50 characters");
-    fill(port(2))?;
+    for node in 1..=3 {
+        common::until_it_serves(&format!("n{node}"), port(node))?;
+    }
+    tell(&format!("3 nodes, R = 3, {keys} records of 50 characters"))?;
+    fill(port(2), keys)?;
     let (stop, ok) = (AtomicBool::new(false), AtomicU64::new(0));
     let mut rates: BTreeMap<(&str, &str), Vec<f64>> = BTreeMap::new();
     let mut took = Vec::new();
@@ -251,19 +192,21 @@ fn main() -> Result<()> {
                 scope.spawn(move || write(writer, [port(2), port(3)], stop, ok))
             })
             .collect();
-        let mut measure = |phase: &'static str, runs: usize| -> Result<()> {
+        let mut measure = |phase: &'static str, runs: u16| -> Result<()> {
             for _ in 0..runs {
                 for test in ["set", "get"] {
-                    match benchmark(port(2), test)? {
+                    match benchmark(port(2), test, options.operations)? {
                         Ok(rate) => rates.entry((phase, test)).or_default().push(rate),
-                        Err(why) => println!("{phase}: a run of redis-benchmark gave up: {why}"),
+                        Err(why) => {
+                            tell(&format!("{phase}: a run of redis-benchmark gave up: {why}"))?;
+                        }
                     }
                 }
             }
             Ok(())
         };
         let mut work = || -> Result<Process> {
-            measure("before", RUNS)?;
+            measure("before", options.runs)?;
             let begun = Instant::now();
             let (client, peer) = (port(4).to_string(), (port(4) + 10_000).to_string());
             let args = words(&["serve", "--client", &format!("127.0.0.1:{client}")]);
@@ -282,7 +225,7 @@ fn main() -> Result<()> {
                 measure("while n1 leaves", 1)?;
             }
             took.push(("n1 left", begun.elapsed()));
-            measure("after", RUNS)?;
+            measure("after", options.runs)?;
             Ok(fourth)
         };
         let done = work();
@@ -294,31 +237,31 @@ fn main() -> Result<()> {
         let all = |test| rates.get(&(phase, test)).cloned().unwrap_or_default();
         let (sets, gets) = (all("set"), all("get"));
         if sets.is_empty() || gets.is_empty() {
-            println!("{phase:<16} over before a run of redis-benchmark was");
+            tell(&format!("{phase:<16} over before a run of redis-benchmark was"))?;
             continue;
         }
         let runs = sets.len();
         let (set, get) = (median(sets), median(gets));
-        println!("{phase:<16} SET {set:>9.0}/s  GET {get:>9.0}/s  (median of {runs} runs)");
+        tell(&format!("{phase:<16} SET {set:>9.0}/s  GET {get:>9.0}/s  (median of {runs} runs)"))?;
     }
     for (what, time) in took {
-        println!("{what} within {:.1} s", time.as_secs_f64());
+        tell(&format!("{what} within {:.1} s", time.as_secs_f64()))?;
     }
     let mut lost = 0;
     for (writer, (kept, other)) in (0..).zip(&kept) {
         for node in 2..=4 {
             lost += missing(port(node), writer, kept)?;
         }
-        println!("writer {writer}: {other} answers other than OK");
+        tell(&format!("writer {writer}: {other} answers other than OK"))?;
     }
-    let found = filled(port(4))?;
+    let found = filled(port(4), keys)?;
     let (_, _, members) = ring(port(4))?;
     let ok = ok.load(Ordering::Relaxed);
-    println!("members now: {}", members.join(", "));
-    println!("{found} of {KEYS} records are read back through n4");
-    println!("{ok} further writes were answered with OK; {lost} are missing");
+    tell(&format!("members now: {}", members.join(", ")))?;
+    tell(&format!("{found} of {keys} records are read back through n4"))?;
+    tell(&format!("{ok} further writes were answered with OK; {lost} are missing"))?;
     drop(fourth);
-    match lost == 0 && found == KEYS {
+    match lost == 0 && found == keys {
         true => Ok(()),
         false => Err("writes are lost".into()),
     }
