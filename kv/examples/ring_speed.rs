@@ -6,7 +6,15 @@
 
 #![allow(clippy::disallowed_types)] // It measures time.
 
-use std::{collections::BTreeMap, hint::black_box, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    hint::black_box,
+    io::{self, Write as _},
+    sync::Arc,
+    time::Instant,
+};
+
+use clap::Parser;
 
 use kv::{
     ring::{Member, MemberState, RING_SIZE, Ring, allocate, slot_of},
@@ -15,7 +23,13 @@ use kv::{
 
 const MEMBERS: usize = 100;
 const KEYS: usize = 100_000;
-const ROUNDS: usize = 15;
+
+#[derive(Parser)]
+struct Options {
+    /// How often each is measured.
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+}
 
 /// A ring of three members that ninety-seven joined, one after the other.
 fn grown(replication: usize) -> Ring {
@@ -52,32 +66,34 @@ fn walk(tokens: &BTreeMap<Slot, NodeId>, slot: Slot, replication: usize) -> Vec<
 }
 
 /// The medians of two times in nanoseconds, measured in turn.
-fn medians(mut ours: impl FnMut(), mut theirs: impl FnMut()) -> (f64, f64) {
+fn medians(rounds: u16, mut ours: impl FnMut(), mut theirs: impl FnMut()) -> (f64, f64) {
     let time = |work: &mut dyn FnMut()| {
         let begun = Instant::now();
         work();
         begun.elapsed().as_nanos() as f64
     };
     let (mut a, mut b): (Vec<f64>, Vec<f64>) =
-        (0..ROUNDS).map(|_| (time(&mut ours), time(&mut theirs))).unzip();
+        (0..rounds).map(|_| (time(&mut ours), time(&mut theirs))).unzip();
     a.sort_by(f64::total_cmp);
     b.sort_by(f64::total_cmp);
-    (a[ROUNDS / 2], b[ROUNDS / 2])
+    (a[a.len() / 2], b[b.len() / 2])
 }
 
-fn main() {
+fn main() -> io::Result<()> {
+    let (rounds, mut out) = (Options::parse().rounds, io::stdout());
     let keys: Vec<String> = (0..KEYS).map(|n| format!("user:{n:08}")).collect();
-    println!("{MEMBERS} members, medians of {ROUNDS} rounds");
+    writeln!(out, "{MEMBERS} members, medians of {rounds} rounds")?;
     for replication in [3, 5] {
         let ring = at_replication(&grown(replication), replication);
         let tokens: BTreeMap<Slot, NodeId> = (ring.members().iter())
             .flat_map(|(id, member)| member.tokens.iter().map(|token| (*token, *id)))
             .collect();
-        println!(
+        writeln!(
+            out,
             "R = {replication}: {} tokens, {} owner sets",
             tokens.len(),
             ring.owner_sets().count()
-        );
+        )?;
 
         let lookup = || {
             for key in &keys {
@@ -95,18 +111,20 @@ fn main() {
             }
         };
         let per_key = |total: f64| total / KEYS as f64;
-        let (ours, theirs) = medians(lookup, hash);
+        let (ours, theirs) = medians(rounds, lookup, hash);
         let (ours, theirs) = (per_key(ours), per_key(theirs));
-        println!(
+        writeln!(
+            out,
             "  key to owners   {ours:>9.1} ns  {:>6.2} of the CRC alone ({theirs:.1} ns)",
             ours / theirs
-        );
-        let (ours, theirs) = medians(lookup, tree);
+        )?;
+        let (ours, theirs) = medians(rounds, lookup, tree);
         let (ours, theirs) = (per_key(ours), per_key(theirs));
-        println!(
+        writeln!(
+            out,
             "                  {ours:>9.1} ns  {:>6.2} of a walk in a tree of tokens ({theirs:.1} ns)",
             ours / theirs
-        );
+        )?;
 
         let rebuild = || {
             black_box(ring.next(black_box(ring.members()).clone()).expect("the same members"));
@@ -116,22 +134,25 @@ fn main() {
                 black_box(walk(&tokens, Slot(slot), replication));
             }
         };
-        let (ours, theirs) = medians(rebuild, walks);
+        let (ours, theirs) = medians(rounds, rebuild, walks);
         let (ours, theirs) = (ours / 1e3, theirs / 1e3);
-        println!(
+        writeln!(
+            out,
             "  owner table     {ours:>9.1} us  {:>6.2} of a walk for each slot ({theirs:.1} us)",
             ours / theirs
-        );
+        )?;
         let join = || {
             black_box(allocate::join(ring.members(), 1, replication, RING_SIZE).expect("room"));
         };
-        let (ours, theirs) = medians(join, walks);
+        let (ours, theirs) = medians(rounds, join, walks);
         let (ours, theirs) = (ours / 1e3, theirs / 1e3);
-        println!(
+        writeln!(
+            out,
             "  tokens of a join{ours:>9.1} us  {:>6.2} of a walk for each slot ({theirs:.1} us)",
             ours / theirs
-        );
+        )?;
     }
+    Ok(())
 }
 
 fn at_replication(ring: &Ring, replication: usize) -> Ring {

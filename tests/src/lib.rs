@@ -2,6 +2,7 @@
 //! under which the ring changes; and the bodies of the fuzz targets.
 
 pub mod cluster;
+pub mod documents;
 pub mod fuzz;
 pub mod history;
 pub mod load;
