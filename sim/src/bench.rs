@@ -15,6 +15,7 @@ use crate::{
     swarm,
     sweep::thread_cpu,
     tally::{Tally, Topic},
+    text,
 };
 
 /// Runs of the standard scenario: enough for more than a second of CPU time.
@@ -44,7 +45,7 @@ pub fn command(as_json: bool) -> Result<bool> {
             "ratio": ours / bare,
             "simulated_seconds_per_cpu_second": simulated,
         });
-        println!("{json:#}");
+        text::print(&format!("{json:#}"))?;
         return Ok(true);
     }
     let mut table = Table::new();
@@ -57,9 +58,9 @@ pub fn command(as_json: bool) -> Result<bool> {
     };
     row("the standard scenario: 5 nodes, R = 3, 4 clients, faults", measured.cpu);
     row("a bare loop over the runtime's endpoints", measured.bare_cpu);
-    println!("{table}");
-    println!("ratio of the rates: {:.2}", ours / bare);
-    println!("simulated seconds per CPU second: {simulated:.0}");
+    text::print(&table.to_string())?;
+    text::print(&format!("ratio of the rates: {:.2}", ours / bare))?;
+    text::print(&format!("simulated seconds per CPU second: {simulated:.0}"))?;
     Ok(true)
 }
 

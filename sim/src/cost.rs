@@ -12,6 +12,7 @@ use crate::{
     run::run_metered,
     scenario::{Cluster, Link, Network, Scenario},
     sweep::thread_cpu,
+    text,
 };
 
 /// The sizes that are measured.
@@ -144,11 +145,13 @@ pub fn command(as_json: bool) -> Result<bool> {
         table.add_row(cells);
     }
     if as_json {
-        println!("{:#}", serde_json::Value::Array(rows));
+        text::print(&format!("{:#}", serde_json::Value::Array(rows)))?;
         return Ok(true);
     }
     table.column_iter_mut().for_each(|column| column.set_cell_alignment(CellAlignment::Right));
-    println!("Sent per node and second by a cluster that nobody uses, R = {REPLICATION}");
-    println!("{table}");
+    text::print(&format!(
+        "Sent per node and second by a cluster that nobody uses, R = {REPLICATION}"
+    ))?;
+    text::print(&table.to_string())?;
     Ok(true)
 }

@@ -1,5 +1,7 @@
 //! Texts for people, as wide as their terminal.
 
+use std::io::Write as _;
+
 /// What is taken for a terminal's width where there is none.
 const USUAL: usize = 80;
 /// Lines are no shorter, and tables no wider, whatever the terminal.
@@ -11,6 +13,19 @@ pub fn width() -> usize {
     let told = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
     let asked = || comfy_table::Table::new().width().map(usize::from);
     told.or_else(asked).unwrap_or(USUAL).clamp(LEAST, MOST)
+}
+
+/// Prints a result. A reader that went away is no error of ours; an output that cannot be written is one.
+pub fn print(text: &str) -> std::io::Result<()> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(why) if why.kind() != std::io::ErrorKind::BrokenPipe => Err(why),
+        _ => Ok(()),
+    }
+}
+
+/// Prints a line of news beside the result. Whoever cannot be told has the result and the exit code.
+pub fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// A line, with its end, cut into several between words where it is too long. All but the first begin with so many

@@ -3,6 +3,8 @@
 //! `cargo test -p tests --test documents -- --nocapture` prints what was run, and what was changed and why. What
 //! needs programs that are not here says SKIPPED.
 
+#![allow(clippy::print_stdout, reason = "the runner of the tests takes it")]
+
 use std::{
     collections::BTreeSet,
     io::{BufRead as _, BufReader},

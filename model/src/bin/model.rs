@@ -1,7 +1,6 @@
 //! `cargo model`: explores all models.
 
 use std::{
-    io::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -16,6 +15,7 @@ use model::{
     world::{self, Cluster},
 };
 use serde_json::{Value, json};
+use sim::text;
 use stateright::Model as _;
 
 /// Explores every state of small clusters, around the code that serves.
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            text::tell(&format!("error: {error:#}"));
             ExitCode::from(2)
         }
     }
@@ -72,7 +72,7 @@ fn run(cli: Cli) -> Result<bool> {
         std::net::TcpListener::bind(&address).with_context(|| {
             format!("cannot listen at {address}; choose another with --address")
         })?;
-        eprintln!("serving {} at http://{address}; Ctrl-C ends it", model.setup.name);
+        text::tell(&format!("serving {} at http://{address}; Ctrl-C ends it", model.setup.name));
         model.checker().serve(address);
         return Ok(true);
     }
@@ -86,7 +86,7 @@ fn run(cli: Cli) -> Result<bool> {
     let mut all = Vec::new();
     for model in models {
         if !cli.json {
-            eprintln!("{}: {} …", model.setup.name, model.setup.about);
+            text::tell(&format!("{}: {} …", model.setup.name, model.setup.about));
         }
         let known = model.setup.states as u64;
         let bar = if cli.json { ProgressBar::hidden() } else { ProgressBar::new(known) };
@@ -116,8 +116,7 @@ fn run(cli: Cli) -> Result<bool> {
     }
     let holds = all.iter().all(Explored::holds);
     let text = if cli.json { as_json(&all, holds) } else { as_table(&all, holds) };
-    // A reader that went away is no error of ours.
-    let _ = writeln!(std::io::stdout(), "{text}");
+    text::print(&text)?;
     Ok(holds)
 }
 
@@ -148,7 +147,7 @@ fn write(explored: &Explored, folder: &Path, json: bool) -> Result<()> {
         std::fs::write(&path, scenario.text())
             .with_context(|| format!("{} cannot be written", path.display()))?;
         if !json {
-            eprintln!("  {}: cargo sim replay {}", way.property, path.display());
+            text::tell(&format!("  {}: cargo sim replay {}", way.property, path.display()));
         }
     }
     Ok(())

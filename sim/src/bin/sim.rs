@@ -1,7 +1,6 @@
 //! `cargo sim`: sweeps seeded simulations of whole clusters, and replays those that failed.
 
 use std::{
-    io::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -153,7 +152,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            text::tell(&format!("error: {error:#}"));
             ExitCode::from(2)
         }
     }
@@ -178,7 +177,7 @@ fn sweep_seeds(args: &SweepArgs) -> Result<bool> {
     let bar = if args.json { ProgressBar::hidden() } else { ProgressBar::new(args.seeds) };
     if !args.json {
         let (from, last) = (args.from, args.from.saturating_add(args.seeds - 1));
-        eprintln!("simulating seeds {from} to {last}, {} at a time", what.jobs);
+        text::tell(&format!("simulating seeds {from} to {last}, {} at a time", what.jobs));
     }
     let style = "{elapsed_precise} {wide_bar} {pos}/{len} seeds, {per_sec}, {eta} left";
     bar.set_style(ProgressStyle::with_template(style).context("the progress bar's template")?);
@@ -201,20 +200,20 @@ fn sweep_seeds(args: &SweepArgs) -> Result<bool> {
         (false, _) => format!("{} of {} seeds failed", swept.fallen.len(), swept.seeds),
     };
     if args.json {
-        print(&format!("{:#}", report::json(&swept, &missing, &verdict)))?;
+        text::print(&format!("{:#}", report::json(&swept, &missing, &verdict)))?;
         return Ok(green);
     }
-    print(&report::table(&swept, &missing, text::width()))?;
+    text::print(&report::table(&swept, &missing, text::width()))?;
     if let Some(first) = swept.fallen.first() {
         let scenario = swarm::scenario(first.seed, &what.fixed);
         let verdict = sweep::run_scenario(&scenario, true);
-        print(&story::story(&scenario, &verdict, text::width()))?;
+        text::print(&story::story(&scenario, &verdict, text::width()))?;
     }
     for fallen in swept.fallen.iter().take(20) {
         let (seed, flags) = (fallen.seed, args.fixed.flags());
-        print(&format!("{}\n  cargo sim replay --seed {seed}{flags}", fallen.violation))?;
+        text::print(&format!("{}\n  cargo sim replay --seed {seed}{flags}", fallen.violation))?;
     }
-    print(&format!("verdict: {verdict}"))?;
+    text::print(&format!("verdict: {verdict}"))?;
     Ok(green)
 }
 
@@ -245,17 +244,9 @@ fn replay(
             .with_context(|| format!("{} cannot be written", path.display()))?;
     }
     if json {
-        print(&format!("{:#}", story::json(&scenario, &verdict)))?;
+        text::print(&format!("{:#}", story::json(&scenario, &verdict)))?;
     } else {
-        print(&story::story(&scenario, &verdict, text::width()))?;
+        text::print(&story::story(&scenario, &verdict, text::width()))?;
     }
     Ok(verdict.violation.is_none())
-}
-
-/// Prints a text. A reader that went away is no error of ours.
-fn print(text: &str) -> Result<()> {
-    match writeln!(std::io::stdout(), "{text}") {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
 }

@@ -50,16 +50,16 @@ pub fn command(only: Option<&str>, json: bool) -> Result<bool> {
     for bug in bugs {
         let fate = plant(&root, &tree, bug, |doing| bar.set_message(doing))?;
         // Each takes a build: whoever waits sees them come in, on a terminal or not.
-        bar.suspend(|| eprintln!("{}", report::line(&fate)));
+        bar.suspend(|| text::tell(&report::line(&fate)));
         fates.push(fate);
         bar.inc(1);
     }
     bar.finish_and_clear();
     let are_all = only.is_none();
     if json {
-        println!("{:#}", report::json(&fates, &control, are_all));
+        text::print(&format!("{:#}", report::json(&fates, &control, are_all)))?;
     } else {
-        println!("{}", report::table(&fates, are_all, text::width()));
+        text::print(&report::table(&fates, are_all, text::width()))?;
     }
     Ok(report::verdict(&fates, are_all).0)
 }

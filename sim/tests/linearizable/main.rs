@@ -1,6 +1,8 @@
 //! P13 beside stateright's search for a linearization, on small random histories: those of a true
 //! register, and the same with something changed.
 
+#![allow(clippy::print_stdout, reason = "the runner of the tests takes it")]
+
 mod histories;
 mod testers;
 
