@@ -9,20 +9,32 @@
 
 use std::{
     error::Error,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     thread::sleep,
     time::{Duration, Instant},
 };
 
+use clap::Parser;
+
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-const SIZES: [u64; 3] = [20_000, 60_000, 300_000];
-/// How many records a node lacks that was away.
-const LACKING: u64 = 300_000;
+#[derive(Parser)]
+struct Options {
+    /// Keys of one tag, and spread, at the join.
+    #[arg(long, value_delimiter = ',', default_values_t = [20_000, 60_000, 300_000])]
+    keys: Vec<u64>,
+    /// How many records a node lacks that was away.
+    #[arg(long, default_value_t = 300_000)]
+    lacking: u64,
+    /// Another build of orrery.
+    #[arg(long)]
+    binary: Option<PathBuf>,
+}
+
 const QUIET: Duration = Duration::from_secs(3);
 const LIMIT: Duration = Duration::from_secs(400);
 
@@ -122,10 +134,10 @@ struct Cluster {
 }
 
 impl Cluster {
-    fn start(binary: &PathBuf) -> Result<Self> {
+    fn start(binary: &Path) -> Result<Self> {
         let all: [u16; 8] = ports()?;
         let [clients, peers] = [0, 4].map(|at| [all[at], all[at + 1], all[at + 2], all[at + 3]]);
-        let mut cluster = Self { binary: binary.clone(), clients, peers, nodes: Vec::new() };
+        let mut cluster = Self { binary: binary.to_path_buf(), clients, peers, nodes: Vec::new() };
         let members = peers[..3].iter().map(|port| format!("127.0.0.1:{port}"));
         let members = members.collect::<Vec<_>>().join(",");
         for node in 0..3 {
@@ -213,7 +225,7 @@ fn worst(mut took: Vec<Duration>) -> (f64, f64) {
 }
 
 /// One line of the table. None: the new node does not own the slot of this tag.
-fn join(binary: &PathBuf, keys: u64, tag: Option<u32>) -> Result<Option<String>> {
+fn join(binary: &Path, keys: u64, tag: Option<u32>) -> Result<Option<String>> {
     let mut cluster = Cluster::start(binary)?;
     match tag {
         Some(tag) => cluster.fill(keys, |key| format!("{{tag{tag}}}{key}"))?,
@@ -260,57 +272,48 @@ fn join(binary: &PathBuf, keys: u64, tag: Option<u32>) -> Result<Option<String>>
 }
 
 /// A node is stopped, misses writes, and goes on: how long until it has them.
-fn catch_up(binary: &PathBuf, name: impl Fn(u64) -> String) -> Result<(u64, Duration)> {
+fn catch_up(binary: &Path, count: u64, name: impl Fn(u64) -> String) -> Result<(u64, Duration)> {
     let cluster = Cluster::start(binary)?;
     let before = cluster.info(2, "records")?;
     cluster.nodes[2].signal("-STOP")?;
-    let filled = cluster.fill(LACKING, name);
+    let filled = cluster.fill(count, name);
     sleep(QUIET);
     cluster.nodes[2].signal("-CONT")?;
     filled?;
     let begun = Instant::now();
     let had = cluster.info(2, "records")?;
     until("the node that was away has all", || {
-        cluster.info(2, "records").is_ok_and(|records| records >= before + LACKING)
+        cluster.info(2, "records").is_ok_and(|records| records >= before + count)
     })?;
-    Ok((before + LACKING - had, begun.elapsed()))
+    Ok((before + count - had, begun.elapsed()))
 }
 
 fn main() -> Result<()> {
-    let (mut binary, mut sizes) = (None, SIZES.to_vec());
-    let mut args = std::env::args().skip(1);
-    while let Some(arg) = args.next() {
-        let value = args.next().ok_or_else(|| format!("{arg} wants a value"))?;
-        match arg.as_str() {
-            "--binary" => binary = Some(PathBuf::from(value)),
-            "--keys" => {
-                let sizes_of = value.split(',').map(str::parse);
-                sizes = sizes_of.collect::<std::result::Result<_, _>>()?;
-            }
-            _ => return Err(format!("{arg} is unknown; --binary and --keys are known").into()),
-        }
-    }
-    let binary = binary.map_or_else(built, Ok)?;
-    println!(
+    let options = Options::parse();
+    let binary = options.binary.map_or_else(built, Ok)?;
+    let mut out = io::stdout();
+    writeln!(
+        out,
         "three nodes, R = 3, values of 50 characters; a fourth one joins while other keys are written"
-    );
-    println!("                     joined,  all over,  before, ms          during, ms");
-    println!("   keys                    s          s      p99   worst        p99    worst");
-    for keys in sizes {
+    )?;
+    writeln!(out, "                     joined,  all over,  before, ms          during, ms")?;
+    writeln!(out, "   keys                    s          s      p99   worst        p99    worst")?;
+    for keys in options.keys {
         // A fourth node gets three slots of four.
         let lines = (0..8).map(|tag| join(&binary, keys, Some(tag)));
         let line = lines.filter_map(std::result::Result::transpose).next();
-        println!("{}", line.ok_or("no tag moves")??);
-        println!("{}", join(&binary, keys, None)?.ok_or("spread keys move")?);
+        writeln!(out, "{}", line.ok_or("no tag moves")??)?;
+        writeln!(out, "{}", join(&binary, keys, None)?.ok_or("spread keys move")?)?;
     }
-    println!("a node that was stopped while {LACKING} records were written at QUORUM has them:");
+    let count = options.lacking;
+    writeln!(
+        out,
+        "a node that was stopped while {count} records were written at QUORUM has them:"
+    )?;
     for (what, tag) in [("spread", ""), ("of one tag", "{tag}")] {
-        let (lacking, took) = catch_up(&binary, |key| format!("{tag}key-{key}"))?;
-        let rate = lacking as f64 / took.as_secs_f64();
-        println!(
-            "{what:<10} {lacking:>7} lacking, {:>6.1} s, {rate:>8.0} a second",
-            took.as_secs_f64()
-        );
+        let (lacking, took) = catch_up(&binary, count, |key| format!("{tag}key-{key}"))?;
+        let (seconds, rate) = (took.as_secs_f64(), lacking as f64 / took.as_secs_f64());
+        writeln!(out, "{what:<10} {lacking:>7} lacking, {seconds:>6.1} s, {rate:>8.0} a second")?;
     }
     Ok(())
 }

@@ -261,6 +261,12 @@ const TRIALS: &[Entry] = &[
         DEBUG,
     ),
     entry(
+        "cargo run --release -p kv --example big_slot",
+        &["cargo run -p kv --example big_slot -- --keys 2000 --lacking 2000 --binary {orrery}"],
+        How::Ends(0),
+        DEBUG,
+    ),
+    entry(
         "cargo run --release -p kv --example ring_speed",
         &["cargo run -p kv --example ring_speed -- --rounds 1"],
         How::Ends(0),
@@ -374,6 +380,7 @@ impl Scene {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let mut text = text
             .replace("{dir}", self.folder.path().to_str().expect("a path that is text"))
+            .replace("{orrery}", binary().to_str().expect("a path that is text"))
             .replace("{port}", &self.first_port.to_string())
             .replace("{free}", &free.to_string());
         for node in 0..9 {
