@@ -281,7 +281,13 @@ fn catch_up(binary: &Path, count: u64, name: impl Fn(u64) -> String) -> Result<(
     cluster.nodes[2].signal("-CONT")?;
     filled?;
     let begun = Instant::now();
-    let had = cluster.info(2, "records")?;
+    // It closes the connections that were made while it stood still.
+    let mut had = None;
+    until("the node that was away answers", || {
+        had = cluster.info(2, "records").ok();
+        had.is_some()
+    })?;
+    let had = had.ok_or("it answered")?;
     until("the node that was away has all", || {
         cluster.info(2, "records").is_ok_and(|records| records >= before + count)
     })?;
