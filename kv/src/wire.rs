@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     exact,
-    message::Message,
+    message::{Body, Message},
     ring::{ClusterId, Ring},
     types::NodeId,
 };
@@ -259,11 +259,43 @@ pub fn decode_greeting(frame: &[u8]) -> Result<Greeting, Refusal> {
 pub fn decode_messages(mut frame: &[u8]) -> Result<Vec<Message>, WireError> {
     let mut messages = Vec::new();
     while !frame.is_empty() {
-        let (message, rest) = exact::take(frame)?;
+        let (message, rest) = exact::take_shortest::<Message>(frame)?;
+        if has_ring(&message.body) {
+            exact::check(&message, &frame[..frame.len() - rest.len()])?;
+        }
         messages.push(message);
         frame = rest;
     }
     Ok(messages)
+}
+
+/// Whether there is a map in a message: that of a ring's members. Such messages are rare.
+fn has_ring(body: &Body) -> bool {
+    match body {
+        Body::Promise { .. } | Body::Accept { .. } | Body::Ring(_) => true,
+        Body::Write { .. }
+        | Body::Written { .. }
+        | Body::Read { .. }
+        | Body::Found { .. }
+        | Body::Fenced { .. }
+        | Body::Digests { .. }
+        | Body::Differ { .. }
+        | Body::Versions { .. }
+        | Body::Newer { .. }
+        | Body::Delta { .. }
+        | Body::Probe { .. }
+        | Body::ProbeReply { .. }
+        | Body::Pull { .. }
+        | Body::Pulled { .. }
+        | Body::Offer { .. }
+        | Body::Wanted { .. }
+        | Body::Prepare { .. }
+        | Body::Accepted { .. }
+        | Body::Refused { .. }
+        | Body::Synced
+        | Body::RingRequest
+        | Body::Gossip(_) => false,
+    }
 }
 
 #[cfg(test)]
@@ -271,10 +303,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{
-        message::Body,
-        types::{Ballot, Epoch, Key, OpId},
-    };
+    use crate::types::{Ballot, Epoch, Key, OpId};
 
     fn message(sequence: u64) -> Message {
         let body = Body::Read { op: OpId { shard: 1, sequence }, key: Key::trusted("k") };
@@ -381,6 +410,22 @@ mod tests {
                 assert!(!is_taken(&longer), "{name}: {tail} behind it");
             }
         }
+    }
+
+    #[test]
+    fn a_ring_with_its_members_in_another_order_is_refused() {
+        let body = Body::Ring(ring());
+        let bytes = content(|out| encode_messages(&[Message { epoch: Epoch(3), body }], out));
+        let at = |needle: &[u8]| bytes.windows(needle.len()).position(|bytes| bytes == needle);
+        // Members are their ids, then their addresses, and all are equally long.
+        let [one, two, three] = [b"\x01\x04h1:1", b"\x02\x04h2:1", b"\x03\x04h3:1"];
+        let [one, two, three] = [at(one), at(two), at(three)].map(|at| at.expect("a member"));
+        assert_eq!(two - one, three - two);
+        let (first, second) = (&bytes[one..two], &bytes[two..three]);
+        let swapped = [&bytes[..one], second, first, &bytes[three..]].concat();
+        let lenient: Message = postcard::from_bytes(&swapped).expect("postcard takes it");
+        assert_eq!(lenient, decode_messages(&bytes).unwrap()[0]);
+        decode_messages(&swapped).expect_err("it would have been encoded otherwise");
     }
 
     proptest! {

@@ -209,9 +209,12 @@ fn sweep_seeds(args: &SweepArgs) -> Result<bool> {
         let verdict = sweep::run_scenario(&scenario, true);
         text::print(&story::story(&scenario, &verdict, text::width()))?;
     }
-    for fallen in swept.fallen.iter().take(20) {
-        let (seed, flags) = (fallen.seed, args.fixed.flags());
-        text::print(&format!("{}\n  cargo sim replay --seed {seed}{flags}", fallen.violation))?;
+    for (place, fallen) in swept.fallen.iter().take(20).enumerate() {
+        // The story of the first one says what was violated.
+        if place > 0 {
+            text::print(&fallen.violation.to_string())?;
+        }
+        text::print(&format!("  cargo sim replay --seed {}{}", fallen.seed, args.fixed.flags()))?;
     }
     text::print(&format!("verdict: {verdict}"))?;
     Ok(green)
