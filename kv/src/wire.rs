@@ -294,6 +294,8 @@ fn has_ring(body: &Body) -> bool {
         | Body::Refused { .. }
         | Body::Synced
         | Body::RingRequest
+        | Body::IsNewest { .. }
+        | Body::Newest { .. }
         | Body::Gossip(_) => false,
     }
 }
