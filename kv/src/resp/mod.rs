@@ -6,6 +6,7 @@
 pub mod args;
 pub mod command;
 pub mod docs;
+mod entries;
 pub mod frame;
 pub mod http;
 pub mod inline;
