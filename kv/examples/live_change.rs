@@ -19,7 +19,7 @@ use std::{
 };
 
 use clap::Parser;
-use common::{Client, Result, binary, median, needs};
+use common::{Client, Result, again, binary, median, needs};
 
 #[derive(Parser)]
 struct Options {
@@ -181,7 +181,7 @@ fn main() -> Result<()> {
         common::until_it_serves(&format!("n{node}"), port(node))?;
     }
     tell(&format!("3 nodes, R = 3, {keys} records of 50 characters"))?;
-    fill(port(2), keys)?;
+    again(|| fill(port(2), keys))?;
     let (stop, ok) = (AtomicBool::new(false), AtomicU64::new(0));
     let mut rates: BTreeMap<(&str, &str), Vec<f64>> = BTreeMap::new();
     let mut took = Vec::new();
@@ -250,12 +250,12 @@ fn main() -> Result<()> {
     let mut lost = 0;
     for (writer, (kept, other)) in (0..).zip(&kept) {
         for node in 2..=4 {
-            lost += missing(port(node), writer, kept)?;
+            lost += again(|| missing(port(node), writer, kept))?;
         }
         tell(&format!("writer {writer}: {other} answers other than OK"))?;
     }
-    let found = filled(port(4), keys)?;
-    let (_, _, members) = ring(port(4))?;
+    let found = again(|| filled(port(4), keys))?;
+    let (_, _, members) = again(|| ring(port(4)))?;
     let ok = ok.load(Ordering::Relaxed);
     tell(&format!("members now: {}", members.join(", ")))?;
     tell(&format!("{found} of {keys} records are read back through n4"))?;

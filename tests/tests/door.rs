@@ -75,10 +75,19 @@ fn a_client_of_a_node_whose_cluster_is_not_there_yet_is_kept_and_served_once_it_
     drop(client);
     let client = stream(local(first));
     waits(&client);
-    let ring = ask(&client, "RING\r\n").remove(0);
-    assert!(ring.contains("\"serves\": false"), "{ring}");
+    // It listens a moment before it has its place in the ring.
+    eventually("it tells its ring", || {
+        let ring = ask(&client, "RING\r\n").remove(0);
+        assert!(!ring.contains("\"serves\": true"), "{ring}");
+        ring.contains("\"serves\": false").then_some(())
+    });
+    let mut stock = tests::cluster::connect(local(first));
+    let refused = stock.set::<_, _, ()>("b", 1).unwrap_err();
+    assert!(refused.to_string().contains("nothing was done"), "{refused}");
     let _two = start(1);
     is_served(&client);
+    // A stock client goes on with its connection too.
+    let () = stock.set("b", 1).unwrap();
 }
 
 /// A node of its own cluster with few open files, and its address.

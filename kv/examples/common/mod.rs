@@ -51,6 +51,19 @@ pub fn needs(program: &str, package: &str) -> Result<()> {
     }
 }
 
+/// Does something, and again where it fails: a node that stood still, on a machine that is busy, closes its clients'
+/// connections.
+pub fn again<T>(mut work: impl FnMut() -> Result<T>) -> Result<T> {
+    const TRIES: usize = 5;
+    for _ in 1..TRIES {
+        if let Ok(done) = work() {
+            return Ok(done);
+        }
+        sleep(Duration::from_millis(200));
+    }
+    work()
+}
+
 /// Ports that are free now.
 pub fn free_ports<const COUNT: usize>() -> Result<[u16; COUNT]> {
     let mut ports = [0; COUNT];
