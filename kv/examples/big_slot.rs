@@ -2,7 +2,7 @@
 //! meanwhile, beside as many keys that are spread. And how fast a node that was away catches up.
 //!
 //! `cargo run --release -p kv --example big_slot`; `-- --keys 20000,300000` for other sizes, `-- --binary PATH`
-//! for another build of orrery. On a machine that others use too, only ratios mean something.
+//! for another build of orrery. On a machine that others use too, only ratios and the nodes' CPU time mean something.
 
 // A program that measures real processes has real time.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)]
@@ -45,6 +45,15 @@ impl Process {
     fn signal(&self, name: &str) -> Result<()> {
         let done = Command::new("kill").args([name, &self.0.id().to_string()]).status()?;
         if done.success() { Ok(()) } else { Err(format!("kill {name} failed").into()) }
+    }
+
+    /// The CPU time that it has used, in seconds, where the system tells.
+    fn cpu(&self) -> Option<f64> {
+        const TICKS_PER_SECOND: f64 = 100.0;
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).ok()?;
+        let fields = stat.rsplit_once(')')?.1.split_whitespace();
+        let ticks = fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
+        Some(ticks.sum::<u64>() as f64 / TICKS_PER_SECOND)
     }
 }
 
@@ -176,6 +185,11 @@ impl Cluster {
         Ok(value.parse()?)
     }
 
+    /// The CPU time of all nodes, in seconds.
+    fn cpu(&self) -> f64 {
+        self.nodes.iter().filter_map(Process::cpu).sum()
+    }
+
     fn fill(&self, keys: u64, name: impl Fn(u64) -> String) -> Result<()> {
         let mut client = Client::connect(self.clients[0])?;
         let keys: Vec<u64> = (0..keys).collect();
@@ -233,11 +247,11 @@ fn join(binary: &Path, keys: u64, tag: Option<u32>) -> Result<Option<String>> {
     }
     let stop = AtomicBool::new(false);
     let port = cluster.clients[1];
-    let (took, begun, joined) = std::thread::scope(|scope| -> Result<_> {
+    let (took, begun, joined, cpu) = std::thread::scope(|scope| -> Result<_> {
         let writer = scope.spawn(|| write(port, &stop));
         let mut change = || -> Result<_> {
             sleep(QUIET);
-            let begun = Instant::now();
+            let (begun, cpu) = (Instant::now(), cluster.cpu());
             let member = format!("127.0.0.1:{}", cluster.peers[0]);
             cluster.add(3, &["--join", &member])?;
             until("the fourth node has joined", || {
@@ -247,13 +261,13 @@ fn join(binary: &Path, keys: u64, tag: Option<u32>) -> Result<Option<String>> {
             until("who gave up slots has forgotten them", || {
                 (0..3).all(|node| cluster.info(node, "slots_to_hand_over").is_ok_and(|n| n == 0))
             })?;
-            Ok((begun, joined))
+            Ok((begun, joined, cluster.cpu() - cpu))
         };
         let changed = change();
         stop.store(true, Ordering::Relaxed);
         let took = writer.join().map_err(|_| "the writer panicked")??;
-        let (begun, joined) = changed?;
-        Ok((took, begun, joined))
+        let (begun, joined, cpu) = changed?;
+        Ok((took, begun, joined, cpu))
     })?;
     if tag.is_some() && cluster.info(3, "records")? < keys {
         return Ok(None);
@@ -265,14 +279,19 @@ fn join(binary: &Path, keys: u64, tag: Option<u32>) -> Result<Option<String>> {
     let what = if tag.is_some() { "of one tag" } else { "spread" };
     let over = took.last().map_or(Duration::ZERO, |(at, _)| *at - begun);
     Ok(Some(format!(
-        "{keys:>7}  {what:<10} {:>7.1} {:>9.1} {p99:>10.2} {most:>7.1} {p99_during:>10.2} {most_during:>8.1}",
+        "{keys:>7}  {what:<10} {:>7.1} {:>9.1} {cpu:>7.1} {p99:>10.2} {most:>7.1} {p99_during:>10.2} {most_during:>8.1}",
         joined.as_secs_f64(),
         over.as_secs_f64(),
     )))
 }
 
-/// A node is stopped, misses writes, and goes on: how long until it has them.
-fn catch_up(binary: &Path, count: u64, name: impl Fn(u64) -> String) -> Result<(u64, Duration)> {
+/// A node is stopped, misses writes, and goes on: how many it lacks, how long until it has them, and the CPU time
+/// of all nodes until then.
+fn catch_up(
+    binary: &Path,
+    count: u64,
+    name: impl Fn(u64) -> String,
+) -> Result<(u64, Duration, f64)> {
     let cluster = Cluster::start(binary)?;
     let before = cluster.info(2, "records")?;
     cluster.nodes[2].signal("-STOP")?;
@@ -280,7 +299,7 @@ fn catch_up(binary: &Path, count: u64, name: impl Fn(u64) -> String) -> Result<(
     sleep(QUIET);
     cluster.nodes[2].signal("-CONT")?;
     filled?;
-    let begun = Instant::now();
+    let (begun, cpu) = (Instant::now(), cluster.cpu());
     // It closes the connections that were made while it stood still.
     let mut had = None;
     until("the node that was away answers", || {
@@ -291,7 +310,7 @@ fn catch_up(binary: &Path, count: u64, name: impl Fn(u64) -> String) -> Result<(
     until("the node that was away has all", || {
         cluster.info(2, "records").is_ok_and(|records| records >= before + count)
     })?;
-    Ok((before + count - had, begun.elapsed()))
+    Ok((before + count - had, begun.elapsed(), cluster.cpu() - cpu))
 }
 
 fn main() -> Result<()> {
@@ -302,8 +321,14 @@ fn main() -> Result<()> {
         out,
         "three nodes, R = 3, values of 50 characters; a fourth one joins while other keys are written"
     )?;
-    writeln!(out, "                     joined,  all over,  before, ms          during, ms")?;
-    writeln!(out, "   keys                    s          s      p99   worst        p99    worst")?;
+    writeln!(
+        out,
+        "                     joined,  all over,   CPU,  before, ms          during, ms"
+    )?;
+    writeln!(
+        out,
+        "   keys                    s         s       s         p99   worst        p99    worst"
+    )?;
     for keys in options.keys {
         // A fourth node gets three slots of four.
         let lines = (0..8).map(|tag| join(&binary, keys, Some(tag)));
@@ -317,9 +342,12 @@ fn main() -> Result<()> {
         "a node that was stopped while {count} records were written at QUORUM has them:"
     )?;
     for (what, tag) in [("spread", ""), ("of one tag", "{tag}")] {
-        let (lacking, took) = catch_up(&binary, count, |key| format!("{tag}key-{key}"))?;
+        let (lacking, took, cpu) = catch_up(&binary, count, |key| format!("{tag}key-{key}"))?;
         let (seconds, rate) = (took.as_secs_f64(), lacking as f64 / took.as_secs_f64());
-        writeln!(out, "{what:<10} {lacking:>7} lacking, {seconds:>6.1} s, {rate:>8.0} a second")?;
+        writeln!(
+            out,
+            "{what:<10} {lacking:>7} lacking, {seconds:>6.1} s, {rate:>8.0} a second, {cpu:.1} s of CPU"
+        )?;
     }
     Ok(())
 }

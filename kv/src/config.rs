@@ -63,7 +63,8 @@ impl Default for NodeConfig {
             probe_every: Micros::from_millis(1_000),
             fetch_every: Micros::from_millis(200),
             pull_every: Micros::from_millis(20),
-            page: 256,
+            // A member answers no client while it makes a page, or takes one.
+            page: 64,
             propose_every: Micros::from_millis(50),
             report_every: Micros::from_millis(500),
             detect_every: Micros::from_millis(1_000),

@@ -23,7 +23,7 @@ const SLOTS_PER_ROUND: usize = 64;
 /// Versions in a message.
 const VERSIONS_PER_MESSAGE: usize = 1_024;
 /// Pages of records that a round forgets.
-const PAGES_DROPPED: usize = 4;
+const PAGES_DROPPED: usize = 16;
 
 /// What is still to be handed over.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

@@ -1,7 +1,7 @@
 //! Pulls: on a joint ring, who gains a slot reads it from so many of its old owners that each of their
 //! majorities is met, all of them at this epoch, and so past every write of an earlier one.
 //!
-//! Each old owner is asked for the next few slots, page by page, and for the next page as soon as one came. A
+//! The old owners are asked for the next few slots, page by page, and for the next page as soon as one came. A
 //! round asks again for what is lost; an owner that stays silent is replaced by the next one. What was pulled is void on a newer ring, but the
 //! records stay: a slot whose digests agree has nothing to send.
 
@@ -103,11 +103,19 @@ impl Shard {
             |node: &NodeId| asked.get(node).is_none_or(|rounds| rounds % SILENT_ROUNDS == 0);
         let due: BTreeSet<NodeId> =
             self.ring.members().keys().copied().filter(|node| is_due(node)).collect();
-        self.pull_from(&due, env);
+        self.pull_from(&due, usize::MAX, env);
     }
 
-    /// Asks those of the old owners whose turn it is for the next few slots.
-    fn pull_from(&mut self, due: &BTreeSet<NodeId>, env: &mut impl Env) {
+    /// An answer came: asks those who are not being asked. A slot is then asked of one owner at a time, for where
+    /// the others have the same they have nothing to send once the first one sent it all.
+    fn pull_on(&mut self, env: &mut impl Env) {
+        let is_free = |node: &NodeId| !self.pulls.asked.contains_key(node);
+        let free: BTreeSet<NodeId> = self.ring.members().keys().copied().filter(is_free).collect();
+        self.pull_from(&free, 1, env);
+    }
+
+    /// Asks those of the old owners whose turn it is for the next few slots, each of so many of them.
+    fn pull_from(&mut self, due: &BTreeSet<NodeId>, sources_at_once: usize, env: &mut impl Env) {
         if due.is_empty() {
             return;
         }
@@ -117,7 +125,8 @@ impl Shard {
         let mut wants: BTreeMap<NodeId, Vec<(Slot, Option<Key>, u64)>> = BTreeMap::new();
         for (slot, pull) in self.pulls.slots.iter().take(SLOTS_PER_MESSAGE) {
             let sources = pull.sources(*slot, self.ring.owners(*slot), &silent);
-            for node in sources.into_iter().filter(|node| due.contains(node)) {
+            let sources = sources.into_iter().take(sources_at_once);
+            for node in sources.filter(|node| due.contains(node)) {
                 let want = (*slot, pull.after.get(&node).cloned(), self.store.digest(*slot));
                 wants.entry(node).or_default().push(want);
             }
@@ -148,7 +157,7 @@ impl Shard {
             if !is_ours {
                 continue;
             }
-            let is_same = after.is_none() && digest == self.store.digest(slot);
+            let is_same = digest == self.store.digest(slot);
             let (records, is_last) = match is_same {
                 true => (Vec::new(), true),
                 false => self.store.page(slot, after.as_ref(), room),
@@ -201,7 +210,7 @@ impl Shard {
             env.note(Note::SlotsPulled);
         }
         if goes_on {
-            self.pull_from(&BTreeSet::from([from]), env);
+            self.pull_on(env);
         }
         self.tell_if_synced(env);
     }

@@ -30,8 +30,8 @@ const RECORDS_PER_MESSAGE: usize = 64;
 /// Passes under way: those that wait for a dead peer must not keep the others from being compared.
 const MOST_PASSES: usize = 4;
 /// Ticks without an answer after which a peer is asked again, and after which a pass is given up.
-const ASKED_AGAIN: u32 = 2;
-const SILENT_TICKS: u32 = 4;
+const ASKED_AGAIN: u32 = 1;
+const SILENT_TICKS: u32 = 6;
 /// Exchanges of a pass in a tick as long as it finds nothing: a large slot that is being written differs
 /// whenever it is looked at.
 const IDLE_EXCHANGES: u32 = 64;
@@ -84,6 +84,11 @@ impl Comparisons {
         self.lacked.clear();
     }
 
+    /// Whether a pass is bringing records that were lacking.
+    fn fills(&self) -> bool {
+        self.passes.values().any(Pass::fills)
+    }
+
     /// How many records more a peer has in slots that are still to be compared, while it is not known that
     /// this shard has all of them: what is on its way counts in no other case.
     pub(super) fn behind(&self) -> u64 {
@@ -107,6 +112,11 @@ impl Pass {
             asked: BTreeSet::new(),
             lacked: 0,
         }
+    }
+
+    /// Whether it brings records that were lacking.
+    fn fills(&self) -> bool {
+        self.lacked > 0 && self.silent == 0
     }
 
     fn awaits(&self) -> bool {
@@ -187,7 +197,8 @@ impl Shard {
 
     /// Begins a pass with the next peer of which this is wanted.
     fn begin_pass(&mut self, is_wanted: impl Fn(Option<&u64>) -> bool, env: &mut impl Env) {
-        if self.sync.passes.len() >= MOST_PASSES {
+        // What one peer brings the next one need not bring, too.
+        if self.sync.fills() || self.sync.passes.len() >= MOST_PASSES {
             return;
         }
         let peers = self.sync_peers();
@@ -218,6 +229,10 @@ impl Shard {
         theirs: &[(Slot, u64)],
         env: &mut impl Env,
     ) {
+        if self.sync.fills() {
+            // Most of what differs now will not in a moment. The peer asks again.
+            return;
+        }
         let is_theirs = |slot: Slot| shards > 0 && slot.0 % shards == shard;
         let mut slots: BTreeMap<Slot, (u64, u64)> = BTreeMap::new();
         for (slot, digest) in theirs {
@@ -361,8 +376,13 @@ impl Shard {
         }
         let upto = if is_cut { reached } else { upto };
         let is_compared = |key: &Key| !is_cut || upto.as_ref().is_some_and(|upto| key <= upto);
+        // What a pass of our own is about to bring is not asked for.
+        let mut passes = self.sync.passes.values();
+        let is_filled = passes.any(|pass| pass.fills() && pass.slots.contains_key(&slot));
         let lacks = |(key, version): &(&Key, &Version)| {
-            is_compared(key) && self.store.version(key.as_str()).is_none_or(|ours| **version > ours)
+            !is_filled
+                && is_compared(key)
+                && self.store.version(key.as_str()).is_none_or(|ours| **version > ours)
         };
         let want = theirs.iter().filter(lacks).map(|(key, _)| key.clone()).collect();
         let is_last = !is_cut && upto.is_none();

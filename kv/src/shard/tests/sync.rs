@@ -230,3 +230,31 @@ fn a_slot_that_is_always_being_written_is_compared_a_part_at_a_time() {
     assert!(delivered < 2 * (2_000 / versions), "{delivered} messages");
     assert_eq!(world.digests(1), world.digests(2), "but what it finds, it merges");
 }
+
+#[test]
+fn while_one_peer_brings_what_is_lacking_the_others_do_not_bring_it_too() {
+    let mut world = World::new(3, 3);
+    world.effects.now = 10_000_000;
+    for number in 0..500 {
+        (1..=2).for_each(|node| world.give(node, &format!("{{tag}}{number}"), &record(1, 1)));
+    }
+    world.tick(3);
+    (0..4).for_each(|_| drop(world.deliver(|_, _, _| true)));
+    assert_eq!(world.shards[&NodeId(3)].counts().0, 8, "the first answer came");
+    (1..=2).for_each(|node| world.tick(node));
+    let mut sent = [0; 2];
+    while !world.waiting.is_empty() {
+        for (from, to, message) in &world.waiting {
+            if let (NodeId(from @ 1..=2), NodeId(3)) = (from, to) {
+                sent[*from as usize - 1] += match &message.body {
+                    Body::Newer { parts, .. } => parts.iter().map(|part| part.records.len()).sum(),
+                    Body::Delta { records, .. } => records.len(),
+                    _ => 0,
+                };
+            }
+        }
+        world.deliver(|_, _, _| true);
+    }
+    assert_eq!(world.digests(3), world.digests(1));
+    assert_eq!(sent[0] + sent[1], 492, "{sent:?}");
+}
