@@ -53,7 +53,7 @@ impl Random {
         if low <= count.wrapping_neg() {
             return high;
         }
-        let more = (u64::from(self.0.next_u32()) * u64::from(count) >> 32) as u32;
+        let more = ((u64::from(self.0.next_u32()) * u64::from(count)) >> 32) as u32;
         high + u32::from(low.checked_add(more).is_none())
     }
 
@@ -68,7 +68,7 @@ impl Random {
         if low <= count.wrapping_neg() {
             return high;
         }
-        let more = (u128::from(self.0.next_u64()) * u128::from(count) >> 64) as u64;
+        let more = ((u128::from(self.0.next_u64()) * u128::from(count)) >> 64) as u64;
         high + u64::from(low.checked_add(more).is_none())
     }
 }
