@@ -31,7 +31,7 @@ fn operators_that_contradict_each_other_are_each_told_what_came_of_it() {
     fill(&cluster, 0, 2_000);
     let asked: [(u16, &[&str]); 6] = [
         (0, &["leave", "n5"]),
-        (1, &["evict", "n5"]),
+        (1, &["evict", "n5", "--force"]),
         (2, &["leave", "n4"]),
         (0, &["cancel"]),
         (1, &["leave", "n5"]),
@@ -95,7 +95,7 @@ fn where_too_many_owners_of_some_keys_are_gone_an_operator_forces_the_ring() {
     // A majority of the members decides, but nobody has all that two of three owners had.
     ask(&cluster, 0, &["evict", "n4", "n5", "--no-wait"]);
     eventually("a joint ring", || ring(0, &cluster).filter(|ring| ring["joint"] == true));
-    let told = ask(&cluster, 0, &["evict", "n4", "n5", "--force"]);
+    let told = ask(&cluster, 0, &["evict", "n4", "n5", "--accept-loss"]);
     assert!(told.contains("n4, n5") && told.contains("is lost"), "{told}");
     has_members(&cluster, 2, &["n1", "n2", "n3"]);
     // What the others held is there.
@@ -170,7 +170,12 @@ fn who_leaves_by_its_own_word_says_so_before_it_ends() {
     let mut cluster = Cluster::start(4, &[]);
     fill(&cluster, 0, 1_000);
     let told = ask(&cluster, 1, &["leave"]);
-    assert!(told.contains("n2 is no member any more: epoch 3 has 3 members"), "{told}");
+    assert!(told.contains("n2 is no member any more: epoch"), "{told}");
+    let other = cluster.address(0);
+    assert!(
+        told.contains(&format!("has 3 members; from now on ask another one: --connect {other}")),
+        "{told}"
+    );
     assert!(cluster.nodes[1].wait().success());
     has_members(&cluster, 2, &["n1", "n3", "n4"]);
     has_all(&mut cluster.connect(2), 1_000);

@@ -74,7 +74,7 @@ pub fn run(args: &DevArgs) -> Result<bool> {
         match news.recv_timeout(PATIENCE) {
             Ok(News::Ready) => ready += 1,
             Ok(News::Ended(node)) => bail!("node {} ended before it was ready", node + 1),
-            Ok(News::Stop) => return Ok(true),
+            Ok(News::Stop) => return end(nodes),
             Err(_) => bail!("the nodes are not ready after {PATIENCE:?}"),
         }
     }
@@ -104,9 +104,17 @@ pub fn run(args: &DevArgs) -> Result<bool> {
                 tell(&format_args!("node {} ended; {left} go on", node + 1));
             }
             Ok(News::Ready) => {}
-            Ok(News::Stop) | Err(_) => return Ok(true),
+            Ok(News::Stop) | Err(_) => return end(nodes),
         }
     }
+}
+
+/// Ends the nodes, and says so.
+fn end(nodes: Nodes) -> Result<bool> {
+    say(&"ending all nodes")?;
+    drop(nodes);
+    say(&"all nodes have ended, and what they held is gone")?;
+    Ok(true)
 }
 
 fn start(clients: &[u16], replication: u16, node: usize, news: &Sender<News>) -> Result<Child> {
