@@ -98,6 +98,7 @@ impl Operator {
                     Change::Join(Joiner::new(format!("node{node}:1"), instance))
                 }
                 ChangeKind::Cancel => Change::Cancel(Epoch(0)),
+                ChangeKind::Client(node) => Change::Client(NodeId(node), format!("client{node}:1")),
                 ChangeKind::KillJoiner => {
                     doomed += 1;
                     continue;

@@ -55,6 +55,7 @@ pub const EVENTS: [(&str, &[Level]); 34] = [
     ("a member left", &Level::EVERY),
     ("one of three died for good", &Level::EVERY),
     ("several joined at once", &Level::EVERY),
+    ("members said where clients reach them", &Level::EVERY),
     ("a fault began while the ring was joint", &Level::EVERY),
     ("the ring changed across a partition", &Level::EVERY),
     ("asked a coordinator that is a ring behind", &Level::EVERY),

@@ -162,7 +162,7 @@ fn a_join_that_comes_to_no_end_is_given_up_at_an_operators_word() {
     let mut asks = stream(cluster.peer_address(0));
     asks.write_all(&bytes).unwrap();
     cluster.nodes[0].logs("may not join");
-    cluster.nodes[0].logs("--peer must be an address at which the other members reach it");
+    cluster.nodes[0].logs("must be an address at which the other members reach it");
 }
 
 #[test]
