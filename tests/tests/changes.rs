@@ -25,7 +25,7 @@ fn a_join_that_is_given_up_as_soon_as_it_begins_does_not_happen_after_all() {
         });
         assert_eq!(joiner.wait().code(), Some(1));
         joiner.logs("start it again to try anew");
-        assert!((1..=2).contains(&heard), "round {round}: it was given up {heard} times");
+        assert!(heard > 0, "round {round}: it ended by itself");
         has_members(&cluster, 0, &["n1", "n2", "n3"]);
     }
     // A new process is another matter.
