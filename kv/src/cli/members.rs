@@ -34,6 +34,7 @@ struct View {
     joint: bool,
     replication: usize,
     node: String,
+    serves: bool,
     released: bool,
     members: Vec<MemberView>,
     slots_to_pull: usize,
@@ -60,13 +61,13 @@ impl View {
         self.members.iter().any(|member| member.id == node.to_string())
     }
 
-    /// Whether no change is under way, and this node is a member that has all that it is to have, and nothing
-    /// else.
+    /// Whether no change is under way, and this node is a member that serves, and has all that it is to have, and
+    /// nothing else. One that does not serve may know an old ring, and be about to join anew.
     fn is_settled(&self) -> bool {
         let is_active = |member: &MemberView| member.id == self.node && member.state == "Active";
         let is_there = self.members.iter().any(is_active);
         let moves_nothing = self.slots_to_pull + self.slots_to_hand_over == 0;
-        is_there && !self.joint && moves_nothing && !self.is_behind()
+        is_there && self.serves && !self.joint && moves_nothing && !self.is_behind()
     }
 
     /// Whether the node may lack records that its peers have.
@@ -135,6 +136,9 @@ impl View {
         let mut busy: Vec<String> = busy.map(|m| format!("{} {}", m.id, m.state)).collect();
         if !self.members.iter().any(|member| member.id == *node) {
             busy.push(format!("{node} is no member"));
+        }
+        if !self.serves {
+            busy.push(format!("{node} does not serve yet"));
         }
         let busy = if busy.is_empty() { "all Active".into() } else { busy.join(", ") };
         format!(
