@@ -94,7 +94,7 @@ pub fn scenario(seed: u64, fixed: &Fixed) -> Scenario {
     if members_at_least(&cluster, &changes, true) < 2 {
         faults.retain(|fault| !matches!(fault.kind, FaultKind::ClockJump(..)));
     }
-    say_clients(&mut changes, &cluster, load_ms, &mut stream(seed, "client addresses"));
+    say_clients(&mut changes, &cluster, load_ms, &mut Random::new(seed, "client addresses"));
     let heal_at_ms = load_ms + 500;
     Scenario {
         seed,
@@ -115,7 +115,7 @@ fn say_clients(
     changes: &mut Vec<ChangeAsked>,
     cluster: &Cluster,
     load_ms: u64,
-    random: &mut ChaCha8Rng,
+    random: &mut Random,
 ) {
     if changes.is_empty() || !random.random_bool(0.4) {
         return;

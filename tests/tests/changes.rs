@@ -30,7 +30,8 @@ fn a_join_that_is_given_up_as_soon_as_it_begins_does_not_happen_after_all() {
     }
     // A new process is another matter.
     let mut joiner = cluster.joiner(3, 0);
-    serves(&mut joiner);
+    let id = serves(&mut joiner);
+    has_members(&cluster, 3, &["n1", "n2", "n3", &id]);
     has_all(&mut cluster.connect(3), 20_000);
 }
 

@@ -15,7 +15,7 @@ use super::{
     ChangeArgs, NodeArgs,
     client::{Answer, Connection, reason, say, tell},
 };
-use crate::types::NodeId;
+use crate::{server::NO_PLACE_YET, types::NodeId};
 
 /// Between two looks at the ring, and between two requests for a change: a node that heard one may have
 /// died.
@@ -222,7 +222,8 @@ enum Look {
 
 /// Whether a refusal is for a node that is not ready, or has no room, and not for what was asked.
 fn is_for_now(why: &str) -> bool {
-    why.starts_with("LOADING ") || why.contains("max number of clients")
+    let reasons = ["LOADING ", "max number of clients", NO_PLACE_YET];
+    reasons.iter().any(|reason| why.contains(reason))
 }
 
 /// `orrery ring`.

@@ -57,6 +57,9 @@ use crate::{
 /// The epoch of the ring that a cluster is formed with.
 const FIRST_RING: Epoch = Epoch(1);
 
+/// What a process says of its ring while it has none.
+pub const NO_PLACE_YET: &str = "this process is not a member of a ring yet; ask a member, or later";
+
 /// A node as a server runs it.
 type ServerNode = Node<ServerPorts>;
 
