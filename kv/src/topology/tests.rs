@@ -481,7 +481,7 @@ fn after_a_pause_a_majority_says_that_the_ring_is_the_newest_and_answers_of_befo
 fn a_node_that_was_away_while_the_ring_changed_is_told_and_asks_again_of_the_new_one() {
     let ring = ring(3, 3);
     let mut world = World::new(4, &ring);
-    let next = after(&ring, &[Change::Join { address: "node4:1".into(), instance: 4 }]);
+    let next = after(&ring, &[Change::Join(Joiner::new("node4:1", 4))]);
     (2..=4).for_each(|node| world.step(node, TopologyInput::Install(next.clone())));
     world.waiting.clear();
     world.step(1, TopologyInput::Paused(7));
