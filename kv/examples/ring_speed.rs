@@ -40,10 +40,10 @@ fn grown(replication: usize) -> Ring {
         let tokens = allocate::join(&members, 1, replication, RING_SIZE).expect("there is room");
         for tokens in tokens {
             let id = u32::try_from(id).expect("a hundred");
-            let address = format!("host{id}:17001");
+            let (address, client) = (format!("host{id}:17001"), String::new());
             members.insert(
                 NodeId(id),
-                Member { address, instance: 0, state: MemberState::Active, tokens },
+                Member { address, client, instance: 0, state: MemberState::Active, tokens },
             );
         }
         ring = ring.next(members).expect("a member with tokens of its own");

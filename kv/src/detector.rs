@@ -106,8 +106,10 @@ pub enum Health {
     Alive,
     /// It did not answer lately.
     Suspect,
-    /// It was silent for long, or was never heard of.
+    /// It was silent for long, or for long was never heard of.
     Down,
+    /// It is new here, or this node is, and nobody has heard of it yet.
+    Unknown,
 }
 
 impl Health {
@@ -117,6 +119,7 @@ impl Health {
             Health::Alive => "alive",
             Health::Suspect => "suspect",
             Health::Down => "down",
+            Health::Unknown => "unknown",
         }
     }
 }
@@ -139,6 +142,8 @@ pub struct Detector {
     /// Since when members are suspected, and since when they seem to be down.
     suspect_since: BTreeMap<NodeId, Micros>,
     down_since: BTreeMap<NodeId, Micros>,
+    /// Members of which nobody was heard yet, and since when they are expected.
+    expected: BTreeMap<NodeId, Micros>,
     /// Who is to be evicted, as the topology was told.
     gone: BTreeSet<NodeId>,
     /// Whom to greet next.
@@ -161,6 +166,7 @@ impl Detector {
             looked: Micros(0),
             suspect_since: BTreeMap::new(),
             down_since: BTreeMap::new(),
+            expected: BTreeMap::new(),
             gone: BTreeSet::new(),
             turn: 0,
         }
@@ -168,7 +174,18 @@ impl Detector {
 
     /// How each other member seems.
     pub fn health(&self) -> BTreeMap<NodeId, Health> {
-        self.others().map(|node| (node, self.health_of(node))).collect()
+        let seems = |node| match self.known(node) {
+            None if self.may_still_come(node) => Health::Unknown,
+            _ => self.health_of(node),
+        };
+        self.others().map(|node| (node, seems(node))).collect()
+    }
+
+    /// Whether a member of which nobody was heard is so new that this says nothing of it.
+    fn may_still_come(&self, node: NodeId) -> bool {
+        let patience = 2 * suspicion(&self.ring) * self.config.period.0;
+        let since = self.expected.get(&node);
+        since.is_none_or(|since| self.looked.0.saturating_sub(since.0) <= patience)
     }
 
     fn others(&self) -> impl Iterator<Item = NodeId> + '_ {
@@ -249,10 +266,22 @@ impl Detector {
             let timer = entry.remove();
             self.drive(env, |swim, runtime| swim.handle_timer(timer, runtime));
         }
+        self.expect(now);
         self.greet(env);
         self.end_suspicions(now, env);
         self.judge(now, env);
         env.set_timer(Timer::Detect, self.tick());
+    }
+
+    /// Notes since when members are expected that were never heard of.
+    fn expect(&mut self, now: Micros) {
+        let others: Vec<NodeId> = self.others().filter(|id| self.known(*id).is_none()).collect();
+        self.expected.retain(|node, _| others.contains(node));
+        for node in others {
+            // One that SWIM forgot, because it has been down for very long, is none that may still come.
+            let since = self.down_since.get(&node).copied().unwrap_or(now);
+            self.expected.entry(node).or_insert(since);
+        }
     }
 
     /// Who did nothing for a while has heard nobody, and must not hold that against them: all that was
@@ -267,6 +296,7 @@ impl Detector {
         let due = std::mem::take(&mut self.due);
         self.due = due.into_iter().map(|((at, n), timer)| ((put_off(at), n), timer)).collect();
         let since = self.down_since.values_mut().chain(self.suspect_since.values_mut());
+        let since = since.chain(self.expected.values_mut());
         since.for_each(|since| *since = put_off(*since));
     }
 

@@ -323,6 +323,13 @@ impl<P: Ports> Node<P> {
         self.run_and_flush(&mut batch);
     }
 
+    /// Whoever asked for a change does not any more. It may be under way, or done.
+    pub fn withdraw(&self, change: Change) {
+        let mut batch = self.batch();
+        batch.topology.push(TopologyInput::Withdraw(change));
+        self.run_and_flush(&mut batch);
+    }
+
     /// An operator decided on a ring.
     pub fn install(&self, ring: Arc<Ring>) {
         let mut batch = self.batch();

@@ -10,16 +10,16 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     exact,
     message::{Body, Message},
-    ring::{ClusterId, Ring},
-    types::NodeId,
+    ring::{ChangeError, ClusterId, Ring},
+    types::{NodeId, is_address},
 };
 
 /// The version of all of this. Nodes of different versions do not talk.
-pub const PROTOCOL: u16 = 4;
+pub const PROTOCOL: u16 = 5;
 /// The longest frame, in bytes. A ring of 200 members fits, with room to spare.
 pub const MAX_FRAME: usize = 1024 * 1024;
 /// The longest frame of a handshake, in bytes: a stranger makes us hold no more.
-pub const MAX_GREETING: usize = 512;
+pub const MAX_GREETING: usize = 1_024;
 /// The longest address of a peer, in bytes. Host names have at most 253.
 pub const MAX_ADDRESS: usize = 300;
 /// A frame is closed when it has so many bytes, and the next message begins another.
@@ -67,6 +67,8 @@ pub struct Hello {
     pub instance: u64,
     /// Where the sender's peers reach it: answers go there.
     pub address: String,
+    /// Where clients reach it.
+    pub client: String,
 }
 
 /// Who wants to be a member.
@@ -74,6 +76,8 @@ pub struct Hello {
 pub struct Join {
     /// Where its peers will reach it.
     pub address: String,
+    /// Where clients will reach it.
+    pub client: String,
     /// Tells it from any other process. Not zero.
     pub instance: u64,
 }
@@ -112,6 +116,8 @@ pub enum Refusal {
     NotAMember,
     /// The one that was asked cannot connect to the one that wants to join, for this reason.
     Unreachable(String),
+    /// The join of this process was given up.
+    GivenUp,
 }
 
 impl Refusal {
@@ -124,7 +130,8 @@ impl Refusal {
             | Refusal::Identity
             | Refusal::Restarted
             | Refusal::Full(_)
-            | Refusal::Address(_) => true,
+            | Refusal::Address(_)
+            | Refusal::GivenUp => true,
             Refusal::NotOrrery | Refusal::NotAMember | Refusal::Unreachable(_) => false,
         }
     }
@@ -158,6 +165,7 @@ impl fmt::Display for Refusal {
             Refusal::Full(why) | Refusal::Address(why) | Refusal::Unreachable(why) => {
                 f.write_str(why)
             }
+            Refusal::GivenUp => ChangeError::GivenUp.fmt(f),
             Refusal::NotAMember => f.write_str("it is no member of a ring itself; ask a member"),
         }
     }
@@ -247,10 +255,15 @@ pub fn decode_greeting(frame: &[u8]) -> Result<Greeting, Refusal> {
         return Err(Refusal::Protocol(PROTOCOL));
     }
     let purpose: Purpose = exact::decode(rest).map_err(not_ours)?;
-    let (Purpose::Link(Hello { address, .. }) | Purpose::Join(Join { address, .. })) = &purpose;
-    if address.len() > MAX_ADDRESS {
+    let (Purpose::Link(Hello { address, client, .. })
+    | Purpose::Join(Join { address, client, .. })) = &purpose;
+    if address.len() > MAX_ADDRESS || client.len() > MAX_ADDRESS {
         let why = format!("an address has at most {MAX_ADDRESS} bytes");
         return Err(Refusal::Address(why));
+    }
+    // Clients are told it.
+    if !is_address(client) {
+        return Err(Refusal::Address(format!("{client:?} is no address for clients")));
     }
     Ok(Greeting { magic, protocol, purpose })
 }
@@ -331,9 +344,16 @@ mod tests {
     fn greetings_that_are_not_ours_are_refused() {
         let address = "h1:1".to_string();
         let (from, to) = (NodeId(1), NodeId(2));
-        let hello =
-            Hello { cluster: ClusterId(1), from, to, instance: 3, address: address.clone() };
-        for purpose in [Purpose::Link(hello), Purpose::Join(Join { address, instance: 3 })] {
+        let hello = Hello {
+            cluster: ClusterId(1),
+            from,
+            to,
+            instance: 3,
+            address: address.clone(),
+            client: "c:1".into(),
+        };
+        let join = Join { address, client: "c:1".into(), instance: 3 };
+        for purpose in [Purpose::Link(hello), Purpose::Join(join)] {
             let greeting = Greeting::new(purpose);
             let mut bytes = Vec::new();
             encode(&greeting, &mut bytes);
@@ -344,9 +364,14 @@ mod tests {
             assert_eq!(decode_greeting(&bytes), Err(Refusal::Protocol(PROTOCOL)));
         }
         assert_eq!(decode_greeting(b"GET / HTTP/1.1"), Err(Refusal::NotOrrery));
-        let long = Join { address: "h".repeat(MAX_ADDRESS + 1), instance: 3 };
-        let bytes = postcard::to_stdvec(&Greeting::new(Purpose::Join(long))).unwrap();
-        assert!(matches!(decode_greeting(&bytes), Err(Refusal::Address(_))));
+        let long = || "h".repeat(MAX_ADDRESS + 1);
+        for (address, client) in
+            [(long(), "c:1".into()), ("h:1".into(), long()), ("h:1".into(), "c".into())]
+        {
+            let join = Join { address, client, instance: 3 };
+            let bytes = postcard::to_stdvec(&Greeting::new(Purpose::Join(join))).unwrap();
+            assert!(matches!(decode_greeting(&bytes), Err(Refusal::Address(_))));
+        }
     }
 
     /// The content of the frame that something is encoded as.
@@ -369,8 +394,9 @@ mod tests {
             to: NodeId(2),
             instance: 300,
             address: address.clone(),
+            client: "c1:2".into(),
         });
-        let join = Purpose::Join(Join { address, instance: 300 });
+        let join = Purpose::Join(Join { address, client: "c1:2".into(), instance: 300 });
         let greeted = |purpose| content(|out| encode(&Greeting::new(purpose), out));
         let answered = |answer: Welcome| content(|out| encode(&answer, out));
         let said = |sent: &[Message]| content(|out| encode_messages(sent, out));

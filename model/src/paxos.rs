@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use kv::{
     message::Body,
-    ring::{Change, Member, MemberState, Ring},
+    ring::{Change, Joiner, Member, MemberState, Ring},
     types::{Epoch, NodeId},
 };
 
@@ -69,7 +69,7 @@ fn has(ring: &Ring, address: &str) -> bool {
 }
 
 fn join(address: &str, instance: u64) -> Change {
-    Change::Join { address: address.into(), instance }
+    Change::Join(Joiner::new(address, instance))
 }
 
 /// Two members propose different rings at once.

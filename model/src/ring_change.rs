@@ -10,7 +10,7 @@ use kv::{
     message::Body,
     quorum::Level,
     record::Version,
-    ring::{Change, Ring},
+    ring::{Change, Joiner, Ring},
     types::{Epoch, NodeId},
 };
 
@@ -38,7 +38,7 @@ fn rings(changes: &[&[Change]]) -> Vec<Arc<Ring>> {
 }
 
 fn join() -> Change {
-    Change::Join { address: "node4:1".into(), instance: 4 }
+    Change::Join(Joiner::new("node4:1", 4))
 }
 
 fn evict(node: u32) -> Change {

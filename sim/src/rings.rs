@@ -7,7 +7,7 @@ use std::{
 };
 
 use kv::{
-    ring::{Change, ChangeError, MemberState, Ring},
+    ring::{Change, ChangeError, Joiner, MemberState, Ring},
     types::{Epoch, NodeId},
 };
 
@@ -83,7 +83,7 @@ impl Operator {
             let at = asked.at_ms * 1_000;
             let change = match asked.kind {
                 ChangeKind::Join => {
-                    Change::Join { address: format!("joiner{instance}:1"), instance }
+                    Change::Join(Joiner::new(format!("joiner{instance}:1"), instance))
                 }
                 ChangeKind::Leave(node) => Change::Leave(NodeId(node)),
                 ChangeKind::Accuse(node) => Change::Evict(NodeId(node)),
@@ -95,9 +95,10 @@ impl Operator {
                     deaths.push((at, NodeId(node)));
                     let change = Change::Evict(NodeId(node));
                     wanted.push(Wanted { change, at, asked: false, is_dead: true });
-                    Change::Join { address: format!("node{node}:1"), instance }
+                    Change::Join(Joiner::new(format!("node{node}:1"), instance))
                 }
                 ChangeKind::Cancel => Change::Cancel(Epoch(0)),
+                ChangeKind::Client(node) => Change::Client(NodeId(node), format!("client{node}:1")),
                 ChangeKind::KillJoiner => {
                     doomed += 1;
                     continue;
@@ -231,7 +232,7 @@ impl Operator {
         let Some(address) = self.addresses.get(&node).cloned() else { return };
         self.returns -= 1;
         cluster.tally.add(Topic::Event, "an evicted process joined anew");
-        let change = Change::Join { address, instance: self.next_instance };
+        let change = Change::Join(Joiner::new(address, self.next_instance));
         self.next_instance += 1;
         self.wanted.push(Wanted { change, at: cluster.at(), asked: false, is_dead: false });
     }
@@ -257,7 +258,7 @@ impl Operator {
             // Whoever died is to be evicted, even if somebody cancels it.
             let is_done = match &wanted.change {
                 Change::Evict(node) if wanted.is_dead => !newest.members().contains_key(node),
-                Change::Join { instance, .. } => instances.contains(instance),
+                Change::Join(joiner) => instances.contains(&joiner.instance),
                 change => newest.reflects(change),
             };
             if is_done {

@@ -129,6 +129,8 @@ pub enum ChangeKind {
     Accuse(u32),
     /// The change that is under way is given up.
     Cancel,
+    /// A member says where clients reach it.
+    Client(u32),
 }
 
 /// What a client does.

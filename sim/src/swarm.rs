@@ -53,7 +53,7 @@ pub fn scenario(seed: u64, fixed: &Fixed) -> Scenario {
     if is_changed && fixed.replication.is_none() && rings.random_bool(0.4) {
         cluster.replication = pick(&[1, 1, 2], &mut rings);
     }
-    let (changes, stale) = match is_changed {
+    let (mut changes, stale) = match is_changed {
         true => ring_changes(&cluster, load_ms, &mut rings),
         false => (Vec::new(), None),
     };
@@ -94,6 +94,7 @@ pub fn scenario(seed: u64, fixed: &Fixed) -> Scenario {
     if members_at_least(&cluster, &changes, true) < 2 {
         faults.retain(|fault| !matches!(fault.kind, FaultKind::ClockJump(..)));
     }
+    say_clients(&mut changes, &cluster, load_ms, &mut Random::new(seed, "client addresses"));
     let heal_at_ms = load_ms + 500;
     Scenario {
         seed,
@@ -106,6 +107,24 @@ pub fn scenario(seed: u64, fixed: &Fixed) -> Scenario {
         script: Vec::new(),
         heal_at_ms,
         converge_within_ms: 120_000,
+    }
+}
+
+/// Where the ring changes, first members say where clients reach them, some of them at one time.
+fn say_clients(
+    changes: &mut Vec<ChangeAsked>,
+    cluster: &Cluster,
+    load_ms: u64,
+    random: &mut Random,
+) {
+    if changes.is_empty() || !random.random_bool(0.4) {
+        return;
+    }
+    let at_ms = random.random_range(0..load_ms);
+    for node in 1..=cluster.nodes.min(3) {
+        if random.random_bool(0.7) {
+            changes.push(ChangeAsked { at_ms, kind: ChangeKind::Client(node) });
+        }
     }
 }
 
@@ -229,9 +248,11 @@ fn bring_near(faults: &mut [Fault], changes: &[ChangeAsked], load_ms: u64, rando
 fn dies(change: &ChangeAsked) -> bool {
     match change.kind {
         ChangeKind::Kill(_) | ChangeKind::KillJoiner | ChangeKind::Replace(_) => true,
-        ChangeKind::Join | ChangeKind::Leave(_) | ChangeKind::Accuse(_) | ChangeKind::Cancel => {
-            false
-        }
+        ChangeKind::Join
+        | ChangeKind::Leave(_)
+        | ChangeKind::Accuse(_)
+        | ChangeKind::Cancel
+        | ChangeKind::Client(_) => false,
     }
 }
 
@@ -240,7 +261,9 @@ fn members_at_least(cluster: &Cluster, changes: &[ChangeAsked], dead_are_gone: b
     let goes = |change: &&ChangeAsked| match change.kind {
         ChangeKind::Leave(_) | ChangeKind::Accuse(_) => true,
         ChangeKind::Kill(_) | ChangeKind::Replace(_) => dead_are_gone,
-        ChangeKind::Join | ChangeKind::KillJoiner | ChangeKind::Cancel => false,
+        ChangeKind::Join | ChangeKind::KillJoiner | ChangeKind::Cancel | ChangeKind::Client(_) => {
+            false
+        }
     };
     (cluster.nodes as usize).saturating_sub(changes.iter().filter(goes).count())
 }

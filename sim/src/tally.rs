@@ -33,7 +33,7 @@ const MAJORITY: &[Level] = &[Level::Quorum, Level::All, Level::Linearizable];
 const BY_CLOCK: &[Level] = &[Level::One, Level::Session, Level::Quorum, Level::All];
 
 /// What else should happen now and then, and at which levels.
-pub const EVENTS: [(&str, &[Level]); 34] = [
+pub const EVENTS: [(&str, &[Level]); 35] = [
     ("crash lost entries", &Level::EVERY),
     ("restarted from journal", &Level::EVERY),
     ("waited for the journal", &Level::EVERY),
@@ -55,6 +55,7 @@ pub const EVENTS: [(&str, &[Level]); 34] = [
     ("a member left", &Level::EVERY),
     ("one of three died for good", &Level::EVERY),
     ("several joined at once", &Level::EVERY),
+    ("members said where clients reach them", &Level::EVERY),
     ("a fault began while the ring was joint", &Level::EVERY),
     ("the ring changed across a partition", &Level::EVERY),
     ("asked a coordinator that is a ring behind", &Level::EVERY),

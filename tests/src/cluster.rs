@@ -90,6 +90,11 @@ impl Cluster {
         args
     }
 
+    /// How many nodes it was started with.
+    pub fn size(&self) -> u16 {
+        self.size
+    }
+
     /// Where clients of a node connect.
     pub fn address(&self, node: u16) -> SocketAddr {
         local(self.first_port + node)

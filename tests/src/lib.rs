@@ -10,3 +10,4 @@ pub mod history;
 pub mod load;
 pub mod process;
 pub mod rings;
+pub mod rolling;

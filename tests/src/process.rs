@@ -137,6 +137,12 @@ impl Process {
         id.expect("an id is not 0")
     }
 
+    /// All lines of its output so far.
+    pub fn all_printed(&mut self) -> Vec<String> {
+        self.printed.extend(self.lines.try_iter());
+        self.printed.clone()
+    }
+
     /// The first line of its output so far that begins so.
     pub fn printed(&mut self, beginning: &str) -> Option<String> {
         self.printed.extend(self.lines.try_iter());

@@ -120,7 +120,7 @@ fn a_peer_address_that_nobody_can_connect_to_is_refused() {
     for any in ["0.0.0.0:1", "[::]:1"] {
         let (code, _, why) = orrery(&["serve", "--peer", any]);
         assert_eq!(code, Some(2));
-        assert!(why.contains("one address of this machine is wanted"), "{why}");
+        assert!(why.contains("add --advertise-peer HOST:PORT"), "{why}");
     }
     let (code, _, why) = orrery(&["serve", "--peer", "127.0.0.1:1", "--join", "127.0.0.1:1"]);
     assert_eq!(code, Some(1));
@@ -161,6 +161,8 @@ fn dev_runs_a_cluster_and_ctrl_c_ends_all_of_it() {
     assert!(why.contains(&format!("port {port} is taken")), "{why}");
     dev.signal(Signal::INT);
     assert_eq!(dev.wait().code(), Some(0));
+    let last = dev.line("all nodes have ended");
+    assert!(last.is_some(), "it ends without a word");
     nobody_listens(port);
 }
 
@@ -233,6 +235,57 @@ fn status_that_watches_ends_with_whoever_reads_it_and_goes_on_without_its_node()
         .unwrap();
     let ended = eventually("the end of both", || piped.try_wait().unwrap());
     assert!(ended.success());
+}
+
+#[test]
+fn status_that_watches_shows_a_few_lines_and_not_all_of_info() {
+    let cluster = Cluster::start(3, &[]);
+    let at = cluster.address(0).to_string();
+    let args = ["status", "--watch", "--connect", &at].map(String::from);
+    let mut watch = Process::start("watch", &args);
+    eventually("two looks", || (watch.all_printed().len() >= 2 * 12).then_some(()));
+    let lines = watch.all_printed();
+    let begins = |line: &&String| line.starts_with("  node ");
+    let first = lines.iter().position(|line| begins(&line)).expect("a first look");
+    let look = lines[first + 1..].iter().position(|line| begins(&line)).expect("a second one");
+    assert!(look <= 20, "{look} lines a look: {lines:#?}");
+    assert!(lines[first..].iter().any(|line| line.starts_with("  peers ")), "{lines:#?}");
+    watch.signal(Signal::INT);
+    assert_eq!(watch.wait().code(), Some(0));
+}
+
+#[test]
+fn numbers_below_zero_are_refused_with_their_bounds_and_are_keys_and_values() {
+    for (args, wanted) in [
+        (&["serve", "--evict-after", "-1"][..], "-1 is not in 0..=86400"),
+        (&["serve", "--shards", "-8"], "-8 is not in 1..=256"),
+        (&["dev", "--nodes", "-3"], "-3 is not in 1..=100"),
+        (&["ring", "--wait", "--timeout", "-5"], "-5 is not in 1..=604800"),
+        (&["leave", "-4"], "ids are written n4 or 4"),
+    ] {
+        let (code, _, why) = orrery(args);
+        assert_eq!(code, Some(2), "{args:?}: {why}");
+        assert!(why.contains(wanted), "{args:?}: {why}");
+    }
+    let cluster = Cluster::start(1, &[]);
+    ask(&cluster, 0, &["put", "-1", "-2"]);
+    assert_eq!(ask(&cluster, 0, &["get", "-1"]), "-2\n");
+}
+
+#[test]
+fn every_command_says_that_a_refusal_is_an_error() {
+    let (peers, client) = (ports_in_a_row(2), ports_in_a_row(1));
+    let (client, peer) = (local(client).to_string(), local(peers + 10_000).to_string());
+    let absent = local(peers + 10_001).to_string();
+    let list = format!("{peer},{absent}");
+    let args = ["serve", "--client", &client, "--peer", &peer, "--initial-cluster", &list];
+    let node = Process::start("lonely", &args.map(String::from));
+    node.logs("1 of 2 members are there, 2 are needed");
+    for command in [&["get", "a"][..], &["put", "a", "b"], &["del", "a"], &["leave"]] {
+        let (code, out, why) = orrery(&[command, &["--connect", &client]].concat());
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{command:?}: {why}");
+        assert!(why.starts_with("error: LOADING "), "{command:?}: {why}");
+    }
 }
 
 #[test]

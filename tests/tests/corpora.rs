@@ -96,9 +96,10 @@ fn messages() -> Vec<Message> {
 fn what_peers_say_is_decoded_or_refused_whatever_byte_is_wrong() {
     let address = "node1:17001".to_string();
     let (cluster, from, to) = (ring().cluster(), NodeId(1), NodeId(2));
-    let hello = Hello { cluster, from, to, instance: 3, address: address.clone() };
+    let hello =
+        Hello { cluster, from, to, instance: 3, address: address.clone(), client: "c:1".into() };
     let hello = Greeting::new(Purpose::Link(hello));
-    let join = Greeting::new(Purpose::Join(Join { address, instance: 3 }));
+    let join = Greeting::new(Purpose::Join(Join { address, client: "c:1".into(), instance: 3 }));
     let messages = messages();
     let encodings = [
         content(|out| wire::encode(&hello, out)),

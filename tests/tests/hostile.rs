@@ -143,7 +143,14 @@ fn a_peer_that_is_older_or_not_who_it_says_is_refused_with_a_reason() {
     let second = addresses[1].clone();
     let hello = |cluster, from, to| {
         let (from, to, address) = (NodeId(from), NodeId(to), second.clone());
-        Greeting::new(Purpose::Link(Hello { cluster, from, to, instance: 5, address }))
+        Greeting::new(Purpose::Link(Hello {
+            cluster,
+            from,
+            to,
+            instance: 5,
+            address,
+            client: "127.0.0.1:1".into(),
+        }))
     };
     let mut older = hello(ours, 2, 1);
     older.protocol -= 1;

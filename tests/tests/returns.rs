@@ -19,6 +19,9 @@ use tests::{
     rings::{ask, fill, has_all, has_members, serves},
 };
 
+/// What processes that are none tell clients.
+const CLIENT: &str = "127.0.0.1:1";
+
 /// Writes frames.
 fn write(mut to: &TcpStream, encode: impl FnOnce(&mut Vec<u8>)) {
     let mut bytes = Vec::new();
@@ -57,7 +60,7 @@ fn answer(from: &TcpStream) -> Welcome {
 fn ask_for_a_place(member: SocketAddr, address: &str, instance: u64) -> Welcome {
     let link = stream(member);
     let address = address.to_string();
-    greet(&link, Purpose::Join(Join { address, instance }));
+    greet(&link, Purpose::Join(Join { address, client: CLIENT.into(), instance }));
     let heard = answer(&link);
     assert!(matches!(heard, Welcome::Accepted(_)), "{heard:?}");
     answer(&link)
@@ -145,6 +148,28 @@ fn a_process_that_a_member_cannot_reach_asks_on_until_somebody_refuses_it_for_go
     assert_eq!(process.wait().code(), Some(1));
 }
 
+#[test]
+fn who_joins_asks_all_at_the_same_time_and_waits_for_none_that_is_paused() {
+    let members = [0, 1].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+    let port = ports_in_a_row(1);
+    let (client, peer) = (local(port).to_string(), local(port + 10_000).to_string());
+    let all = members.each_ref().map(|member| member.local_addr().unwrap().to_string()).join(",");
+    let args = ["serve", "--client", &client, "--peer", &peer, "--join", &all];
+    let mut process = Process::start("joiner", &args.map(String::from));
+    // The first one does not say a word.
+    let paused = accept(&members[0]);
+    assert!(matches!(purpose(&paused), Purpose::Join(_)));
+    let link = accept(&members[1]);
+    assert!(matches!(purpose(&link), Purpose::Join(_)));
+    paused.set_nonblocking(true).unwrap();
+    let more = (&paused).read(&mut [0; 64]);
+    let is_asked = more.as_ref().is_err_and(|why| why.kind() == ErrorKind::WouldBlock);
+    assert!(is_asked, "it had given the first one up before: {more:?}");
+    welcome(&link, &Welcome::Refused(Refusal::Full("there is no place".into())));
+    assert_eq!(process.wait().code(), Some(1));
+    assert!(process.log().contains("there is no place"), "{}", process.log());
+}
+
 /// Says what a member answers to anybody.
 fn ask_for_the_ring(link: &TcpStream) {
     let message = Message { epoch: Epoch(0), body: Body::RingRequest };
@@ -167,6 +192,7 @@ fn one_who_is_no_member_and_could_not_be_reached_is_answered_when_it_speaks_agai
         to: NodeId(1),
         instance: INSTANCE,
         address: address.clone(),
+        client: CLIENT.into(),
     };
     greet(&link, Purpose::Link(hello));
     assert!(matches!(answer(&link), Welcome::Accepted(_)));

@@ -1,6 +1,7 @@
 //! `orrery get`, `put`, `del` and `status`: a small client of the Redis protocol.
 
 use std::{
+    collections::BTreeMap,
     fmt::Display,
     io::{BufRead as _, BufReader, ErrorKind, IsTerminal as _, Read as _, Write as _},
     net::{TcpStream, ToSocketAddrs as _},
@@ -61,7 +62,7 @@ impl Connection {
     }
 
     /// Sends a command: the answer.
-    pub fn ask(&mut self, words: &[&str]) -> Result<Answer> {
+    pub fn ask(&mut self, words: &[impl AsRef<[u8]>]) -> Result<Answer> {
         let mut out = Vec::new();
         reply::command(&mut out, words);
         self.reader.get_mut().write_all(&out).context("the node does not take the command")?;
@@ -170,7 +171,7 @@ pub fn status(args: &ClientArgs, watch: bool) -> Result<bool> {
     loop {
         match Connection::open(args).and_then(|mut node| node.ask(&["INFO"])) {
             Ok(Answer::Bytes(info)) => {
-                let text = status_text(args, &info);
+                let text = if args.json { status_text(args, &info) } else { watch_text(&info) };
                 match writeln!(std::io::stdout(), "{clear}{text}") {
                     Err(why) if why.kind() == ErrorKind::BrokenPipe => return Ok(true),
                     written => written.context("the output cannot be written")?,
@@ -182,6 +183,49 @@ pub fn status(args: &ClientArgs, watch: bool) -> Result<bool> {
         }
         std::thread::sleep(Duration::from_secs(1));
     }
+}
+
+/// What of INFO changes while a node starts, or while the ring does.
+const WATCHED: [&str; 13] = [
+    "node",
+    "state",
+    "ring",
+    "epoch",
+    "members",
+    "slots_to_pull",
+    "slots_to_hand_over",
+    "peers_to_compare",
+    "records_behind",
+    "joins_waiting",
+    "connected_clients",
+    "requests_in_flight",
+    "live_records",
+];
+
+/// A node in a few lines.
+fn watch_text(info: &str) -> String {
+    let all: Vec<(&str, &str)> = info.lines().filter_map(|line| line.split_once(':')).collect();
+    let mut lines = Vec::new();
+    for name in WATCHED {
+        let found = all.iter().find(|(found, _)| *found == name);
+        lines.extend(found.map(|(name, value)| format!("  {name:<28} {value}")));
+    }
+    // Of a hundred peers those that are not well are of interest.
+    let mut peers: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (name, value) in &all {
+        if let Some(id) = name.strip_prefix("peer_") {
+            let seems = value.split(',').find_map(|part| part.strip_prefix("seems="));
+            peers.entry(seems.unwrap_or("unknown")).or_default().push(id);
+        }
+    }
+    let told = |(seems, ids): (&&str, &Vec<&str>)| match *seems {
+        "alive" => format!("{} alive", ids.len()),
+        seems => format!("{} {seems} ({})", ids.len(), ids.join(" ")),
+    };
+    let peers: Vec<String> = peers.iter().map(told).collect();
+    lines.push(format!("  {:<28} {}", "peers", peers.join(", ")));
+    lines.push(String::new());
+    lines.join("\n")
 }
 
 fn status_text(args: &ClientArgs, info: &str) -> String {
@@ -226,7 +270,7 @@ fn failed(args: &ClientArgs, answer: Answer) -> Result<bool> {
     let why = reason(answer);
     match args.json {
         true => say(&json!({ "error": why }))?,
-        false => tell(&why),
+        false => tell(&format_args!("error: {why}")),
     }
     Ok(false)
 }

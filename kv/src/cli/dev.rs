@@ -27,6 +27,8 @@ pub struct DevArgs {
     port: u16,
 }
 
+/// How long the last lines may take.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long the nodes may take until all serve.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -69,17 +71,17 @@ pub fn run(args: &DevArgs) -> Result<bool> {
         let _ = sender.send(News::Stop);
     })?;
 
+    // Whoever does not read it is not waited for: the nodes run.
+    let output = Lines::to_standard_output()?;
     let mut ready = 0;
     while ready < clients.len() {
         match news.recv_timeout(PATIENCE) {
             Ok(News::Ready) => ready += 1,
             Ok(News::Ended(node)) => bail!("node {} ended before it was ready", node + 1),
-            Ok(News::Stop) => return Ok(true),
+            Ok(News::Stop) => return Ok(end(nodes, &output)),
             Err(_) => bail!("the nodes are not ready after {PATIENCE:?}"),
         }
     }
-    // Whoever does not read it is not waited for: the nodes run.
-    let output = Lines::to_standard_output()?;
     let say = |line: String| output.line(line.as_bytes());
     for (node, port) in clients.iter().enumerate() {
         say(format!("n{}  127.0.0.1:{port}", node + 1));
@@ -104,9 +106,18 @@ pub fn run(args: &DevArgs) -> Result<bool> {
                 tell(&format_args!("node {} ended; {left} go on", node + 1));
             }
             Ok(News::Ready) => {}
-            Ok(News::Stop) | Err(_) => return Ok(true),
+            Ok(News::Stop) | Err(_) => return Ok(end(nodes, &output)),
         }
     }
+}
+
+/// Ends the nodes, and says so.
+fn end(nodes: Nodes, output: &Lines) -> bool {
+    output.line(b"ending all nodes");
+    drop(nodes);
+    output.line(b"all nodes have ended, and what they held is gone");
+    output.flush(LAST_WORDS);
+    true
 }
 
 fn start(clients: &[u16], replication: u16, node: usize, news: &Sender<News>) -> Result<Child> {

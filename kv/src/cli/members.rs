@@ -15,7 +15,7 @@ use super::{
     ChangeArgs, NodeArgs,
     client::{Answer, Connection, reason, say, tell},
 };
-use crate::types::NodeId;
+use crate::{server::NO_PLACE_YET, types::NodeId};
 
 /// Between two looks at the ring, and between two requests for a change: a node that heard one may have
 /// died.
@@ -34,10 +34,13 @@ struct View {
     joint: bool,
     replication: usize,
     node: String,
+    serves: bool,
     released: bool,
     members: Vec<MemberView>,
     slots_to_pull: usize,
     slots_to_hand_over: usize,
+    peers_to_compare: Vec<String>,
+    records_behind: u64,
     join_error: Option<String>,
 }
 
@@ -45,6 +48,7 @@ struct View {
 struct MemberView {
     id: String,
     address: String,
+    client: Option<String>,
     state: String,
     seems: Option<String>,
     tokens: usize,
@@ -57,9 +61,18 @@ impl View {
         self.members.iter().any(|member| member.id == node.to_string())
     }
 
-    /// Whether no change is under way, and this node has all that it is to have, and nothing else.
+    /// Whether no change is under way, and this node is a member that serves, and has all that it is to have, and
+    /// nothing else. One that does not serve may know an old ring, and be about to join anew.
     fn is_settled(&self) -> bool {
-        !self.joint && self.slots_to_pull + self.slots_to_hand_over == 0
+        let is_active = |member: &MemberView| member.id == self.node && member.state == "Active";
+        let is_there = self.members.iter().any(is_active);
+        let moves_nothing = self.slots_to_pull + self.slots_to_hand_over == 0;
+        is_there && self.serves && !self.joint && moves_nothing && !self.is_behind()
+    }
+
+    /// Whether the node may lack records that its peers have.
+    fn is_behind(&self) -> bool {
+        self.records_behind > 0 || !self.peers_to_compare.is_empty()
     }
 
     fn kind(&self) -> &'static str {
@@ -85,7 +98,7 @@ impl View {
                 + &format!(
                     "; {alive} of {deciding} members seem alive, and a majority has to decide. {silent}: \
                      still running? then see why they are not reached. Gone for good, or started again? \
-                     then, at one member only, orrery evict {silent} --force goes on without what only \
+                     then, at one member only, orrery evict {silent} --accept-loss goes on without what only \
                      they held"
                 );
         }
@@ -98,22 +111,41 @@ impl View {
         if !gone.is_empty() {
             hint += &format!(
                 "; if most owners of some keys are gone for good, nobody can make up for them: \
-                 orrery evict {gone} --force goes on without what only they held"
+                 orrery evict {gone} --accept-loss goes on without what only they held"
             );
         }
         hint
+    }
+
+    /// How far the node is behind, where it is.
+    fn behind(&self) -> String {
+        let peers = self.peers_to_compare.join(" ");
+        match (self.peers_to_compare.is_empty(), self.records_behind) {
+            (true, 0) => String::new(),
+            (_, 0) => format!(", and has to compare with {peers}"),
+            (_, records) => {
+                format!(", lacks {records} records at least, and has to compare with {peers}")
+            }
+        }
     }
 
     /// How far a change is.
     fn progress(&self) -> String {
         let View { epoch, node, slots_to_pull, slots_to_hand_over, .. } = self;
         let busy = self.members.iter().filter(|member| member.state != "Active");
-        let busy: Vec<String> = busy.map(|m| format!("{} {}", m.id, m.state)).collect();
+        let mut busy: Vec<String> = busy.map(|m| format!("{} {}", m.id, m.state)).collect();
+        if !self.members.iter().any(|member| member.id == *node) {
+            busy.push(format!("{node} is no member"));
+        }
+        if !self.serves {
+            busy.push(format!("{node} does not serve yet"));
+        }
         let busy = if busy.is_empty() { "all Active".into() } else { busy.join(", ") };
         format!(
             "epoch {epoch}, {}: {busy}; {node} has {slots_to_pull} slots to pull, \
-             {slots_to_hand_over} to hand over",
-            self.kind()
+             {slots_to_hand_over} to hand over{}",
+            self.kind(),
+            self.behind()
         )
     }
 }
@@ -129,7 +161,7 @@ impl<'a> Node<'a> {
         Self { args, connection: None }
     }
 
-    fn ask(&mut self, words: &[&str]) -> Result<Answer> {
+    fn ask(&mut self, words: &[impl AsRef<[u8]>]) -> Result<Answer> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => Connection::to(&self.args.connect)?,
@@ -146,12 +178,25 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// A look at a node that may not be there yet. An error when waiting is of no use.
+    fn look(&mut self) -> Result<Look> {
+        Ok(match self.ask(&["RING"]) {
+            Ok(Answer::Bytes(text)) => Look::View(serde_json::from_str(&text)?),
+            Ok(Answer::Error(why)) if is_for_now(&why) => {
+                self.connection = None;
+                Look::NotYet(why)
+            }
+            Ok(other) => bail!(reason(other)),
+            Err(why) => Look::NotYet(format!("{why:#}")),
+        })
+    }
+
     fn view(&mut self) -> Result<View> {
         Ok(serde_json::from_value(self.json()?)?)
     }
 
     /// Asks for a change: what the node says to it.
-    fn change(&mut self, words: &[&str]) -> Result<String> {
+    fn change(&mut self, words: &[impl AsRef<[u8]>]) -> Result<String> {
         match self.ask(words)? {
             Answer::Text(text) => Ok(text),
             other => Err(anyhow!(reason(other))),
@@ -168,11 +213,24 @@ impl<'a> Node<'a> {
     }
 }
 
+/// What a node that may not be there yet is like.
+enum Look {
+    View(View),
+    /// It is not there, or does not serve: why.
+    NotYet(String),
+}
+
+/// Whether a refusal is for a node that is not ready, or has no room, and not for what was asked.
+fn is_for_now(why: &str) -> bool {
+    let reasons = ["LOADING ", "max number of clients", NO_PLACE_YET];
+    reasons.iter().any(|reason| why.contains(reason))
+}
+
 /// `orrery ring`.
-pub fn show(args: &NodeArgs, wait: bool) -> Result<bool> {
+pub fn show(args: &NodeArgs, wait: Option<Duration>) -> Result<bool> {
     let mut node = Node::new(args);
-    if wait {
-        follow(&mut node, |_| Vec::new(), View::is_settled).map_err(Lost::why)?;
+    if let Some(timeout) = wait {
+        wait_until_settled(&mut node, timeout)?;
     }
     if args.json {
         say(&format_args!("{:#}", node.json()?))?;
@@ -189,10 +247,11 @@ pub fn show(args: &NodeArgs, wait: bool) -> Result<bool> {
     ))?;
     let mut table = Table::new();
     table.load_style(UTF8_BORDERS_ONLY);
-    table.set_header(["member", "address", "state", "seems", "tokens", "slots", "share"]);
+    table.set_header(["member", "clients", "peers", "state", "seems", "tokens", "slots", "share"]);
     for member in &view.members {
         table.add_row([
             member.id.clone(),
+            member.client.clone().unwrap_or_default(),
             member.address.clone(),
             member.state.clone(),
             member.seems.clone().unwrap_or_default(),
@@ -201,7 +260,7 @@ pub fn show(args: &NodeArgs, wait: bool) -> Result<bool> {
             format!("{:.1} %", member.share * 100.0),
         ]);
     }
-    for column in table.column_iter_mut().skip(4) {
+    for column in table.column_iter_mut().skip(5) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     say(&table)?;
@@ -218,7 +277,7 @@ pub fn leave(leaver: Option<NodeId>, args: &ChangeArgs) -> Result<bool> {
     let asked: NodeId = before.node.parse()?;
     let leaver = leaver.unwrap_or(asked);
     let name = leaver.to_string();
-    let words = ["RING", "LEAVE", &name];
+    let words = ["RING", "LEAVE", &name].map(String::from);
     node.change(&words)?;
     // Once it is no member, it has nothing to ask for any more.
     let again = |view: &View| if view.has(leaver) { words.to_vec() } else { Vec::new() };
@@ -243,7 +302,13 @@ pub fn leave(leaver: Option<NodeId>, args: &ChangeArgs) -> Result<bool> {
         lost => lost.why(),
     })?;
     let (epoch, stay) = (view.epoch, members(view.members.len()));
-    node.done(&format!("{name} is no member any more: epoch {epoch} has {stay}"))
+    // The node connected to is about to end.
+    let other = view.members.iter().find_map(|member| member.client.as_ref());
+    let next = match other.filter(|_| is_itself) {
+        Some(other) => format!("; from now on ask another one: --connect {other}"),
+        None => String::new(),
+    };
+    node.done(&format!("{name} is no member any more: epoch {epoch} has {stay}{next}"))
 }
 
 /// So many members, in words.
@@ -255,14 +320,18 @@ fn members(count: usize) -> String {
 }
 
 /// `orrery evict`.
-pub fn evict(nodes: &[NodeId], force: bool, args: &ChangeArgs) -> Result<bool> {
+pub fn evict(nodes: &[NodeId], force: bool, accept_loss: bool, args: &ChangeArgs) -> Result<bool> {
     let mut node = Node::new(&args.node);
     let names: Vec<String> = nodes.iter().map(ToString::to_string).collect();
-    let mut words = if force { vec!["RING", "FORCE", "EVICT"] } else { vec!["RING", "EVICT"] };
-    words.extend(names.iter().map(String::as_str));
-    let told = node.change(&words)?;
+    let words = |names: Vec<&'_ str>| {
+        let mut words = [vec!["RING", "EVICT"], names].concat();
+        words.extend(force.then_some("FORCE"));
+        words.extend(accept_loss.then_some("ACCEPT-LOSS"));
+        words.into_iter().map(String::from).collect::<Vec<String>>()
+    };
+    let told = node.change(&words(names.iter().map(String::as_str).collect()))?;
     let list = names.join(", ");
-    match (force, args.no_wait) {
+    match (accept_loss, args.no_wait) {
         (true, _) => return node.done(&told),
         (false, true) => return node.done(&format!("the members are asked to evict {list}")),
         (false, false) => {}
@@ -273,7 +342,7 @@ pub fn evict(nodes: &[NodeId], force: bool, args: &ChangeArgs) -> Result<bool> {
     let again = |view: &View| {
         let rest = nodes.iter().zip(&names).filter(|(node, _)| view.has(**node));
         let rest: Vec<&str> = rest.map(|(_, name)| name.as_str()).collect();
-        if rest.is_empty() { rest } else { [vec!["RING", "EVICT"], rest].concat() }
+        if rest.is_empty() { Vec::new() } else { words(rest) }
     };
     let view = follow(&mut node, again, is_over).map_err(Lost::why)?;
     let (epoch, stay) = (view.epoch, members(view.members.len()));
@@ -283,14 +352,16 @@ pub fn evict(nodes: &[NodeId], force: bool, args: &ChangeArgs) -> Result<bool> {
 /// `orrery cancel`.
 pub fn cancel(args: &ChangeArgs) -> Result<bool> {
     let mut node = Node::new(&args.node);
-    let epoch = node.view()?.epoch;
-    node.change(&["RING", "CANCEL"])?;
-    if args.no_wait {
-        return node.done("the members are asked to give the change up");
+    let View { epoch, joint, .. } = node.view()?;
+    let told = node.change(&["RING", "CANCEL"])?;
+    let told = told.strip_prefix("OK, ").unwrap_or(&told).to_string();
+    // Joins that wait are refused at once.
+    if args.no_wait || !joint {
+        return node.done(&told);
     }
     // Asked once: what is under way a moment later may be another change.
     let view = follow(&mut node, |_| Vec::new(), |view| view.epoch > epoch).map_err(Lost::why)?;
-    node.done(&format!("the change of epoch {epoch} is over: {}", view.progress()))
+    node.done(&format!("{told}; {}", view.progress()))
 }
 
 /// `orrery join`.
@@ -335,28 +406,70 @@ impl Lost {
     }
 }
 
+/// Tells how far a change is, each time that it is further, and what may keep it from going on.
+struct Teller {
+    told: String,
+    hint_at: Instant,
+    hinted: String,
+}
+
+impl Teller {
+    fn new() -> Self {
+        let (told, hinted) = (String::new(), String::new());
+        Self { told, hint_at: Instant::now() + HINT_AFTER, hinted }
+    }
+
+    /// Once for each news.
+    fn tell(&mut self, news: String) {
+        if news != self.told {
+            tell(&news);
+            self.told = news;
+            self.hint_at = Instant::now() + HINT_AFTER;
+        }
+    }
+
+    fn tell_view(&mut self, view: &View) {
+        self.tell(view.progress());
+        // Once for each reason: who is down is seen late.
+        if Instant::now() >= self.hint_at && view.hint() != self.hinted {
+            self.hinted = view.hint();
+            tell(&self.hinted);
+        }
+    }
+}
+
+/// Waits until a node answers, and its ring and what it holds are settled. A node that was just started does
+/// not listen yet, or not serve yet, and may go away once more: none of that ends the waiting.
+fn wait_until_settled(node: &mut Node<'_>, timeout: Duration) -> Result<()> {
+    let (until, mut teller) = (Instant::now() + timeout, Teller::new());
+    loop {
+        match node.look()? {
+            Look::View(view) if view.is_settled() => return Ok(()),
+            Look::View(view) => teller.tell_view(&view),
+            Look::NotYet(why) => teller.tell(format!("not yet: {why}")),
+        }
+        ensure!(
+            Instant::now() < until,
+            "{} is not settled after {} s (--timeout); last: {}",
+            node.args.connect,
+            timeout.as_secs(),
+            teller.told
+        );
+        sleep(LOOK_EVERY);
+    }
+}
+
 /// Looks at the ring until the change is over, tells how far it is, and asks again for what is to be asked for.
-fn follow<'w>(
+fn follow(
     node: &mut Node<'_>,
-    again: impl Fn(&View) -> Vec<&'w str>,
+    again: impl Fn(&View) -> Vec<String>,
     is_over: impl Fn(&View) -> bool,
 ) -> Result<View, Lost> {
-    let (mut told, mut asked) = (String::new(), Instant::now());
-    let (mut hint_at, mut hinted) = (Instant::now() + HINT_AFTER, String::new());
+    let (mut teller, mut asked) = (Teller::new(), Instant::now());
     loop {
         // A connection may break for its own reasons: once is not enough.
         let view = node.view().or_else(|_| node.view()).map_err(Lost::Connection)?;
-        let progress = view.progress();
-        if progress != told {
-            tell(&progress);
-            told = progress;
-            hint_at = Instant::now() + HINT_AFTER;
-        }
-        // Once for each reason: who is down is seen late.
-        if Instant::now() >= hint_at && view.hint() != hinted {
-            hinted = view.hint();
-            tell(&hinted);
-        }
+        teller.tell_view(&view);
         if is_over(&view) {
             return Ok(view);
         }

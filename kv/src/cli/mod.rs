@@ -10,7 +10,7 @@ mod serve;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::{
     log,
@@ -57,7 +57,7 @@ enum Command {
     },
     /// Print what a node says of itself.
     Status {
-        /// Print it again every second.
+        /// Print every second how it is and what it has still to do, in a few lines.
         #[arg(long)]
         watch: bool,
         #[command(flatten)]
@@ -77,14 +77,18 @@ enum Command {
         /// The members.
         #[arg(required = true)]
         nodes: Vec<NodeId>,
-        /// Decide it at the node connected to alone, because so many are gone that no majority is left.
-        /// What only they held is lost.
+        /// Evict them though they seem alive: they hand over less than by `leave`, and join anew.
         #[arg(long)]
         force: bool,
+        /// Let the node connected to decide alone, because so many are gone for good that the others cannot:
+        /// no majority of the members is left, or none of some keys' owners. What only they held is lost.
+        #[arg(long)]
+        accept_loss: bool,
         #[command(flatten)]
         change: ChangeArgs,
     },
-    /// Give up the change of the ring that is under way.
+    /// Give up the change of the ring that is under way, and the joins that wait for their turn at the node
+    /// connected to. A process whose join is given up ends with 1.
     Cancel {
         #[command(flatten)]
         change: ChangeArgs,
@@ -155,7 +159,8 @@ struct ChangeArgs {
 
 /// Runs the command line. Exit codes: 0 done, 1 absent or failed, 2 wrong usage.
 pub fn main() -> ExitCode {
-    let command = Cli::parse().command;
+    let matches = taking_negative_numbers(Cli::command()).get_matches();
+    let command = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).command;
     let wants_json = command.wants_json();
     let done = match command {
         Command::Serve(args) => serve::run(args),
@@ -166,7 +171,9 @@ pub fn main() -> ExitCode {
         Command::Status { watch, client } => client::status(&client, watch),
         Command::Ring(args) => ring::run(&args),
         Command::Leave { node, change } => members::leave(node, &change),
-        Command::Evict { nodes, force, change } => members::evict(&nodes, force, &change),
+        Command::Evict { nodes, force, accept_loss, change } => {
+            members::evict(&nodes, force, accept_loss, &change)
+        }
         Command::Cancel { change } => members::cancel(&change),
         Command::Join { member, change } => members::join(&member, &change),
     };
@@ -185,6 +192,20 @@ pub fn main() -> ExitCode {
     };
     log::flush();
     code
+}
+
+/// A number below zero is a value that is refused with its bounds, not an unknown option.
+fn taking_negative_numbers(command: clap::Command) -> clap::Command {
+    let take = |arg: clap::Arg| match arg.get_action().takes_values() {
+        true => arg.allow_negative_numbers(true),
+        false => arg,
+    };
+    command.mut_args(take).mut_subcommands(taking_negative_numbers)
+}
+
+/// Ends this process as clap does where arguments make no sense.
+fn wrong_usage(why: impl std::fmt::Display) -> ! {
+    clap::Error::raw(clap::error::ErrorKind::ValueValidation, format!("{why}\n")).exit()
 }
 
 /// An address at which somebody listens.

@@ -1,6 +1,6 @@
 //! `orrery ring plan`: what a cluster would look like as it grows. (`orrery ring` alone is in [`members`].)
 
-use std::{fs, path::PathBuf, str::FromStr};
+use std::{fs, path::PathBuf, str::FromStr, time::Duration};
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
@@ -26,10 +26,18 @@ const RANDOM_TOKENS: [usize; 3] = [16, 64, 256];
 pub struct RingArgs {
     #[command(subcommand)]
     command: Option<RingCommand>,
-    /// Wait until no change of the ring is under way and the node has all that it is to have: then the next
-    /// one may be started again, for example.
+    /// Wait until the node answers, no change of the ring is under way, and the node has all that it is to
+    /// have: then the next one may be started again, for example.
     #[arg(long)]
     wait: bool,
+    /// With --wait: give up after so many seconds, and exit with 1.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 600,
+        value_parser = clap::value_parser!(u32).range(1..=604_800)
+    )]
+    timeout: u32,
     #[command(flatten)]
     node: NodeArgs,
 }
@@ -109,7 +117,10 @@ struct Plan {
 pub fn run(args: &RingArgs) -> Result<bool> {
     match &args.command {
         Some(RingCommand::Plan(args)) => plan(args),
-        None => members::show(&args.node, args.wait),
+        None => {
+            let timeout = Duration::from_secs(u64::from(args.timeout));
+            members::show(&args.node, args.wait.then_some(timeout))
+        }
     }
 }
 

@@ -18,13 +18,20 @@ use crate::{
 
 #[derive(Args)]
 pub struct ServeArgs {
-    /// Where clients connect. Port 0 takes a free one.
+    /// Where this node listens for clients. Port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:7001", value_parser = listening_address)]
     client: String,
-    /// Where peers connect: this node's entry in --initial-cluster, or, with --join, an address at which
-    /// the other members reach it.
+    /// Where clients reach this node: what the ring says of it. By default --client; needed where that is all
+    /// addresses of this machine, such as 0.0.0.0:7001.
+    #[arg(long, value_name = "HOST:PORT", value_parser = advertised_address)]
+    advertise_client: Option<String>,
+    /// Where this node listens for peers.
     #[arg(long, default_value = "127.0.0.1:17001", value_parser = peer_address)]
     peer: String,
+    /// Where the other members reach this node: its entry in --initial-cluster. By default --peer; needed
+    /// where that is all addresses of this machine, such as 0.0.0.0:17001.
+    #[arg(long, value_name = "HOST:PORT", value_parser = advertised_address)]
+    advertise_peer: Option<String>,
     /// The peer addresses of all members, with commas between them, the same on each node. By
     /// default, this node alone.
     #[arg(long, value_delimiter = ',', value_parser = peer_address)]
@@ -70,20 +77,41 @@ pub struct ServeArgs {
     exit_with_stdin: bool,
 }
 
-/// An address that others connect to: a host, and a port that is not 0.
+/// An address: a host, and a port that is not 0.
 fn peer_address(text: &str) -> Result<String, String> {
-    let is_any = |(host, _): (&str, &str)| {
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified())
-    };
-    let parts = text.rsplit_once(':');
     match is_address(text) {
-        true if parts.is_some_and(is_any) => {
-            Err("peers connect to it: one address of this machine is wanted, not all of them"
-                .into())
-        }
         true => Ok(text.to_string()),
         false => Err("a host and a port are wanted, such as 10.0.0.1:17001".into()),
+    }
+}
+
+/// An address that others connect to.
+fn advertised_address(text: &str) -> Result<String, String> {
+    match is_wildcard(text) {
+        true => {
+            Err("others connect to it: one address of this machine is wanted, not all of them"
+                .into())
+        }
+        false => peer_address(text),
+    }
+}
+
+/// Whether it stands for all addresses of a machine.
+fn is_wildcard(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified())
+}
+
+/// The address that others are told: the one that is said, or else the one to listen at.
+fn advertised(said: Option<String>, listens: &str, name: &str, who: &str) -> String {
+    match said {
+        Some(said) => said,
+        None if is_wildcard(listens) => super::wrong_usage(format_args!(
+            "--{name} {listens} listens at all addresses of this machine, and {who} have to be told one of \
+             them: add --advertise-{name} HOST:PORT, at which they reach this node"
+        )),
+        None => listens.to_string(),
     }
 }
 
@@ -97,17 +125,18 @@ fn listening_address(text: &str) -> Result<String, String> {
 
 /// Runs a node until it is asked to end.
 pub fn run(args: ServeArgs) -> Result<bool> {
+    let peer = advertised(args.advertise_peer.clone(), &args.peer, "peer", "its peers");
+    let client = advertised(args.advertise_client.clone(), &args.client, "client", "clients");
     let lost_lines = log::start()?.lost();
     log::abort_on_panic();
-    if args.join.contains(&args.peer) {
-        bail!("--join names {}, which is this process; give the --peer of a member", args.peer);
+    if args.join.contains(&peer) {
+        bail!("--join names {peer}, which is this process; give the --peer of a member");
     }
     let places = places(args.max_clients as usize)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = args.workers.map_or(cores.saturating_sub(1).max(1), usize::from);
     let exit_with_stdin = args.exit_with_stdin;
-    let settings = settings(args, places, lost_lines);
-    let peer = settings.peer.clone();
+    let settings = settings(args, (client, peer.clone()), places, lost_lines);
     let output = Lines::to_standard_output()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)
@@ -129,9 +158,14 @@ pub fn run(args: ServeArgs) -> Result<bool> {
     })
 }
 
-fn settings(args: ServeArgs, places: Places, lost_lines: Lost) -> Settings {
+fn settings(
+    args: ServeArgs,
+    (advertise_client, advertise_peer): (String, String),
+    places: Places,
+    lost_lines: Lost,
+) -> Settings {
     let members = match args.initial_cluster.is_empty() {
-        true => vec![args.peer.clone()],
+        true => vec![advertise_peer.clone()],
         false => args.initial_cluster,
     };
     let replication = args.replication.map_or(3, usize::from);
@@ -148,6 +182,8 @@ fn settings(args: ServeArgs, places: Places, lost_lines: Lost) -> Settings {
     Settings {
         client: args.client,
         peer: args.peer,
+        advertise_client,
+        advertise_peer,
         start,
         places,
         most_client_memory: usize::try_from(args.max_client_memory).unwrap_or(usize::MAX),

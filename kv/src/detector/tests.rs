@@ -171,6 +171,24 @@ fn who_was_never_heard_of_is_gone_as_well() {
 }
 
 #[test]
+fn a_member_that_is_new_seems_unknown_until_it_is_heard_of_or_for_long_is_not() {
+    let mut cluster = Cluster::new(2);
+    assert_eq!(cluster.health(2, 1), Health::Unknown, "at the start");
+    cluster.pass(Micros(10_000), &[1, 2]);
+    assert_eq!(cluster.health(2, 1), Health::Alive);
+    // Two members come, and only one of them is there.
+    let grown = Arc::new(ring(4).next(ring(4).members().clone()).unwrap());
+    cluster.step(1, DetectorInput::Ring(grown.clone()));
+    cluster.step(2, DetectorInput::Ring(grown.clone()));
+    cluster.detectors.push(detector(3, 1, &grown));
+    cluster.gone.push(BTreeSet::new());
+    cluster.detectors[2].start(&mut cluster.world);
+    assert_eq!([3, 4].map(|of| cluster.health(of, 1)), [Health::Unknown; 2]);
+    cluster.pass(Micros(20_000), &[1, 2, 3]);
+    assert_eq!([3, 4].map(|of| cluster.health(of, 1)), [Health::Alive, Health::Down]);
+}
+
+#[test]
 fn who_paused_does_not_hold_it_against_others() {
     let mut cluster = Cluster::new(4);
     let all = [1, 2, 3, 4];

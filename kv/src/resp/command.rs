@@ -89,12 +89,17 @@ pub enum RingCommand<'a> {
     Show,
     /// `RING LEAVE id`
     Leave(NodeId),
-    /// `RING EVICT id …`
-    Evict(Vec<NodeId>),
+    /// `RING EVICT id … [FORCE] [ACCEPT-LOSS]`
+    Evict {
+        /// The members.
+        nodes: Vec<NodeId>,
+        /// Though they seem alive.
+        force: bool,
+        /// The node that is asked decides alone: what only they held is lost.
+        accept_loss: bool,
+    },
     /// `RING CANCEL`
     Cancel,
-    /// `RING FORCE EVICT id …`
-    Force(Vec<NodeId>),
     /// `RING JOIN address`
     Join(&'a str),
 }
@@ -225,8 +230,7 @@ impl<'a> Command<'a> {
             Word::Consistency => return consistency(args),
             Word::Ring => Command::Ring(RingCommand::Show),
             Word::RingCancel => Command::Ring(RingCommand::Cancel),
-            Word::RingEvict => Command::Ring(RingCommand::Evict(nodes(args, 2)?)),
-            Word::RingForce => Command::Ring(force(args)?),
+            Word::RingEvict => Command::Ring(evict(args)?),
             Word::RingJoin => Command::Ring(RingCommand::Join(address(args.get(2))?)),
             Word::RingLeave => Command::Ring(RingCommand::Leave(node(args.get(2))?)),
             // Their names alone have too few arguments.
@@ -309,17 +313,6 @@ fn consistency(args: Args<'_>) -> Result<Command<'_>, CommandError> {
     Ok(Command::Consistency { read, write })
 }
 
-fn force(args: Args<'_>) -> Result<RingCommand<'_>, CommandError> {
-    if !args.get(2).eq_ignore_ascii_case(b"EVICT") {
-        let option = format!("FORCE {}", shown(args.get(2)).to_uppercase());
-        return Err(CommandError::Option { command: "ring", option });
-    }
-    if args.len() < 4 {
-        return Err(CommandError::Arity("ring|force"));
-    }
-    Ok(RingCommand::Force(nodes(args, 3)?))
-}
-
 fn address(bytes: &[u8]) -> Result<&str, CommandError> {
     let text = std::str::from_utf8(bytes).ok().filter(|text| is_address(text));
     text.ok_or_else(|| CommandError::Address(shown(bytes)))
@@ -329,8 +322,19 @@ fn node(bytes: &[u8]) -> Result<NodeId, NotANode> {
     shown(bytes).parse()
 }
 
-fn nodes(args: Args<'_>, at: usize) -> Result<Vec<NodeId>, NotANode> {
-    args.from(at).map(node).collect()
+fn evict(args: Args<'_>) -> Result<RingCommand<'_>, CommandError> {
+    let (mut nodes, mut force, mut accept_loss) = (Vec::new(), false, false);
+    for word in args.from(2) {
+        match word {
+            word if word.eq_ignore_ascii_case(b"FORCE") => force = true,
+            word if word.eq_ignore_ascii_case(b"ACCEPT-LOSS") => accept_loss = true,
+            word => nodes.push(node(word)?),
+        }
+    }
+    match nodes.is_empty() {
+        true => Err(CommandError::Arity("ring|evict")),
+        false => Ok(RingCommand::Evict { nodes, force, accept_loss }),
+    }
 }
 
 #[cfg(test)]
@@ -369,14 +373,24 @@ mod tests {
         for (words, parsed) in [
             (&["ring"][..], "Ring(Show)"),
             (&["RING", "leave", "n4"], "Ring(Leave(NodeId(4)))"),
-            (&["RING", "EVICT", "4", "N5"], "Ring(Evict([NodeId(4), NodeId(5)]))"),
+            (
+                &["RING", "EVICT", "4", "N5"],
+                "Ring(Evict { nodes: [NodeId(4), NodeId(5)], force: false, accept_loss: false })",
+            ),
+            (
+                &["RING", "evict", "1", "force"],
+                "Ring(Evict { nodes: [NodeId(1)], force: true, accept_loss: false })",
+            ),
+            (
+                &["RING", "EVICT", "1", "Accept-Loss"],
+                "Ring(Evict { nodes: [NodeId(1)], force: false, accept_loss: true })",
+            ),
             (&["RING", "CANCEL"], "Ring(Cancel)"),
-            (&["RING", "FORCE", "evict", "1"], "Ring(Force([NodeId(1)]))"),
             (&["RING", "JOIN", "h:1"], r#"Ring(Join("h:1"))"#),
         ] {
             assert_eq!(parse(words).unwrap(), parsed);
         }
-        for bad in [&["FORCE"][..], &["FORCE", "EVICT"], &["EVICT"], &["LEAVE"], &["CANCEL", "1"]] {
+        for bad in [&["EVICT", "FORCE"][..], &["EVICT"], &["LEAVE"], &["CANCEL", "1"]] {
             let name = format!("ring|{}", bad[0].to_lowercase());
             let arity = format!("ERR wrong number of arguments for '{name}' command");
             assert_eq!(error(&[&["RING"], bad].concat()), arity);
@@ -392,10 +406,8 @@ mod tests {
         for bad in ["h: 1", "h:0", ":1", "a b:1", "h:65536"] {
             assert!(error(&["RING", "JOIN", bad]).contains("is no address"), "{bad}");
         }
-        assert_eq!(
-            error(&["RING", "FORCE", "leave", "1"]),
-            "ERR RING has no option 'FORCE LEAVE' here; nothing was done"
-        );
+        let unknown = error(&["RING", "FORCE", "EVICT", "1"]);
+        assert_eq!(unknown, error(&["RING", "NEVER", "EVICT", "1"]).replace("NEVER", "FORCE"));
         assert_eq!(error(&["RING", "x"]), "ERR RING has no option 'X' here; nothing was done");
     }
 

@@ -251,15 +251,11 @@ const OF_RING_ITSELF: &[Entry] = &[
     Entry::new(Word::RingEvict, "ring|evict", -3, "Make up for members that are gone for good")
         .is(OF_RING, ADMIN, &[])
         .costs("O(N) where N is the number of records that move")
-        .takes(&[NODE.multiple()]),
-    Entry::new(
-        Word::RingForce,
-        "ring|force",
-        -3,
-        "Evict members though no majority agrees: writes may be lost",
-    )
-    .is(OF_RING, ADMIN, &[])
-    .takes(&[NODE.after("EVICT").multiple()]),
+        .takes(&[
+            NODE.multiple(),
+            Argument::new("force", "pure-token").after("FORCE").optional(),
+            Argument::new("accept-loss", "pure-token").after("ACCEPT-LOSS").optional(),
+        ]),
     Entry::new(Word::RingJoin, "ring|join", 3, "Leave a ring of one node for that of a member")
         .is(OF_RING, ADMIN, &[])
         .takes(&[Argument::new("address", "string")]),

@@ -85,8 +85,6 @@ pub enum Word {
     RingCancel,
     /// `RING EVICT`
     RingEvict,
-    /// `RING FORCE`
-    RingForce,
     /// `RING JOIN`
     RingJoin,
     /// `RING LEAVE`

@@ -151,7 +151,13 @@ mod tests {
     use super::*;
 
     fn members(tokens: Vec<Vec<Slot>>, state: MemberState) -> BTreeMap<NodeId, Member> {
-        let member = |tokens| Member { address: String::new(), instance: 0, state, tokens };
+        let member = |tokens| Member {
+            address: String::new(),
+            client: String::new(),
+            instance: 0,
+            state,
+            tokens,
+        };
         (1..).map(NodeId).zip(tokens.into_iter().map(member)).collect()
     }
 

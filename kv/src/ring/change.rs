@@ -1,6 +1,7 @@
 //! How a ring may follow another, and what of it is to be agreed on and reported.
 //!
-//! A final ring is followed by a joint one, whose old owner sets are the final ring's. A joint ring is
+//! A final ring is followed by a joint one, whose old owner sets are the final ring's, or by a final one with
+//! the same owners, in which members say where clients reach them. A joint ring is
 //! followed by its final ring, by the old ring (cancelled), or by a joint ring with the same old sets, so
 //! that a member that dies in the midst of a change blocks nothing.
 
@@ -18,18 +19,42 @@ use crate::types::{Ballot, Epoch, NodeId};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Change {
     /// A process wants to be a member.
-    Join {
-        /// Where its peers reach it.
-        address: String,
-        /// Tells it from any other process that joined from the same address. Not zero.
-        instance: u64,
-    },
+    Join(Joiner),
     /// A member hands over what it holds, and is one no more.
     Leave(NodeId),
     /// A member is gone for good: the others make do without it.
     Evict(NodeId),
     /// The change that is under way in this joint ring is given up.
     Cancel(Epoch),
+    /// Clients reach a member at this address.
+    Client(NodeId, String),
+}
+
+/// A process that wants to be a member.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Joiner {
+    /// Where its peers reach it.
+    pub address: String,
+    /// Tells it from any other process that joined from the same address. Not zero.
+    pub instance: u64,
+    /// Where clients reach it. Empty: it did not say so.
+    pub client: String,
+    /// Members that have the same address under another name: they are no more.
+    pub replaces: BTreeSet<NodeId>,
+}
+
+impl Joiner {
+    /// A process that its peers reach here.
+    pub fn new(address: impl Into<String>, instance: u64) -> Self {
+        let (address, client, replaces) = (address.into(), String::new(), BTreeSet::new());
+        Self { address, instance, client, replaces }
+    }
+
+    /// Whether a member is another process at the address of this one, and so is no more.
+    fn takes_over(&self, id: NodeId, member: &Member) -> bool {
+        let is_same = member.address == self.address || self.replaces.contains(&id);
+        is_same && member.instance != self.instance
+    }
 }
 
 /// Why a change is refused. Nothing happened.
@@ -54,10 +79,16 @@ pub enum ChangeError {
     Last(NodeId),
     /// Forced, though those that stay can decide.
     #[error(
-        "the members that stay are a majority, have a majority of each key's owners, and can do without \
-         force; if some of them are gone for good too, name all that are"
+        "no loss has to be accepted: the members that stay are a majority, and have a majority of each \
+         key's owners, so that a plain eviction is enough; if some of them are gone for good too, name all \
+         that are"
     )]
     NoNeed,
+    /// The join of this process was given up.
+    #[error(
+        "its join was given up, by an operator or because it was silent; start it again to try anew"
+    )]
+    GivenUp,
     /// There is no change to give up.
     #[error("{0} has no change under way that could be given up")]
     NothingToCancel(Epoch),
@@ -82,12 +113,15 @@ impl Ring {
     pub fn reflects(&self, change: &Change) -> bool {
         let state = |node: &NodeId| self.members().get(node).map(|member| member.state);
         match change {
-            Change::Join { instance, .. } => {
+            Change::Join(Joiner { instance, .. }) => {
                 self.members().values().any(|member| member.instance == *instance)
             }
             Change::Leave(node) => state(node).is_none_or(|s| !s.is_new()),
             Change::Evict(node) => state(node).is_none_or(|s| s == MemberState::Evicted),
             Change::Cancel(epoch) => self.epoch() > *epoch,
+            Change::Client(node, address) => {
+                self.members().get(node).is_none_or(|member| member.client == *address)
+            }
         }
     }
 
@@ -95,8 +129,9 @@ impl Ring {
     pub fn allows(&self, change: &Change) -> Result<(), ChangeError> {
         let stay = self.members().values().filter(|member| member.state.is_new()).count();
         match change {
-            Change::Join { .. } if self.reflects(change) => Ok(()),
-            Change::Join { .. } => {
+            Change::Join(joiner) if self.gave_up(joiner.instance) => Err(ChangeError::GivenUp),
+            Change::Join(_) if self.reflects(change) => Ok(()),
+            Change::Join(_) => {
                 allocate::join(self.members(), 1, self.replication(), self.size())?;
                 let limit = super::MAX_MEMBERS.min(usize::from(self.size()));
                 let given = self.members().len() + 1;
@@ -126,6 +161,10 @@ impl Ring {
                 true => Ok(()),
                 false => Err(ChangeError::NothingToCancel(*epoch)),
             },
+            Change::Client(node, _) => match self.members().contains_key(node) {
+                true => Ok(()),
+                false => Err(ChangeError::NoMember(*node)),
+            },
         }
     }
 
@@ -133,7 +172,8 @@ impl Ring {
     /// that is under way brought to its end, because all who had to report did.
     pub fn after(&self, changes: &BTreeSet<Change>, is_synced: bool) -> Option<Ring> {
         let members = match self.is_joint() {
-            false => self.begin(changes),
+            // What clients are told comes after who owns what.
+            false => self.begin(changes).or_else(|| self.with_clients(changes)),
             true => self.go_on(changes, is_synced),
         };
         // A change that the ring has no room for is refused when it is asked for, not here.
@@ -149,21 +189,22 @@ impl Ring {
             }
             let mut members = ring.members().clone();
             match change {
-                Change::Join { address, instance } => {
+                Change::Join(joiner) => {
                     // Another process of this address is no more.
-                    let same = members.iter().filter(|(_, member)| member.address == *address);
+                    let same = members.iter().filter(|(id, m)| joiner.takes_over(**id, m));
                     for id in same.map(|(id, _)| *id).collect::<Vec<_>>() {
                         go(&mut members, id, MemberState::Evicted);
                     }
                     let (replication, size) = (ring.replication(), ring.size());
                     let tokens = allocate::join(&members, 1, replication, size).ok()?.pop()?;
-                    let (address, state) = (address.clone(), MemberState::Joining);
-                    let member = Member { address, instance: *instance, state, tokens };
+                    let Joiner { address, client, instance, .. } = joiner.clone();
+                    let state = MemberState::Joining;
+                    let member = Member { address, client, instance, state, tokens };
                     members.insert(ring.value.next_id, member);
                 }
                 Change::Leave(node) => go(&mut members, *node, MemberState::Leaving),
                 Change::Evict(node) => go(&mut members, *node, MemberState::Evicted),
-                Change::Cancel(_) => {}
+                Change::Cancel(_) | Change::Client(..) => {}
             }
             // Only the members are taken from this ring: the epoch counts once.
             if let Ok(next) = ring.next(members) {
@@ -171,6 +212,19 @@ impl Ring {
             }
         }
         ring.is_joint().then(|| ring.members().clone())
+    }
+
+    /// The same members, at the addresses for clients that they say.
+    fn with_clients(&self, changes: &BTreeSet<Change>) -> Option<Members> {
+        let mut members = self.members().clone();
+        for change in changes {
+            if let Change::Client(node, address) = change
+                && let Some(member) = members.get_mut(node)
+            {
+                member.client.clone_from(address);
+            }
+        }
+        (members != *self.members()).then_some(members)
     }
 
     /// From a joint ring to the next.
@@ -205,14 +259,14 @@ impl Ring {
                 Change::Evict(node) => {
                     gone.insert(*node);
                 }
-                Change::Join { address, instance } => {
+                // One whose join was given up is no more itself.
+                Change::Join(joiner) if self.gave_up(joiner.instance) => {}
+                Change::Join(joiner) => {
                     let members = self.members().iter();
-                    let before = members.filter(|(_, member)| {
-                        member.address == *address && member.instance != *instance
-                    });
+                    let before = members.filter(|(id, member)| joiner.takes_over(**id, member));
                     gone.extend(before.map(|(id, _)| *id));
                 }
-                Change::Leave(_) | Change::Cancel(_) => {}
+                Change::Leave(_) | Change::Cancel(_) | Change::Client(..) => {}
             }
         }
         gone
@@ -256,7 +310,8 @@ impl Ring {
             return Err(ChangeError::NoNeed);
         }
         let epoch = Epoch(self.epoch().0 + FORCED_AHEAD);
-        Ok(super::RingValue { epoch, members, ..self.value.clone() }.try_into()?)
+        let given_up = self.given_up_with(&members);
+        Ok(super::RingValue { epoch, members, given_up, ..self.value.clone() }.try_into()?)
     }
 
     /// Whether `next` is one of the rings that may follow this one.
@@ -269,15 +324,25 @@ impl Ring {
             || theirs.epoch.0 != ours.epoch.0 + 1
             || theirs.next_id < ours.next_id
             || theirs.members.keys().any(is_fresh)
+            || theirs.given_up != self.given_up_with(&theirs.members)
         {
             return false;
         }
         let same_old = next.settled(MemberState::is_old) == self.settled(MemberState::is_old);
         match (self.is_joint(), next.is_joint()) {
-            (false, false) => false,
+            (false, false) => self.differs_in_clients_from(next),
             (_, true) => same_old,
             (true, false) => same_old || *next.members() == self.settled(MemberState::is_new),
         }
+    }
+
+    /// Whether two rings have the same members, and clients reach some of them elsewhere.
+    fn differs_in_clients_from(&self, next: &Ring) -> bool {
+        let without = |ring: &Ring| -> Members {
+            let members = ring.members().iter();
+            members.map(|(id, m)| (*id, Member { client: String::new(), ..m.clone() })).collect()
+        };
+        self.members() != next.members() && without(self) == without(next)
     }
 
     /// Whether these members can decide on the next ring: a majority of the old members. All that

@@ -21,7 +21,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-pub use change::{Acceptor, Change, ChangeError};
+pub use change::{Acceptor, Change, ChangeError, Joiner};
 pub use slot::{RING_SIZE, slot_of};
 
 use crate::{
@@ -33,6 +33,8 @@ use crate::{
 pub const MAX_MEMBERS: usize = 200;
 /// The most tokens of a member: more than any is allocated.
 const MOST_TOKENS: usize = 64;
+/// Joins that were given up and are remembered, so that who asks on is told: the oldest is forgotten first.
+const MOST_GIVEN_UP: usize = 64;
 /// The last epoch that a ring may have.
 const MAX_EPOCH: Epoch = Epoch(1 << 62);
 
@@ -66,6 +68,8 @@ impl MemberState {
 pub struct Member {
     /// Where its peers reach it.
     pub address: String,
+    /// Where clients reach it. Empty: it has not said so yet.
+    pub client: String,
     /// Tells this process from any other that joined from the same address.
     pub instance: u64,
     /// What it is doing.
@@ -118,6 +122,9 @@ pub enum RingError {
     /// An epoch that no cluster reaches.
     #[error("the epoch {0} is beyond {MAX_EPOCH}")]
     Epoch(Epoch),
+    /// More joins that were given up than are remembered.
+    #[error("a ring remembers at most {MOST_GIVEN_UP} joins that were given up")]
+    GivenUp,
     /// A member whose id the ring has not handed out yet.
     #[error("the ring has not handed out the id {0} yet")]
     Id(NodeId),
@@ -196,6 +203,8 @@ struct RingValue {
     /// The id of the next member that joins. Ids are never used again.
     next_id: NodeId,
     members: BTreeMap<NodeId, Member>,
+    /// Processes whose join was given up, the latest last. They may still ask: they are not to join after all.
+    given_up: Vec<u64>,
 }
 
 impl PartialEq for Ring {
@@ -267,13 +276,14 @@ impl Ring {
         {
             let id = NodeId(u32::try_from(index + 1).expect("at most MAX_MEMBERS"));
             let (address, state) = (address.clone(), MemberState::Active);
-            let member = Member { address, instance: 0, state, tokens };
+            let member = Member { address, client: String::new(), instance: 0, state, tokens };
             members.insert(id, member);
         }
         let identity = format!("{size}/{replication}/{}", addresses.join(","));
         let cluster = ClusterId(xxh3_64(identity.as_bytes()));
         let next_id = NodeId(u32::try_from(count + 1).expect("at most MAX_MEMBERS"));
-        RingValue { cluster, epoch: Epoch(1), size, replication, next_id, members }.try_into()
+        let (epoch, given_up) = (Epoch(1), Vec::new());
+        RingValue { cluster, epoch, size, replication, next_id, members, given_up }.try_into()
     }
 
     /// A later ring of the same cluster with other members.
@@ -281,7 +291,24 @@ impl Ring {
         let epoch = Epoch(self.value.epoch.0 + 1);
         let above = members.keys().max().map_or(NodeId(1), |id| NodeId(id.0.saturating_add(1)));
         let next_id = self.value.next_id.max(above);
-        RingValue { epoch, next_id, members, ..self.value.clone() }.try_into()
+        let given_up = self.given_up_with(&members);
+        RingValue { epoch, next_id, members, given_up, ..self.value.clone() }.try_into()
+    }
+
+    /// Whether the join of a process was given up: by an operator, or because it was silent.
+    pub fn gave_up(&self, instance: u64) -> bool {
+        self.value.given_up.contains(&instance)
+    }
+
+    /// The joins that were given up, once these are the members.
+    fn given_up_with(&self, members: &BTreeMap<NodeId, Member>) -> Vec<u64> {
+        let dropped = self.members().iter().filter(|(id, member)| {
+            member.state == MemberState::Joining && !members.contains_key(id)
+        });
+        let mut all = self.value.given_up.clone();
+        all.extend(dropped.map(|(_, member)| member.instance));
+        all.drain(..all.len().saturating_sub(MOST_GIVEN_UP));
+        all
     }
 
     /// Which cluster's ring this is.
@@ -348,6 +375,9 @@ impl RingValue {
         // Those after it are still to be counted, too.
         if self.epoch > MAX_EPOCH {
             return Err(RingError::Epoch(self.epoch));
+        }
+        if self.given_up.len() > MOST_GIVEN_UP {
+            return Err(RingError::GivenUp);
         }
         let has = |is: fn(MemberState) -> bool| self.members.values().any(|m| is(m.state));
         if !has(MemberState::is_old) || !has(MemberState::is_new) {

@@ -108,7 +108,8 @@ fn random_share(points: &[(u64, usize)], nodes: usize, replication: usize) -> f6
 }
 
 fn member(tokens: Vec<Slot>) -> Member {
-    Member { address: String::new(), instance: 0, state: MemberState::Active, tokens }
+    let (address, client) = (String::new(), String::new());
+    Member { address, client, instance: 0, state: MemberState::Active, tokens }
 }
 
 /// A first ring. Unlike one that is formed it may have fewer members than replicas.
@@ -119,7 +120,8 @@ fn first(
 ) -> Result<Ring, RingError> {
     let next_id = members.keys().max().map_or(NodeId(1), |id| NodeId(id.0 + 1));
     let (cluster, epoch) = (ClusterId(0), Epoch(1));
-    RingValue { cluster, epoch, size, replication, next_id, members }.try_into()
+    let given_up = Vec::new();
+    RingValue { cluster, epoch, size, replication, next_id, members, given_up }.try_into()
 }
 
 /// The joint ring with one more member.

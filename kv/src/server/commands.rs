@@ -123,9 +123,7 @@ impl Session {
     fn ring(&mut self, command: &RingCommand<'_>) {
         let answer = match self.door.node() {
             Some(server) => rings::run(&server, command),
-            None => {
-                Err("this process is not a member of a ring yet; ask a member, or later".into())
-            }
+            None => Err(super::NO_PLACE_YET.into()),
         };
         self.outcomes.refused += u64::from(answer.is_err());
         self.literal(|out, _| match (answer, command) {

@@ -76,9 +76,8 @@ pub fn concern(command: &Command<'_>) -> Concern {
         }
         Command::Ring(
             RingCommand::Leave(_)
-            | RingCommand::Evict(_)
+            | RingCommand::Evict { .. }
             | RingCommand::Cancel
-            | RingCommand::Force(_)
             | RingCommand::Join(_),
         ) => Concern::Change,
         Command::Echo(_)

@@ -169,6 +169,11 @@ fn of_node(server: &Server, lines: &mut Lines) {
     let (to_pull, to_hand_over) = rings::moving(server);
     lines.add("slots_to_pull", to_pull);
     lines.add("slots_to_hand_over", to_hand_over);
+    let behind = node.behind();
+    let peers: Vec<String> = behind.peers_to_compare.iter().map(ToString::to_string).collect();
+    lines.add("peers_to_compare", peers.join(" "));
+    lines.add("records_behind", behind.records_behind);
+    lines.add("joins_waiting", server.waiting.count());
     // After a pause it waits to be told that its ring is the newest.
     lines.add("coordinates", u8::from(node.is_confirmed()));
     lines.add("clock_offset_us", clocks::measured(node).shown(node.id()));
@@ -199,9 +204,9 @@ fn of_peers(server: &Server, lines: &mut Lines) {
         let (address, link) = (&member.address, server.links.state(*id));
         let dropped = peers.get(id).map_or(0, |peer| peer.queue.dropped());
         let seems = health.get(id).map_or("unknown", |health| health.name());
-        let clock = clocks.shown(*id);
+        let (client, clock) = (&member.client, clocks.shown(*id));
         let told = format_args!(
-            "address={address},link={link},seems={seems},dropped={dropped},clock_offset_us={clock}"
+            "address={address},client={client},link={link},seems={seems},dropped={dropped},clock_offset_us={clock}"
         );
         lines.add(&format!("peer_{id}"), told);
     }

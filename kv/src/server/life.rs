@@ -20,14 +20,13 @@ use super::{
     join::{self, Failed},
     peers,
     ports::Standing,
-    random, rings,
+    rings,
 };
 use crate::{
     env::Note,
     ring::MemberState,
     shard::Shard,
     types::{Epoch, NodeId},
-    wire::Join,
 };
 
 /// How often a server looks whether what it waits for has come.
@@ -53,8 +52,8 @@ pub enum Over {
 struct Life<'a, R> {
     server: &'a Arc<Server>,
     ready: &'a mut R,
-    /// With how many peers it was last seen to wait for more.
-    waited_with: usize,
+    /// What it was last said to wait for.
+    waits_for: String,
     /// There once it is no member.
     out: Option<Out>,
 }
@@ -97,7 +96,7 @@ pub async fn attend<R: FnMut(SocketAddr, NodeId)>(
 ) -> Result<Over> {
     let mut standing = server.node.ports().standing();
     server.door.set_node(Some(server.clone()));
-    let mut life = Life { server, ready, waited_with: usize::MAX, out: None };
+    let mut life = Life { server, ready, waits_for: String::new(), out: None };
     let over = loop {
         let News { refused, join } = heard.borrow_and_update().clone();
         let now = standing.borrow_and_update().clone();
@@ -149,7 +148,11 @@ impl<R: FnMut(SocketAddr, NodeId)> Life<'_, R> {
         let is_released = self.server.node.is_released();
         out.released = is_released.then(|| out.released.unwrap_or(now));
         let released = out.released;
-        match standing.last {
+        let last = match standing.ring.gave_up(self.server.links.instance()) {
+            true => MemberState::Joining,
+            false => standing.last,
+        };
+        match last {
             // At once: nothing rests on it alone. Whatever it acknowledged, an owner of the old set had
             // acknowledged too, at every level (ONE waits, on a joint ring, for one owner in each set);
             // and who was an owner then keeps it, or hands it over.
@@ -198,30 +201,36 @@ impl<R: FnMut(SocketAddr, NodeId)> Life<'_, R> {
         }
         let server = self.server;
         if server.may_have_grown() {
-            // No peer, not even itself.
-            if self.waited_with != 0 {
-                self.waited_with = 0;
-                let (me, wait) = (server.node.id(), peers::COME_BACK);
-                info!(
-                    "{me} is alone in its first ring: for {wait:?} it waits for members that know it, in \
-                     case that it started again and the cluster has grown"
-                );
-            }
-            return;
+            let (me, wait) = (server.node.id(), peers::COME_BACK);
+            return self.wait_for(format!(
+                "{me} is alone in its first ring: for {wait:?} it waits for members that know it, in case \
+                 that it started again and the cluster has grown"
+            ));
         }
-        let majority = standing.ring.members().len() / 2 + 1;
+        let members = standing.ring.members().len();
+        let majority = members / 2 + 1;
         let there = server.links.up(&standing.ring) + 1;
+        if there < majority {
+            return self.wait_for(format!(
+                "waiting for peers: {there} of {members} members are there, {majority} are needed"
+            ));
+        }
         let mut shards = 0..server.node.shards();
-        if there >= majority
-            && shards.all(|shard| server.node.inspect(shard, Shard::has_measured_clocks))
-        {
-            server.set_serves(true);
-            let address = server.door.client_address;
-            info!("{} serves clients at {address}", server.node.id());
-            (self.ready)(address, server.node.id());
-        } else if there != self.waited_with {
-            self.waited_with = there;
-            info!("waiting for peers: {there} of {majority} are there");
+        if !shards.all(|shard| server.node.inspect(shard, Shard::has_measured_clocks)) {
+            let why = "waiting until the clock of this node is compared with its peers'";
+            return self.wait_for(why.into());
+        }
+        server.set_serves(true);
+        let address = server.door.client_address;
+        info!("{} serves clients at {address}", server.node.id());
+        (self.ready)(address, server.node.id());
+    }
+
+    /// Says once what it waits for.
+    fn wait_for(&mut self, what: String) {
+        if what != self.waits_for {
+            info!("{what}");
+            self.waits_for = what;
         }
     }
 
@@ -247,7 +256,7 @@ impl<R: FnMut(SocketAddr, NodeId)> Life<'_, R> {
     /// Asks a member of another cluster for a place there, while there is nothing that could be lost.
     async fn join(&self, member: &str) -> Result<Identity> {
         rings::has_nothing_to_lose(self.server).map_err(Error::msg)?;
-        let join = Join { address: self.server.settings.peer.clone(), instance: random() };
+        let join = self.server.settings.join(self.server.client.clone());
         for _ in 0..ASKED {
             match join::ask(&join, member).await {
                 Ok(Some(ring)) => {

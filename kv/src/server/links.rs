@@ -5,19 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::ServerNode;
 use crate::{
     locks::Mutex,
-    ring::{ClusterId, Ring},
+    ring::Ring,
     types::NodeId,
     wire::{Hello, Refusal},
 };
 
 /// What is known of the links.
 pub struct Links {
-    cluster: ClusterId,
-    me: NodeId,
-    /// Where peers reach this node.
-    address: String,
-    /// Tells this process from any other that had or will have this node's identity.
-    instance: u64,
+    /// What this node says of itself.
+    hello: Hello,
     inner: Mutex<Inner>,
 }
 
@@ -27,33 +23,39 @@ struct Inner {
     instances: BTreeMap<NodeId, u64>,
     /// The peers to which our connection stands.
     connected: BTreeSet<NodeId>,
+    /// Where clients reach the peers, as they say.
+    clients: BTreeMap<NodeId, String>,
 }
 
 impl Links {
     /// The links of a process that knows nobody yet.
-    pub fn new(cluster: ClusterId, me: NodeId, address: String, instance: u64) -> Self {
-        Self { cluster, me, address, instance, inner: Mutex::default() }
+    pub fn new(hello: Hello) -> Self {
+        Self { hello, inner: Mutex::default() }
     }
 
     /// Where peers reach this node.
     pub fn address(&self) -> &str {
-        &self.address
+        &self.hello.address
     }
 
     /// What tells this process from others that had or will have this node's identity.
     pub fn instance(&self) -> u64 {
-        self.instance
+        self.hello.instance
     }
 
     /// What this node says of itself to a peer.
     pub fn hello(&self, to: NodeId) -> Hello {
-        let (instance, address) = (self.instance, self.address.clone());
-        Hello { cluster: self.cluster, from: self.me, to, instance, address }
+        Hello { to, ..self.hello.clone() }
+    }
+
+    /// Whether our connection to a peer stands.
+    pub fn is_up(&self, peer: NodeId) -> bool {
+        self.inner.lock().connected.contains(&peer)
     }
 
     /// A word for INFO.
     pub fn state(&self, peer: NodeId) -> &'static str {
-        match self.inner.lock().connected.contains(&peer) {
+        match self.is_up(peer) {
             true => "up",
             false => "down",
         }
@@ -63,6 +65,14 @@ impl Links {
     pub fn up(&self, ring: &Ring) -> usize {
         let inner = self.inner.lock();
         ring.members().keys().filter(|peer| inner.connected.contains(peer)).count()
+    }
+
+    /// Where clients reach the members, as each of them says, this node among them.
+    pub fn clients(&self, ring: &Ring) -> BTreeMap<NodeId, String> {
+        let mut clients = self.inner.lock().clients.clone();
+        clients.insert(self.hello.from, self.hello.client.clone());
+        clients.retain(|id, _| ring.members().contains_key(id));
+        clients
     }
 
     /// Notes that the connection to a peer stands, or stands no more.
@@ -99,17 +109,22 @@ impl Links {
         let at = |address: &String| *address == hello.address;
         let is_there = ring.members().get(&hello.from).is_none_or(|member| at(&member.address));
         let is_another = || self.is_another(&ring, hello.from, hello.instance);
-        if hello.cluster != self.cluster {
-            Err(Refusal::Cluster(self.cluster))
-        } else if hello.from != self.me && is_there && is_another() {
+        if hello.cluster != self.hello.cluster {
+            Err(Refusal::Cluster(self.hello.cluster))
+        } else if hello.from != self.hello.from && is_there && is_another() {
             Err(Refusal::Restarted)
-        } else if hello.to != self.me || hello.from == self.me || !is_there {
+        } else if hello.to != self.hello.from || hello.from == self.hello.from || !is_there {
             Err(Refusal::Identity)
         } else if !node.ports().directory().meet(hello.from, &hello.address) {
             Err(Refusal::Full("too many who are no members speak to this node".into()))
         } else if !self.admit(&ring, hello.from, hello.instance) {
             Err(Refusal::Restarted)
         } else {
+            if ring.members().contains_key(&hello.from) {
+                let mut inner = self.inner.lock();
+                inner.clients.retain(|id, _| ring.members().contains_key(id));
+                inner.clients.insert(hello.from, hello.client.clone());
+            }
             Ok(())
         }
     }

@@ -5,6 +5,7 @@
 
 mod accept;
 pub mod admin;
+mod clients;
 mod clocks;
 mod commands;
 mod door;
@@ -25,6 +26,7 @@ mod rings;
 mod session;
 mod timers;
 mod transactions;
+mod waiting;
 mod waves;
 
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Instant};
@@ -35,6 +37,7 @@ use tracing::{info, warn};
 
 use self::{
     door::Door, life::Over, links::Links, places::Places, ports::ServerPorts, timers::Timers,
+    waiting::Waiting,
 };
 use crate::{
     config::NodeConfig,
@@ -48,11 +51,14 @@ use crate::{
     recover::Recovered,
     ring::{Change, RING_SIZE, Ring},
     types::{Epoch, NodeId},
-    wire::Join,
+    wire::{Hello, Join},
 };
 
 /// The epoch of the ring that a cluster is formed with.
 const FIRST_RING: Epoch = Epoch(1);
+
+/// What a process says of its ring while it has none.
+pub const NO_PLACE_YET: &str = "this process is not a member of a ring yet; ask a member, or later";
 
 /// A node as a server runs it.
 type ServerNode = Node<ServerPorts>;
@@ -60,10 +66,14 @@ type ServerNode = Node<ServerPorts>;
 /// What a server is told.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where clients connect.
+    /// Where it listens for clients.
     pub client: String,
-    /// Where peers connect: this node's address in the ring.
+    /// Where it listens for peers.
     pub peer: String,
+    /// Where clients are told to connect. Port 0 stands for the one that was free.
+    pub advertise_client: String,
+    /// Where peers connect: this node's address in the ring.
+    pub advertise_peer: String,
     /// How it comes to be a member.
     pub start: Start,
     /// How many connections there may be at a time.
@@ -80,6 +90,21 @@ pub struct Settings {
     pub node: NodeConfig,
     /// For tests and trials: how far the wall clock that the node goes by is ahead of the machine's.
     pub clock_offset_ms: i64,
+}
+
+impl Settings {
+    /// What a process that wants a place says of itself: each time it is a new one.
+    fn join(&self, client: String) -> Join {
+        Join { address: self.advertise_peer.clone(), client, instance: random() }
+    }
+
+    /// Where clients are told to connect, once the port is known.
+    fn told_to_clients(&self, listens: SocketAddr) -> String {
+        match self.advertise_client.strip_suffix(":0") {
+            Some(host) => format!("{host}:{}", listens.port()),
+            None => self.advertise_client.clone(),
+        }
+    }
 }
 
 /// How a server comes to be a member.
@@ -117,8 +142,12 @@ pub struct Server {
     /// The door for clients, which outlives this life.
     door: Arc<Door>,
     serves: AtomicBool,
+    /// Where clients are told to connect.
+    client: String,
     links: Links,
     started: Instant,
+    /// The processes that ask here for a place.
+    waiting: Waiting,
     /// Why it did not join another cluster when it was asked to.
     join_error: Mutex<Option<String>>,
     /// Says so when a link comes up, when peers refuse this process, and when it is to join others.
@@ -151,7 +180,17 @@ impl Server {
         let timers = Arc::new(Timers::default());
         let settings = door.settings.clone();
         let ports = ServerPorts::new(me, ring.clone(), timers.clone(), settings.clock_offset_ms);
-        let links = Links::new(ring.cluster(), me, settings.peer.clone(), instance);
+        let client = settings.told_to_clients(door.client_address);
+        let address = settings.advertise_peer.clone();
+        let hello = Hello {
+            cluster: ring.cluster(),
+            from: me,
+            to: me,
+            instance,
+            address,
+            client: client.clone(),
+        };
+        let links = Links::new(hello);
         let node = Node::start(me, &settings.node, ring, Recovered::default(), ports);
         let (news, heard) = watch::channel(News::default());
         let server = Self {
@@ -159,8 +198,10 @@ impl Server {
             settings,
             door,
             serves: AtomicBool::new(false),
+            client,
             links,
             started: Instant::now(),
+            waiting: Waiting::default(),
             join_error: Mutex::default(),
             news,
             is_over: watch::Sender::new(false),
@@ -234,7 +275,9 @@ pub async fn serve(
     mut ready: impl FnMut(SocketAddr, NodeId),
 ) -> Result<Ended> {
     let formed = match &settings.start {
-        Start::Form { members, replication } => Some(form(&settings.peer, members, *replication)?),
+        Start::Form { members, replication } => {
+            Some(form(&settings.advertise_peer, members, *replication)?)
+        }
         Start::Join { .. } => None,
     };
     let peer_listener = TcpListener::bind(&settings.peer)
@@ -274,7 +317,7 @@ async fn live(
             None => tokio::select! {
                 biased;
                 () = &mut stop => return Ok(Ended::Drained),
-                joined = join(&settings.peer, &known) => joined?,
+                joined = join(&settings, door.client_address, &known) => joined?,
             },
         };
         let (server, timers, heard) = Server::new(door.clone(), identity);
@@ -282,6 +325,7 @@ async fn live(
         server.spawn(clocks::watch(server.clone()));
         server.spawn(peers::listen(server.clone(), peer_listener.clone()));
         server.spawn(peers::manage(server.clone()));
+        server.spawn(clients::announce(server.clone()));
         let over = life::attend(&server, heard, stop.as_mut(), ready).await?;
         door.set_node(None);
         server.is_over.send_replace(true);
@@ -311,14 +355,18 @@ fn form(peer: &str, members: &[String], replication: usize) -> Result<Identity> 
     let ring = Ring::form(members, replication, RING_SIZE)?;
     let me = ring.members().iter().find(|(_, member)| member.address == peer).map(|(id, _)| *id);
     let me = me.ok_or_else(|| {
-        anyhow!("--peer {peer} is not one of --initial-cluster {}", members.join(","))
+        anyhow!(
+            "--peer {peer} is not one of --initial-cluster {}; that list has the addresses at which nodes are \
+             reached (--advertise-peer, where it is another one)",
+            members.join(",")
+        )
     })?;
     Ok(Identity { ring: Arc::new(ring), me, instance: random() })
 }
 
 /// Joins the cluster of these members as a new one.
-async fn join(peer: &str, members: &[String]) -> Result<Identity> {
-    let join = Join { address: peer.to_string(), instance: random() };
+async fn join(settings: &Settings, listens: SocketAddr, members: &[String]) -> Result<Identity> {
+    let join = settings.join(settings.told_to_clients(listens));
     info!("asking {} for a place in their ring", members.join(", "));
     let ring = join::ask_until_told(&join, members).await?;
     identity(ring, join.instance)

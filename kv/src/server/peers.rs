@@ -152,7 +152,11 @@ async fn receive(
         Ok(Purpose::Join(join)) => {
             // At once: it is to know that it is heard.
             answer(&mut io, &Welcome::Accepted(server.links.instance())).await?;
-            let welcome = join::answer(server, &join).await;
+            let welcome = tokio::select! {
+                biased;
+                welcome = join::answer(server, &join) => welcome,
+                () = ended(&mut io) => return Ok(()),
+            };
             answer(&mut io, &welcome).await?;
             return match welcome {
                 Welcome::Refused(refusal) => bail!("{} may not join: {refusal}", join.address),
@@ -192,6 +196,12 @@ async fn receive(
         server.node.flush(&mut outbox);
     }
     Ok(())
+}
+
+/// Waits until the other side ends the connection. What it says meanwhile is of no interest.
+async fn ended(io: &mut (impl AsyncRead + Unpin)) {
+    let mut said = [0; 64];
+    while matches!(io.read(&mut said).await, Ok(size) if size > 0) {}
 }
 
 async fn answer(io: &mut (impl AsyncWrite + Unpin), welcome: &Welcome) -> std::io::Result<()> {

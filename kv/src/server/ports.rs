@@ -201,14 +201,14 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::ring::{Change, RING_SIZE};
+    use crate::ring::{Change, Joiner, RING_SIZE};
 
     const ME: NodeId = NodeId(2);
 
     /// A cluster of one that takes a joiner: joint, with both, without the joiner, and so on.
     fn rings() -> Vec<Arc<Ring>> {
         let nothing = BTreeSet::new();
-        let join = Change::Join { address: "h2:1".into(), instance: 7 };
+        let join = Change::Join(Joiner::new("h2:1", 7));
         let mut rings = vec![Ring::form(&["h1:1".into()], 1, RING_SIZE).unwrap()];
         for (changes, is_synced) in [
             (BTreeSet::from([join]), false),

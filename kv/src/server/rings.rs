@@ -1,60 +1,143 @@
 //! RING: what a node says of the ring, and how an operator changes it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use serde_json::{Value, json};
-use tracing::warn;
+use tracing::{info, warn};
 
-use super::{Server, admin, clocks};
+use super::{Server, admin, clocks, join::keep_out};
 use crate::{
+    detector::Health,
     resp::command::RingCommand,
-    ring::{Change, Ring},
+    ring::{Change, MemberState, Ring},
     shard::Shard,
     types::{NodeId, Slot},
 };
 
 /// Does what an operator asks: the answer, or why not.
-pub fn run(server: &Server, command: &RingCommand<'_>) -> Result<String, String> {
+pub fn run(server: &Arc<Server>, command: &RingCommand<'_>) -> Result<String, String> {
     let ring = server.node.ring();
     match command {
         RingCommand::Show => Ok(format!("{:#}", describe(server))),
-        RingCommand::Leave(node) => ask(server, &ring, &[Change::Leave(*node)]),
-        RingCommand::Evict(nodes) => {
-            let changes: Vec<Change> = nodes.iter().copied().map(Change::Evict).collect();
-            ask(server, &ring, &changes)
+        RingCommand::Leave(node) => leave(server, &ring, *node),
+        RingCommand::Evict { nodes, force, accept_loss: true } => {
+            accept_loss(server, &ring, nodes, *force)
         }
-        RingCommand::Cancel => ask(server, &ring, &[Change::Cancel(ring.epoch())]),
-        RingCommand::Force(nodes) => force(server, &ring, nodes),
+        RingCommand::Evict { nodes, force, accept_loss: false } => {
+            evict(server, &ring, nodes, *force)
+        }
+        RingCommand::Cancel => cancel(server, &ring),
         RingCommand::Join(member) => join(server, member),
     }
 }
 
-fn ask(server: &Server, ring: &Ring, changes: &[Change]) -> Result<String, String> {
+/// Only a member can ask the others.
+fn check_is_member(server: &Server, ring: &Ring) -> Result<(), String> {
     let me = server.node.id();
-    if !ring.members().contains_key(&me) {
-        return Err(format!("{me} is no member itself any more; ask a member"));
+    match ring.members().contains_key(&me) {
+        true => Ok(()),
+        false => {
+            let members = ring.members().values();
+            let other = members.map(|m| m.client.as_str()).find(|client| !client.is_empty());
+            let other = other.map_or(String::new(), |at| format!(", such as the one at {at}"));
+            Err(format!("{me} is no member itself any more; ask a member{other}"))
+        }
     }
-    for change in changes {
-        ring.allows(change).map_err(|why| why.to_string())?;
-    }
-    let goes = |id: &NodeId| changes.contains(&Change::Evict(*id));
-    if ring.members().keys().all(goes) {
-        return Err("these are all members; somebody has to stay".into());
-    }
-    changes.iter().for_each(|change| server.node.change(change.clone()));
+}
+
+fn leave(server: &Server, ring: &Ring, node: NodeId) -> Result<String, String> {
+    check_is_member(server, ring)?;
+    let change = Change::Leave(node);
+    ring.allows(&change).map_err(|why| why.to_string())?;
+    server.node.change(change);
     Ok("OK".into())
 }
 
-/// An operator decides alone, for those who could are gone.
-fn force(server: &Server, ring: &Ring, nodes: &[NodeId]) -> Result<String, String> {
-    let me = server.node.id();
-    if !ring.members().contains_key(&me) {
-        return Err(format!("{me} is no member itself any more; ask a member"));
+fn evict(server: &Server, ring: &Ring, nodes: &[NodeId], force: bool) -> Result<String, String> {
+    check_is_member(server, ring)?;
+    let changes: Vec<Change> = nodes.iter().copied().map(Change::Evict).collect();
+    for change in &changes {
+        ring.allows(change).map_err(|why| why.to_string())?;
     }
+    if ring.members().keys().all(|id| nodes.contains(id)) {
+        return Err("these are all members; somebody has to stay".into());
+    }
+    if !force {
+        // Those that are on their way out already were asked about before.
+        let stays = |node: &&NodeId| !ring.reflects(&Change::Evict(**node));
+        check_seem_gone(server, ring, nodes.iter().filter(stays))?;
+    }
+    changes.into_iter().for_each(|change| server.node.change(change));
+    Ok("OK".into())
+}
+
+/// To evict a member that is alive is seldom what is meant: it does not hand over what only it has, and joins
+/// anew.
+fn check_seem_gone<'a>(
+    server: &Server,
+    ring: &Ring,
+    nodes: impl IntoIterator<Item = &'a NodeId>,
+) -> Result<(), String> {
+    let health = server.node.health();
+    let seems_alive = |node: &NodeId| {
+        // Its connections end with a process at once; that it does not answer is seen some seconds later.
+        let answers = health.get(node) == Some(&Health::Alive) && server.links.is_up(*node);
+        *node == server.node.id() || answers
+    };
+    let Some(alive) = nodes.into_iter().find(|node| seems_alive(node)) else { return Ok(()) };
+    let meant = match ring.members().get(alive).map(|member| member.state) {
+        Some(MemberState::Joining) => "it joins, and `orrery cancel` gives that up".to_string(),
+        Some(MemberState::Leaving) => "it leaves already, and hands over what it holds".to_string(),
+        Some(MemberState::Active | MemberState::Evicted) | None => {
+            format!("`orrery leave {alive}` is meant, by which it hands over what it holds")
+        }
+    };
+    Err(format!(
+        "{alive} seems alive: {meant}; nothing was done. If it is gone, ask again in some seconds; to evict it \
+         all the same, --force (RING EVICT {alive} FORCE): it hands over less, and joins anew"
+    ))
+}
+
+/// Gives up the change that is under way, and the joins that wait here for their turn.
+fn cancel(server: &Arc<Server>, ring: &Ring) -> Result<String, String> {
+    check_is_member(server, ring)?;
+    let change = Change::Cancel(ring.epoch());
+    let allowed = ring.allows(&change);
+    let has_place = |instance| ring.members().values().any(|m| m.instance == instance);
+    let refused = server.waiting.refuse_all(has_place, Instant::now());
+    let mut given_up = Vec::new();
+    match &allowed {
+        Ok(()) => {
+            server.node.change(change);
+            given_up.push(format!("the change of epoch {}", ring.epoch().0));
+        }
+        Err(why) if refused.is_empty() => return Err(why.to_string()),
+        Err(_) => {}
+    }
+    for (instance, address) in refused {
+        info!("an operator gave up the join of the process at {address}");
+        given_up.push(format!("the join of the process at {address}"));
+        server.spawn(keep_out(server.clone(), instance));
+    }
+    Ok(format!("OK, given up: {}", given_up.join(", ")))
+}
+
+/// An operator decides alone, for those who could are gone.
+fn accept_loss(
+    server: &Server,
+    ring: &Ring,
+    nodes: &[NodeId],
+    force: bool,
+) -> Result<String, String> {
+    check_is_member(server, ring)?;
+    let me = server.node.id();
     if nodes.contains(&me) {
         return Err(format!("{me} is asked, so it is not gone; ask a node that is to stay"));
     }
     let forced = ring.forced(&nodes.iter().copied().collect()).map_err(|why| why.to_string())?;
+    if !force {
+        check_seem_gone(server, ring, nodes)?;
+    }
     let gone = nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let stay = forced.members().keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let told = format!(
@@ -65,14 +148,15 @@ fn force(server: &Server, ring: &Ring, nodes: &[NodeId]) -> Result<String, Strin
          New processes may join",
         forced.epoch().0,
     );
-    warn!("an operator forced a ring: {told}");
+    warn!("an operator accepted a loss: {told}");
     server.node.install(forced.into());
     Ok(told)
 }
 
 fn join(server: &Server, member: &str) -> Result<String, String> {
     let me = server.node.id();
-    if *member == server.settings.peer || *member == server.door.client_address.to_string() {
+    let own = server.door.client_address.to_string();
+    if [&server.settings.advertise_peer, &server.client, &own].contains(&&member.to_string()) {
         return Err(format!("{member} is {me} itself; give the peer address of another member"));
     }
     has_nothing_to_lose(server)
@@ -126,6 +210,7 @@ fn describe(server: &Server) -> Value {
             json!({
                 "id": id.to_string(),
                 "address": member.address,
+                "client": (!member.client.is_empty()).then_some(&member.client),
                 "state": format!("{:?}", member.state),
                 // Of itself a node has no opinion.
                 "seems": health.get(id).map(|health| health.name()),
@@ -138,6 +223,8 @@ fn describe(server: &Server) -> Value {
         })
         .collect();
     let (to_pull, to_hand_over) = moving(server);
+    let behind = server.node.behind();
+    let to_compare: Vec<String> = behind.peers_to_compare.iter().map(ToString::to_string).collect();
     json!({
         "cluster": ring.cluster().to_string(),
         "epoch": ring.epoch().0,
@@ -150,6 +237,8 @@ fn describe(server: &Server) -> Value {
         "members": members,
         "slots_to_pull": to_pull,
         "slots_to_hand_over": to_hand_over,
+        "peers_to_compare": to_compare,
+        "records_behind": behind.records_behind,
         "join_error": *server.join_error.lock(),
     })
 }

@@ -463,6 +463,8 @@ mod tests {
         let settings = Settings {
             client: String::new(),
             peer: members[0].clone(),
+            advertise_client: "host1:2".into(),
+            advertise_peer: members[0].clone(),
             start: Start::Form { members, replication },
             places: Places { clients: 1, operators: 1, greetings: 1 },
             lost_lines: Lost::default(),

@@ -15,7 +15,7 @@ use self::{newest::Asked, paxos::Proposer};
 use crate::{
     env::{Entry, Env, Note, Publish, Timer},
     message::{Body, Message},
-    ring::{Acceptor, Change, MemberState, Ring},
+    ring::{Acceptor, Change, Joiner, MemberState, Ring},
     types::{Ballot, Epoch, Micros, NodeId},
 };
 
@@ -49,6 +49,8 @@ pub enum TopologyInput {
     Synced(u16, Epoch),
     /// Somebody asks for a change.
     Change(Change),
+    /// Whoever asked for this change does not any more.
+    Withdraw(Change),
     /// These members, and no others, seem to be gone for good.
     Gone(BTreeSet<NodeId>),
     /// An operator decided on a ring.
@@ -168,6 +170,7 @@ impl Topology {
             TopologyInput::Timer(timer) => self.timer(timer, env),
             TopologyInput::Synced(shard, epoch) => self.shard_synced(shard, epoch, env),
             TopologyInput::Change(change) => self.want(change),
+            TopologyInput::Withdraw(change) => drop(self.wanted.remove(&change)),
             TopologyInput::Gone(members) => {
                 self.gone = members;
                 if !self.evictions().is_empty() {
@@ -185,12 +188,14 @@ impl Topology {
         if self.ring.reflects(&change) {
             return;
         }
-        if let Change::Join { address, .. } = &change {
+        if let Change::Join(Joiner { address, instance, .. }) = &change {
+            if self.ring.gave_up(*instance) {
+                return;
+            }
             // Of two processes at one address the one that asks now is there. Others are not crowded out:
             // that few of them may ask is seen to where they do.
-            let is_join = |c: &Change| matches!(c, Change::Join { .. });
-            let is_before =
-                |c: &Change| matches!(c, Change::Join { address: a, .. } if a == address);
+            let is_join = |c: &Change| matches!(c, Change::Join(_));
+            let is_before = |c: &Change| matches!(c, Change::Join(j) if j.address == *address);
             self.wanted.retain(|wanted, _| !is_before(wanted));
             if self.wanted.keys().filter(|wanted| is_join(wanted)).count() >= MOST_JOINS {
                 return;

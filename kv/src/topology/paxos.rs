@@ -70,7 +70,7 @@ impl Topology {
         // A process that asked before this ring was decided may be of an earlier life of its address than the
         // one that joins now.
         let is_late = |change: &Change, asked: Epoch| {
-            let joins = matches!(change, Change::Join { .. });
+            let joins = matches!(change, Change::Join(_));
             joins && self.ring.is_joint() && asked < self.ring.epoch()
         };
         let others = self.wanted.iter().filter(|(change, asked)| !is_late(change, **asked));

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     clock::Timestamp,
     env::{Clients, Clock, Journal, Network, Progress, Reply, Trace},
-    ring::{MemberState, RING_SIZE},
+    ring::{Joiner, MemberState, RING_SIZE},
     types::RequestId,
 };
 
@@ -245,7 +245,7 @@ fn a_change_whose_new_members_are_dead_is_given_up() {
 #[test]
 fn who_joins_and_is_to_go_at_once_is_left_out() {
     let first = ring(3, 1);
-    let join = |instance| Change::Join { address: "node4:1".into(), instance };
+    let join = |instance| Change::Join(Joiner::new("node4:1", instance));
     let both: BTreeSet<Change> = [join(1), join(2)].into();
     let joint = first.after(&both, false).unwrap();
     let joining = |ring: &Ring| {
@@ -261,7 +261,7 @@ fn who_joins_and_is_to_go_at_once_is_left_out() {
 /// Who hears no answer asks once more: the change may be done by then.
 #[test]
 fn a_process_that_asks_to_join_twice_is_one_member() {
-    let join = Change::Join { address: "node4:1".into(), instance: 4 };
+    let join = Change::Join(Joiner::new("node4:1", 4));
     let twice: BTreeSet<Change> = [join.clone()].into();
     let joint = after(&ring(3, 1), &[join]);
     assert_eq!(joint.after(&twice, false), None);
@@ -289,7 +289,7 @@ fn evictions_that_together_leave_nobody_are_made_one_by_one() {
 fn a_change_that_was_asked_for_long_ago_is_forgotten() {
     let mut ring = ring(3, 1);
     let mut world = World::new(3, &ring);
-    let join = Change::Join { address: "node4:1".into(), instance: 7 };
+    let join = Change::Join(Joiner::new("node4:1", 7));
     world.step(1, TopologyInput::Change(join));
     world.waiting.clear();
     for _ in 0..=WANTED_FOR {
@@ -333,7 +333,7 @@ fn a_change_that_another_one_rules_out_is_forgotten() {
     let joint = after(&first, &[Change::Leave(NodeId(1))]);
     world.step(2, TopologyInput::Install(joint.clone()));
     let last = Arc::new(joint.after(&BTreeSet::new(), true).unwrap());
-    let join = Change::Join { address: "node5:1".into(), instance: 7 };
+    let join = Change::Join(Joiner::new("node5:1", 7));
     let joins = after(&last, &[join]);
     let joined = Arc::new(joins.after(&BTreeSet::new(), true).unwrap());
     assert!(joined.allows(&Change::Leave(NodeId(2))).is_ok());
@@ -361,7 +361,7 @@ fn a_proposal_that_may_not_follow_is_not_taken() {
 }
 
 fn join(address: &str, instance: u64) -> Change {
-    Change::Join { address: address.into(), instance }
+    Change::Join(Joiner::new(address, instance))
 }
 
 /// The processes of a ring that joined from an address.
@@ -481,7 +481,7 @@ fn after_a_pause_a_majority_says_that_the_ring_is_the_newest_and_answers_of_befo
 fn a_node_that_was_away_while_the_ring_changed_is_told_and_asks_again_of_the_new_one() {
     let ring = ring(3, 3);
     let mut world = World::new(4, &ring);
-    let next = after(&ring, &[Change::Join { address: "node4:1".into(), instance: 4 }]);
+    let next = after(&ring, &[Change::Join(Joiner::new("node4:1", 4))]);
     (2..=4).for_each(|node| world.step(node, TopologyInput::Install(next.clone())));
     world.waiting.clear();
     world.step(1, TopologyInput::Paused(7));

@@ -77,6 +77,11 @@ fn side(ring: &Ring, is: fn(MemberState) -> bool) -> Side<'_> {
     members.map(|(id, m)| (*id, (m.address.as_str(), m.instance, m.tokens.as_slice()))).collect()
 }
 
+/// Where clients reach each member.
+fn clients(ring: &Ring) -> BTreeMap<NodeId, &str> {
+    ring.members().iter().map(|(id, member)| (*id, member.client.as_str())).collect()
+}
+
 /// What happens from one ring to the next. None: that must not be.
 fn follows(before: &Ring, after: &Ring) -> Option<Vec<&'static str>> {
     let same = (before.cluster(), before.size(), before.replication())
@@ -87,6 +92,13 @@ fn follows(before: &Ring, after: &Ring) -> Option<Vec<&'static str>> {
     let has = |ring: &Ring, state| ring.members().values().filter(|m| m.state == state).count();
     let (old, new) = (side(before, MemberState::is_old), side(before, MemberState::is_new));
     let mut happened = Vec::new();
+    // Those who were there before are where they were.
+    let stays =
+        |(id, client): (&NodeId, &&str)| clients(before).get(id).is_none_or(|c| c == client);
+    let is_moved = !clients(after).iter().all(stays);
+    if is_moved && (before.is_joint() || after.is_joint()) {
+        return None;
+    }
     if after.is_joint() {
         if side(after, MemberState::is_old) != old {
             return None;
@@ -99,7 +111,11 @@ fn follows(before: &Ring, after: &Ring) -> Option<Vec<&'static str>> {
         }
     } else {
         let all = side(after, |_| true);
-        if !before.is_joint() || (all != old && all != new) {
+        if !before.is_joint() {
+            // Where clients reach them is all that members of a final ring may change.
+            return (all == old && is_moved).then(|| vec!["members said where clients reach them"]);
+        }
+        if all != old && all != new {
             return None;
         }
         if all == new && old != new {
@@ -175,6 +191,26 @@ mod tests {
     }
 
     #[test]
+    fn members_say_where_clients_reach_them_and_change_nothing_else() {
+        let (mut rings, _) = Rings::new(&first());
+        let moved = |ring: &Ring, state| {
+            let mut members = ring.members().clone();
+            let member = members.get_mut(&NodeId(2)).unwrap();
+            (member.client, member.state) = ("client2:1".into(), state);
+            Arc::new(ring.next(members).unwrap())
+        };
+        let both = rings.take(&moved(&first(), MemberState::Leaving)).unwrap_err();
+        assert!(both.what.contains("may not follow"), "{both}");
+        let said = moved(&first(), MemberState::Active);
+        assert!(first().may_be_followed_by(&said));
+        assert_eq!(rings.take(&said), Ok(vec!["members said where clients reach them"]));
+        let nothing = Arc::new(said.next(said.members().clone()).unwrap());
+        assert!(!said.may_be_followed_by(&nothing));
+        let idle = rings.take(&nothing).unwrap_err();
+        assert!(idle.what.contains("may not follow"), "{idle}");
+    }
+
+    #[test]
     fn an_id_names_one_process_for_ever() {
         let (mut rings, _) = Rings::new(&first());
         let joins = |ring: &Ring, instance| {
@@ -182,7 +218,8 @@ mod tests {
             let taken = |slot: &Slot| ring.members().values().any(|m| m.tokens.contains(slot));
             let free = (0..ring.size()).map(Slot).find(|slot| !taken(slot)).unwrap();
             let (address, tokens) = ("node5:1".into(), vec![free]);
-            let joins = Member { address, instance, state: MemberState::Joining, tokens };
+            let (client, state) = (String::new(), MemberState::Joining);
+            let joins = Member { address, client, instance, state, tokens };
             members.insert(NodeId(5), joins);
             Arc::new(ring.next(members).unwrap())
         };

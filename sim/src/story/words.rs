@@ -101,10 +101,11 @@ pub fn fault_end(kind: &FaultKind) -> String {
 /// What a node is asked for.
 pub fn change(of: &Change) -> String {
     match of {
-        Change::Join { address, .. } => format!("that {address} joins"),
+        Change::Join(joiner) => format!("that {} joins", joiner.address),
         Change::Leave(node) => format!("that {node} leaves"),
         Change::Evict(node) => format!("that {node} is evicted"),
         Change::Cancel(epoch) => format!("that the change of ring {} is cancelled", epoch.0),
+        Change::Client(node, client) => format!("that {node} tells clients {client}"),
     }
 }
 

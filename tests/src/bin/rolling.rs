@@ -1,0 +1,48 @@
+//! `cargo run --release -p tests --bin rolling -- --rounds 100`: starts the nodes of a loaded cluster again, one
+//! after the other, by the README's recipe, and counts what was lost and which rounds did not end. Exits with 1
+//! if there is any. ORRERY_BIN names another build to try.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tests::{
+    cluster::Cluster,
+    rolling::{Trial, restart_all},
+};
+
+#[derive(Parser)]
+struct Args {
+    /// Nodes that are started again.
+    #[arg(long, default_value_t = 100)]
+    rounds: usize,
+    /// Nodes of the cluster.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(3..=9))]
+    nodes: u16,
+    /// Clients that write all the while.
+    #[arg(long, default_value_t = 4)]
+    writers: usize,
+    /// Records that are there from the beginning.
+    #[arg(long, default_value_t = 50_000)]
+    records: usize,
+    /// How long `orrery ring --wait` may take, in seconds.
+    #[arg(long, default_value_t = 120)]
+    timeout: u64,
+}
+
+fn main() -> ExitCode {
+    let Args { rounds, nodes, writers, records, timeout } = Args::parse();
+    let mut cluster = Cluster::start(nodes, &[]);
+    let trial = Trial { rounds, writers, records, timeout_s: timeout };
+    let outcome = restart_all(&mut cluster, trial, |round, took, why| {
+        let took = took.as_secs_f64();
+        match why {
+            None => println!("round {}: settled after {took:.1} s", round + 1),
+            Some(why) => println!("round {}: not settled after {took:.1} s: {why}", round + 1),
+        }
+    });
+    println!(
+        "{rounds} rounds, {} writes acknowledged: lost {}, wedged {}",
+        outcome.acknowledged, outcome.lost, outcome.wedged
+    );
+    ExitCode::from(u8::from(outcome.lost + outcome.wedged > 0))
+}
