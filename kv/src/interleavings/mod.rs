@@ -74,8 +74,8 @@ struct World {
     journal: Option<Journal>,
     /// None: what leaves is only looked at. The queues have tests of their own.
     delivery: Option<Delivery>,
-    /// What both clocks say, in microseconds.
-    clock: Count,
+    /// What both clocks say, in microseconds. Seen by loom: a thread may have read it before a pause.
+    clock: AtomicU64,
     log: Unseen<Log>,
 }
 
@@ -134,7 +134,7 @@ impl Setup {
 
     fn start(&self, journal: Option<Journal>) -> Arc<TestNode> {
         let delivery = self.serves.then(|| Delivery::new(ME, 8));
-        let world = World { journal, delivery, clock: Count::new(1), log: Unseen::default() };
+        let world = World { journal, delivery, clock: AtomicU64::new(1), log: Unseen::default() };
         let (ring, recovered) = (self.ring.clone(), Recovered::default());
         Arc::new(Node::start(ME, &self.config, ring, recovered, Arc::new(world)))
     }
@@ -255,11 +255,11 @@ impl Log {
 
 impl Ports for Arc<World> {
     fn now(&self) -> Timestamp {
-        Timestamp::from_micros(self.clock.load(Relaxed))
+        Timestamp::from_micros(self.clock.load(Acquire))
     }
 
     fn uptime(&self) -> Micros {
-        Micros(self.clock.load(Relaxed))
+        Micros(self.clock.load(Acquire))
     }
 
     fn set_timer(&self, _machine: Machine, _timer: Timer, _after: Micros) {}

@@ -1,13 +1,12 @@
 //! A thread that is stopped with a request in its hands, and the others that go on after the pause.
 
-use std::sync::atomic::Ordering::Relaxed;
-
 use loom::thread;
 
 use super::{PEER, Setup, explore, put};
 use crate::{
     clock::Timestamp,
     env::{Failure, Reply},
+    locks::atomic::Ordering::AcqRel,
     message::Body,
     quorum::Level,
     record::{Record, Version},
@@ -31,7 +30,7 @@ fn loom_a_request_of_before_a_pause_never_beats_what_came_after_it() {
             asker.run_and_flush(&mut batch);
         });
         // The pause is over: what was acknowledged by others meanwhile arrives.
-        node.ports().clock.fetch_add(PAUSE_US, Relaxed);
+        node.ports().clock.fetch_add(PAUSE_US, AcqRel);
         let version = Version { timestamp: Timestamp::from_micros(PAUSE_US), node: PEER };
         let record = Record { version, value: Some(Value::trusted("of meanwhile")) };
         node.hear(1, Body::Write { op: setup.first_op(0), key: key.clone(), record });
