@@ -6,6 +6,7 @@
 
 mod gate;
 mod locks;
+mod pauses;
 mod queues;
 mod rings;
 mod shutdown;
@@ -73,6 +74,8 @@ struct World {
     journal: Option<Journal>,
     /// None: what leaves is only looked at. The queues have tests of their own.
     delivery: Option<Delivery>,
+    /// What both clocks say, in microseconds. Seen by loom: a thread may have read it before a pause.
+    clock: AtomicU64,
     log: Unseen<Log>,
 }
 
@@ -131,7 +134,7 @@ impl Setup {
 
     fn start(&self, journal: Option<Journal>) -> Arc<TestNode> {
         let delivery = self.serves.then(|| Delivery::new(ME, 8));
-        let world = World { journal, delivery, log: Unseen::default() };
+        let world = World { journal, delivery, clock: AtomicU64::new(1), log: Unseen::default() };
         let (ring, recovered) = (self.ring.clone(), Recovered::default());
         Arc::new(Node::start(ME, &self.config, ring, recovered, Arc::new(world)))
     }
@@ -252,11 +255,11 @@ impl Log {
 
 impl Ports for Arc<World> {
     fn now(&self) -> Timestamp {
-        Timestamp::from_micros(1)
+        Timestamp::from_micros(self.clock.load(Acquire))
     }
 
     fn uptime(&self) -> Micros {
-        Micros(1)
+        Micros(self.clock.load(Acquire))
     }
 
     fn set_timer(&self, _machine: Machine, _timer: Timer, _after: Micros) {}
