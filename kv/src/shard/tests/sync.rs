@@ -239,7 +239,7 @@ fn while_one_peer_brings_what_is_lacking_the_others_do_not_bring_it_too() {
         (1..=2).for_each(|node| world.give(node, &format!("{{tag}}{number}"), &record(1, 1)));
     }
     world.tick(3);
-    (0..4).for_each(|_| drop(world.deliver(|_, _, _| true)));
+    (0..4).for_each(|_| _ = world.deliver(|_, _, _| true));
     assert_eq!(world.shards[&NodeId(3)].counts().0, 8, "the first answer came");
     (1..=2).for_each(|node| world.tick(node));
     let mut sent = [0; 2];
