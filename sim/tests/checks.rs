@@ -10,7 +10,7 @@ use kv::{
     types::{Epoch, Key, Micros, NodeId, Value},
 };
 use sim::{
-    check::{Violation, p0, p3, p4, p7, p8, p9, p13, p14, p15},
+    check::{Violation, p0, p3, p4, p7, p8, p9, p13, p14, p16},
     history::{Done, Outcome},
     scenario::Action,
     tally::{Tally, Topic},
@@ -269,7 +269,7 @@ fn p13_counts_contention_and_unknown_writes_that_were_read() {
     assert_eq!(counted(&[unknown(lput(1, 1, 3)), lget(1, 4, 5)]), (0, 1));
 }
 
-/// Whether P15 is violated when these writes were asked for at these milliseconds of the run, and the last one took
+/// Whether P16 is violated when these writes were asked for at these milliseconds of the run, and the last one took
 /// effect under a version of this one. A pause is longer than 100 ms, a request takes 150 at most, and clocks are off
 /// by no more than 50.
 fn is_late(asked: &[(Action, u64)], ms: u64) -> bool {
@@ -290,11 +290,11 @@ fn is_late(asked: &[(Action, u64)], ms: u64) -> bool {
         Action::Delete(..) | Action::Get(..) => None,
     };
     let written = BTreeMap::from([((Key::trusted("k"), version), value)]);
-    p15::check(&history, &written, &config).is_err()
+    p16::check(&history, &written, &config).is_err()
 }
 
 #[test]
-fn p15_is_violated_by_a_write_that_takes_effect_long_after_it_was_asked_for() {
+fn p16_is_violated_by_a_write_that_takes_effect_long_after_it_was_asked_for() {
     let put = |value: &str, level| Action::Put("k".into(), value.into(), level);
     let delete = || Action::Delete("k".into(), Quorum);
     assert!(!is_late(&[(put("v", Quorum), 1_000)], 1_150), "a pause, and a clock that is off");

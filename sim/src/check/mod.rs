@@ -6,7 +6,7 @@ pub mod p0;
 pub mod p1;
 pub mod p13;
 pub mod p14;
-pub mod p15;
+pub mod p16;
 pub mod p3;
 pub mod p4;
 pub mod p5;
@@ -30,7 +30,7 @@ use crate::{cluster::Cluster, history::Done, tally::Tally, world::clock::START_U
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// Which one: `P0` … `P15`, `invariant` or `liveness`.
+    /// Which one: `P0` … `P16`, `invariant` or `liveness`.
     pub property: &'static str,
     /// What happened.
     pub what: String,
@@ -136,7 +136,7 @@ pub fn judge(evidence: &Evidence<'_>) -> Judged {
         p9::check(history, &mut tally),
         p13::check(history, &mut tally),
         p14::check(history),
-        p15::check(history, &evidence.cluster.written(), evidence.config),
+        p16::check(history, &evidence.cluster.written(), evidence.config),
     ];
     let mut broken = checks.into_iter().filter_map(Result::err);
     let violation = broken.next().map(|first| {

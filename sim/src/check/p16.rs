@@ -1,4 +1,4 @@
-//! P15 Late is too late: a write takes effect under a version of about the time at which it was asked for, however long
+//! P16 Late is too late: a write takes effect under a version of about the time at which it was asked for, however long
 //! it then lay in the socket of a node that stood still. So one that its client gave up long ago does not beat what was
 //! acknowledged since.
 //!
@@ -68,7 +68,7 @@ pub fn check(
                 shown(*version),
                 late_us / 1_000,
             );
-            return Err(Violation::new("P15", what).shown_by(key.as_str(), &[place]));
+            return Err(Violation::new("P16", what).shown_by(key.as_str(), &[place]));
         }
     }
     Ok(())
