@@ -382,8 +382,10 @@ mod tests {
         content.to_vec()
     }
 
+    type IsTaken = fn(&[u8]) -> bool;
+
     /// Each kind of frame, with what says whether it is taken.
-    fn frames() -> Vec<(&'static str, Vec<u8>, fn(&[u8]) -> bool)> {
+    fn frames() -> Vec<(&'static str, Vec<u8>, IsTaken)> {
         let greeting = |frame: &[u8]| decode_greeting(frame).is_ok();
         let welcome = |frame: &[u8]| decode::<Welcome>(frame).is_ok();
         let messages = |frame: &[u8]| decode_messages(frame).is_ok();
