@@ -124,7 +124,13 @@ pub fn local(port: u16) -> SocketAddr {
 /// A connection of the redis client.
 pub fn connect(address: SocketAddr) -> Connection {
     let client = redis::Client::open(format!("redis://{address}")).expect("an address");
-    let connection = client.get_connection_with_timeout(PATIENCE).expect("the node is there");
+    // A node that stood still, as it may on a busy machine, ends the connections that it had.
+    let connection =
+        eventually("a connection", || match client.get_connection_with_timeout(PATIENCE) {
+            Ok(connection) => Some(connection),
+            Err(why) if why.is_connection_dropped() => None,
+            Err(why) => panic!("the node is there: {why}"),
+        });
     connection.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     connection.set_write_timeout(Some(PATIENCE)).expect("a timeout");
     connection

@@ -222,6 +222,7 @@ fn who_waits_for_a_node_that_does_not_listen_yet_waits_until_it_has_everything()
     wait.logs("is a node there?");
     cluster.nodes[2] = cluster.process(2);
     assert_eq!(wait.wait().code(), Some(0), "{}", wait.log());
+    assert_eq!(wait.line("}").as_deref(), Some("}"), "the end of what it prints");
     let told = wait.all_printed().join("\n");
     let ring: serde_json::Value = serde_json::from_str(&told).unwrap();
     assert_eq!((&ring["node"], &ring["joint"]), (&"n4".into(), &false.into()), "{ring}");
@@ -234,9 +235,12 @@ fn who_waits_for_a_node_that_does_not_listen_yet_waits_until_it_has_everything()
 
 /// How many records a node says that it holds.
 fn records(cluster: &Cluster, node: u16) -> u64 {
-    let status: serde_json::Value =
-        serde_json::from_str(&ask(cluster, node, &["status", "--json"])).unwrap();
-    status["live_records"].as_u64().expect("a number")
+    let at = cluster.address(node).to_string();
+    // A node that stood still ends the connections that it had.
+    eventually("its status", || {
+        let (_, text, _) = orrery(&["status", "--json", "--connect", &at]);
+        serde_json::from_str::<serde_json::Value>(&text).ok()?["live_records"].as_u64()
+    })
 }
 
 /// A stopped process takes what its sockets have room for: more than that is written.
