@@ -173,6 +173,9 @@ mod tests {
 
     use super::*;
 
+    /// Which key comes as the nth.
+    type Order = fn(usize) -> usize;
+
     /// Counts how often a record is looked at.
     #[derive(Default)]
     struct Counted {
@@ -218,7 +221,7 @@ mod tests {
         // Twice the logarithm is the mean of a random tree, and each step looks three times.
         let most = 3 * 2 * KEYS.ilog2() as usize;
         let text = |n: usize| format!("{{tag}}{n:010}");
-        let orders: [(&str, fn(usize) -> usize); 5] = [
+        let orders: [(&str, Order); 5] = [
             ("ascending", |n| n),
             ("descending", |n| KEYS - n),
             ("from both ends", |n| if n % 2 == 0 { n } else { 2 * KEYS - n }),

@@ -51,7 +51,8 @@ impl Change {
                 self.world.waiting.retain(|(_, _, message)| {
                     sent += 1;
                     // No pattern, or the same message of each round would be lost.
-                    let is_lost = xxhash_rust::xxh3::xxh3_64(&sent.to_le_bytes()) % nth == 0;
+                    let is_lost =
+                        xxhash_rust::xxh3::xxh3_64(&sent.to_le_bytes()).is_multiple_of(nth);
                     !is_lost && (offers || message.body.name() != "offer")
                 });
                 self.world.deliver(|_, _, _| true);
