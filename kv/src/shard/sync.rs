@@ -229,7 +229,7 @@ impl Shard {
         theirs: &[(Slot, u64)],
         env: &mut impl Env,
     ) {
-        if self.sync.fills() {
+        if self.sync.fills() || self.has_paused(env.uptime()) {
             // Most of what differs now will not in a moment. The peer asks again.
             return;
         }
@@ -490,7 +490,8 @@ impl Shard {
     /// Whether so much time went by since the last tick that this node did nothing for a while.
     pub(super) fn has_paused(&self, uptime: Micros) -> bool {
         let limit = 2 * (self.config.sync_every.0 + self.config.request_timeout.0);
-        uptime.0.saturating_sub(self.sync.ticked.0) > limit
+        let has_ticks = self.config.sync_every.0 > 0;
+        has_ticks && uptime.0.saturating_sub(self.sync.ticked.0) > limit
     }
 
     /// The peers that the last whole comparison with found something to be lacking here, or that were not

@@ -173,6 +173,9 @@ mod tests {
 
     use super::*;
 
+    /// Which key comes as the nth.
+    type Order = fn(usize) -> usize;
+
     /// Counts how often a record is looked at.
     #[derive(Default)]
     struct Counted {
@@ -218,7 +221,6 @@ mod tests {
         // Twice the logarithm is the mean of a random tree, and each step looks three times.
         let most = 3 * 2 * KEYS.ilog2() as usize;
         let text = |n: usize| format!("{{tag}}{n:010}");
-        type Order = fn(usize) -> usize;
         let orders: [(&str, Order); 5] = [
             ("ascending", |n| n),
             ("descending", |n| KEYS - n),

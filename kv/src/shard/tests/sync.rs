@@ -12,6 +12,14 @@ impl World {
         self.shards.get_mut(&NodeId(node)).unwrap().restore(&Key::trusted(key), record);
     }
 
+    /// Time goes by, in which everybody looked at the clock.
+    fn wait(&mut self, micros: u64) {
+        self.effects.now += micros;
+        for shard in self.shards.values_mut() {
+            shard.sync.ticked = self.effects.uptime();
+        }
+    }
+
     fn tick(&mut self, node: u32) {
         self.step(node, Input::Timer(Timer::Sync));
     }
@@ -88,7 +96,7 @@ fn no_message_of_a_comparison_is_about_more_than_a_few_keys() {
 #[test]
 fn a_node_knows_how_far_it_is_behind_until_a_whole_comparison_found_nothing() {
     let mut world = World::new(2, 2);
-    world.effects.now = 10_000_000;
+    world.wait(10_000_000);
     (0..100).for_each(|n| world.give(1, &format!("{{tag}}{n}"), &record(1, 1)));
     assert_eq!(world.to_compare(2), [1], "it was not compared yet");
     world.tick(2);
@@ -118,7 +126,7 @@ fn a_node_knows_how_far_it_is_behind_until_a_whole_comparison_found_nothing() {
 #[test]
 fn records_that_may_be_on_their_way_are_not_lacking() {
     let mut world = World::new(2, 2);
-    world.effects.now = 10_000_000;
+    world.wait(10_000_000);
     let now = world.effects.now().micros();
     // As old as a request can be, and older.
     world.give(1, "young", &record(now - 2 * TIMEOUT.0, 1));
@@ -172,6 +180,10 @@ fn after_a_pause_of_its_own_a_node_trusts_no_comparison() {
     world.tick(2);
     world.effects.now += 8_000_000;
     assert_eq!(world.to_compare(2), [1]);
+    // So does a question: what differs now will not once it was filled.
+    world.tick(1);
+    world.deliver(|_, to, name| to == 2 && name == "digests");
+    assert!(world.waiting.iter().all(|(_, _, message)| message.body.name() != "differ"));
     world.tick(2);
     world.deliver(|_, _, name| name == "digests");
     world.waiting.retain(|(_, _, message)| matches!(message.body, Body::Differ { pass: 2.., .. }));
@@ -234,12 +246,14 @@ fn a_slot_that_is_always_being_written_is_compared_a_part_at_a_time() {
 #[test]
 fn while_one_peer_brings_what_is_lacking_the_others_do_not_bring_it_too() {
     let mut world = World::new(3, 3);
-    world.effects.now = 10_000_000;
+    world.wait(10_000_000);
     for number in 0..500 {
         (1..=2).for_each(|node| world.give(node, &format!("{{tag}}{number}"), &record(1, 1)));
     }
     world.tick(3);
-    (0..4).for_each(|_| _ = world.deliver(|_, _, _| true));
+    for _ in 0..4 {
+        world.deliver(|_, _, _| true);
+    }
     assert_eq!(world.shards[&NodeId(3)].counts().0, 8, "the first answer came");
     (1..=2).for_each(|node| world.tick(node));
     let mut sent = [0; 2];
