@@ -222,7 +222,7 @@ fn who_waits_for_a_node_that_does_not_listen_yet_waits_until_it_has_everything()
     wait.logs("is a node there?");
     cluster.nodes[2] = cluster.process(2);
     assert_eq!(wait.wait().code(), Some(0), "{}", wait.log());
-    assert_eq!(wait.line("}").as_deref(), Some("}"), "the end of what it prints");
+    eventually("the end of what it prints", || wait.printed("}"));
     let told = wait.all_printed().join("\n");
     let ring: serde_json::Value = serde_json::from_str(&told).unwrap();
     assert_eq!((&ring["node"], &ring["joint"]), (&"n4".into(), &false.into()), "{ring}");
