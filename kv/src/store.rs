@@ -4,7 +4,7 @@
 //! out sorted. A record is one entry of a slab; key and value share one text, which stays
 //! within the entry while it is at most 24 bytes long and is one allocation beyond that.
 //!
-//! The records of a slot are a chain while they are few, and a search tree ([`order`]) once they are many: a
+//! The records of a slot are a chain while they are few, and a search tree (`order.rs`) once they are many: a
 //! slot may hold a million keys of one tag, and whoever wants the next few of them must not look at all.
 
 mod order;

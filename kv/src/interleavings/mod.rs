@@ -47,6 +47,7 @@ const PEER: NodeId = NodeId(2);
 const EVERYTHING: u64 = 1_000;
 
 /// Explores a model, and prints how many interleavings it has.
+#[expect(clippy::print_stdout, reason = "a test's own count; its helpers are not taken for tests")]
 fn explore(name: &str, model: impl Fn() + Send + Sync + 'static) {
     let (runs, started) = (Arc::new(Count::new(0)), Instant::now());
     let mut builder = loom::model::Builder::new();

@@ -1,5 +1,5 @@
 //! The commands, once: what the parser accepts, and what COMMAND and its like tell of them.
-//! The list itself is in [`super::entries`].
+//! The list itself is in `entries.rs`.
 
 pub use super::entries::COMMANDS;
 
