@@ -170,6 +170,12 @@ fn a_leave_is_done_only_when_who_leaves_said_so() {
 fn who_leaves_by_its_own_word_says_so_before_it_ends() {
     let mut cluster = Cluster::start(4, &[]);
     fill(&cluster, 0, 1_000);
+    // Which one to ask from then on is known once the ring says where clients reach the first members.
+    eventually("the ring says where clients reach all", || {
+        let ring = ring(1, &cluster)?;
+        let members = ring["members"].as_array()?;
+        members.iter().all(|member| member["client"].is_string()).then_some(())
+    });
     let told = ask(&cluster, 1, &["leave"]);
     assert!(told.contains("n2 is no member any more: epoch"), "{told}");
     let other = cluster.address(0);
