@@ -16,8 +16,8 @@ use crate::{
     types::{Key, NodeId, Slot},
 };
 
-/// Slots that are asked for at once.
-const SLOTS_PER_MESSAGE: usize = 64;
+/// Slots that are asked for at once. Many: most of them are empty, and the page bounds what an answer holds.
+const SLOTS_PER_MESSAGE: usize = 256;
 /// Rounds without an answer after which an owner is asked again, and others are asked too.
 pub const SILENT_ROUNDS: u32 = 8;
 
@@ -71,9 +71,15 @@ impl Pull {
         self.done.and(owners.old()).len() >= owners.needed()
     }
 
-    /// The old owners to ask next: as many as are missing, those that answer first.
-    fn sources(&self, slot: Slot, owners: &Owners, silent: &BTreeSet<NodeId>) -> Vec<NodeId> {
-        let missing = owners.needed() - self.done.and(owners.old()).len();
+    /// The old owners to ask next: as many as are missing, but no more than so many, those that answer first.
+    fn sources(
+        &self,
+        slot: Slot,
+        owners: &Owners,
+        silent: &BTreeSet<NodeId>,
+        most: usize,
+    ) -> Vec<NodeId> {
+        let missing = (owners.needed() - self.done.and(owners.old()).len()).min(most);
         // The old owners come first. Each slot begins with another one of them.
         let old = owners.old().len();
         let turn = usize::from(slot.0) % old;
@@ -124,9 +130,9 @@ impl Shard {
             asked.filter(|(_, rounds)| **rounds >= SILENT_ROUNDS).map(|(node, _)| *node).collect();
         let mut wants: BTreeMap<NodeId, Vec<(Slot, Option<Key>, u64)>> = BTreeMap::new();
         for (slot, pull) in self.pulls.slots.iter().take(SLOTS_PER_MESSAGE) {
-            let sources = pull.sources(*slot, self.ring.owners(*slot), &silent);
-            let sources = sources.into_iter().take(sources_at_once);
-            for node in sources.filter(|node| due.contains(node)) {
+            let owners = self.ring.owners(*slot);
+            let sources = pull.sources(*slot, owners, &silent, sources_at_once);
+            for node in sources.into_iter().filter(|node| due.contains(node)) {
                 let want = (*slot, pull.after.get(&node).cloned(), self.store.digest(*slot));
                 wants.entry(node).or_default().push(want);
             }
@@ -185,8 +191,9 @@ impl Shard {
             if let Some(pull) = slots.get_mut(&slot)
                 && pull.after.get(&from) == after.as_ref()
             {
-                // An answer that comes twice moves nothing: it must not be followed by a question of its own.
-                goes_on = true;
+                // An answer that comes twice moves nothing: it must not be followed by a question of its own. Nor
+                // must one without records: a round asks for many empty slots, and each of these for few.
+                goes_on |= !records.is_empty();
                 if let Some((key, _)) = records.last() {
                     pull.after.insert(from, key.clone());
                 }
