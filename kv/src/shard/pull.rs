@@ -1,9 +1,9 @@
 //! Pulls: on a joint ring, who gains a slot reads it from so many of its old owners that each of their
 //! majorities is met, all of them at this epoch, and so past every write of an earlier one.
 //!
-//! The old owners are asked for the next few slots, page by page, and for the next page as soon as one came. A
-//! round asks again for what is lost; an owner that stays silent is replaced by the next one. What was pulled is void on a newer ring, but the
-//! records stay: a slot whose digests agree has nothing to send.
+//! The old owners are asked for the next few slots, page by page, and for the next page as soon as one with
+//! records came. A round asks again for what is lost; an owner that stays silent is replaced by the next one. What
+//! was pulled is void on a newer ring, but the records stay: a slot whose digests agree has nothing to send.
 
 use std::collections::{BTreeMap, BTreeSet};
 
