@@ -4,6 +4,7 @@
 use std::{
     io::{ErrorKind, Write as _},
     net::TcpStream,
+    thread::sleep,
     time::{Duration, Instant},
 };
 
@@ -138,4 +139,23 @@ fn a_node_that_was_evicted_while_it_was_stopped_does_not_run_what_lay_in_its_soc
     }
     assert_eq!(answers, ["", ""]);
     assert!(!cluster.nodes[0].has_ended());
+}
+
+/// What waits is closed when the pause is noticed, and not when the next client comes.
+#[test]
+fn who_connects_first_after_a_pause_that_was_noticed_is_served() {
+    let cluster = Cluster::start(1, &[]);
+    // A machine that is very busy makes the process stand still once more: such a try says nothing.
+    let is_served = (1..=5).any(|pauses| {
+        cluster.nodes[0].signal(Signal::STOP);
+        sleep(Duration::from_millis(1_500));
+        cluster.nodes[0].signal(Signal::CONT);
+        eventually("the pause is noticed", || {
+            (cluster.nodes[0].log().matches("stood still for").count() >= pauses).then_some(())
+        });
+        sleep(Duration::from_millis(500));
+        let client = redis::Client::open(format!("redis://{}", cluster.address(0))).unwrap();
+        client.get_connection().is_ok_and(|mut connection| connection.set("key", "value") == Ok(()))
+    });
+    assert!(is_served, "the first connection after each pause is reset");
 }

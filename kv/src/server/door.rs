@@ -10,7 +10,7 @@ use std::{
 
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::{Notify, Semaphore, watch},
 };
 use tracing::warn;
 
@@ -119,6 +119,8 @@ pub struct Door {
     /// Notices when the process stood still, also while it has no node.
     pulse: Pulse,
     pauses: AtomicU64,
+    /// Told of each pause.
+    paused: Notify,
 }
 
 /// One who came in. Counted until it goes.
@@ -138,6 +140,7 @@ impl Door {
         Self {
             pulse: Pulse::new(settings.node.pause_after, ports::clocks(started)),
             pauses: AtomicU64::new(0),
+            paused: Notify::new(),
             memory: ClientMemory::new(settings.most_client_memory),
             settings,
             client_address,
@@ -190,6 +193,7 @@ impl Door {
             || ports::clocks(self.started),
             |_| {
                 self.pauses.fetch_add(1, Ordering::AcqRel);
+                self.paused.notify_one();
             },
         );
         self.pauses()
@@ -216,6 +220,7 @@ impl Door {
             tokio::select! {
                 biased;
                 _ = is_closed.wait_for(|is_closed| *is_closed) => return,
+                () = self.paused.notified() => taking.close_old(&self),
                 (stream, _) = acceptor.next() => match taking.pauses_before(&self) {
                     Some(pauses) => self.take(stream, pauses),
                     // Without an answer: what it sent may be old, and its client gone.

@@ -51,16 +51,21 @@ impl Taking {
         Self { listener, since: Some(0) }
     }
 
-    /// After how many pauses a connection was made that has just been accepted. None: perhaps before the last
-    /// one ended, and it is to be closed; so are all that waited with it.
-    pub fn pauses_before(&mut self, door: &Door) -> Option<u64> {
+    /// Closes what waits, if there was a pause since this was last called.
+    pub fn close_old(&mut self, door: &Door) {
         let pauses = Some(door.look());
         if self.since != pauses {
             // What is made from now on, after the look, is new.
             self.since = if close_waiting(&self.listener) { pauses } else { None };
-            return None;
         }
-        pauses
+    }
+
+    /// After how many pauses a connection was made that has just been accepted. None: perhaps before the last
+    /// one ended, and it is to be closed; so are all that waited with it.
+    pub fn pauses_before(&mut self, door: &Door) -> Option<u64> {
+        let before = self.since;
+        self.close_old(door);
+        self.since.filter(|_| self.since == before)
     }
 }
 
