@@ -162,7 +162,7 @@ pub fn dead() -> Cluster {
     base(Setup {
         name: "ring-dead",
         about: "a member that is dead is replaced by another",
-        states: 88_970,
+        states: 175_711,
         clocks: vec![1, 1, 1, 1],
         plans: plans(2, [4, 1]),
         rings: rings(&[&[join(), evict(3)], DONE]),

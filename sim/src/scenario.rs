@@ -166,6 +166,13 @@ impl Action {
         }
     }
 
+    /// The key, to change it.
+    pub fn key_mut(&mut self) -> &mut String {
+        match self {
+            Action::Put(key, _, _) | Action::Delete(key, _) | Action::Get(key, _) => key,
+        }
+    }
+
     /// The level.
     pub fn level(&self) -> Level {
         match self {

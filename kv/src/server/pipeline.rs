@@ -58,6 +58,8 @@ struct Told {
     bytes: usize,
     /// Why the command failed.
     failure: Option<Failure>,
+    /// Something was written.
+    is_written: bool,
     /// Its values were too many bytes, and are dropped.
     is_too_much: bool,
 }
@@ -267,7 +269,11 @@ impl Entry {
                 return 0;
             }
             Reply::Found(Some(record)) => record.value,
-            Reply::Found(None) | Reply::Written(_) => None,
+            Reply::Found(None) => None,
+            Reply::Written(_) => {
+                self.told.is_written = true;
+                None
+            }
         };
         let length = value.as_ref().map_or(0, |value| value.as_str().len());
         self.told.found += u32::from(value.is_some());
@@ -323,7 +329,7 @@ impl Entry {
         match self.shape {
             Shape::Literal(bytes) => out.extend_from_slice(&bytes),
             _ if told.failure.is_some() => {
-                told.failure.iter().for_each(|failure| reply::error(out, &failure.to_string()));
+                told.failure.iter().for_each(|failure| reply::error(out, &told.why(failure)));
             }
             Shape::Get => bulk_or_null(out, told.value.as_ref(), dialect),
             Shape::Strlen => reply::integer(out, told.length),
@@ -346,7 +352,22 @@ impl Told {
             self.failure = Some(failure);
         }
     }
+
+    /// What a client is told. A failure that says of itself that nothing was done is one of a single request.
+    fn why(&self, failure: &Failure) -> String {
+        let text = failure.to_string();
+        match text.split_once(' ') {
+            Some((code, _)) if self.is_written && failure.is_definite() => {
+                format!("{PARTIAL} ({code})")
+            }
+            _ => text,
+        }
+    }
 }
+
+/// What a client is told of whose keys some were written, and others were refused, which is why.
+const PARTIAL: &str = "PARTIAL some keys of this command were written, and others were not; send it again, or read \
+                       the keys to find out";
 
 /// What a client is told whose answer would be too large.
 const TOO_MUCH: &str = "ERR the values are too many bytes for one answer here; ask for fewer keys";
@@ -465,6 +486,22 @@ mod tests {
         assert_eq!(pipeline.answered(del, Reply::Failed(Failure::Busy)), None);
         assert!(drained(&mut pipeline).starts_with("-BUSY "));
         assert!(!pipeline.must_wait(&Key::trusted("a"), Access::Read));
+    }
+
+    #[test]
+    fn a_command_that_was_done_in_part_does_not_say_that_nothing_was_done() {
+        let mut pipeline = Pipeline::new(MOST);
+        for replies in
+            [[written(), Reply::Failed(Failure::Busy)], [Reply::Failed(Failure::Busy), written()]]
+        {
+            let set = begin(&mut pipeline, Shape::Written, &["a", "b"], Access::Write);
+            (set..).zip(replies).for_each(|(part, reply)| drop(pipeline.answered(part, reply)));
+            let told = drained(&mut pipeline);
+            assert!(told.starts_with("-PARTIAL ") && told.ends_with("(BUSY)\r\n"), "{told}");
+        }
+        let set = begin(&mut pipeline, Shape::Written, &["a", "b"], Access::Write);
+        (set..set + 2).for_each(|part| drop(pipeline.answered(part, Reply::Failed(Failure::Busy))));
+        assert!(drained(&mut pipeline).starts_with("-BUSY "));
     }
 
     #[test]

@@ -76,16 +76,15 @@ fn no_message_of_a_comparison_is_about_more_than_a_few_keys() {
     let most = 4 * world.shards[&NodeId(1)].config.page;
     while !world.waiting.is_empty() {
         for (_, _, message) in &world.waiting {
-            match &message.body {
-                Body::Versions { ranges, .. } => {
-                    assert!(ranges.iter().map(|range| range.versions.len()).sum::<usize>() <= most);
-                }
-                Body::Newer { parts, .. } => {
-                    assert!(parts.iter().map(|part| part.records.len()).sum::<usize>() <= most);
-                    assert!(parts.iter().map(|part| part.want.len()).sum::<usize>() <= most);
-                }
-                Body::Delta { records, .. } => assert!(records.len() <= 64),
-                _ => {}
+            if let Body::Versions { ranges, .. } = &message.body {
+                assert!(ranges.iter().map(|range| range.versions.len()).sum::<usize>() <= most);
+            }
+            if let Body::Newer { parts, .. } = &message.body {
+                assert!(parts.iter().map(|part| part.records.len()).sum::<usize>() <= most);
+                assert!(parts.iter().map(|part| part.want.len()).sum::<usize>() <= most);
+            }
+            if let Body::Delta { records, .. } = &message.body {
+                assert!(records.len() <= 64);
             }
         }
         world.deliver(|_, _, _| true);
