@@ -121,3 +121,27 @@ fn a_process_that_comes_back_under_another_name_of_its_address_takes_the_place_o
     assert!(why.contains("is the address of the member that it asked"), "{why}");
     has_members(&cluster, 0, &["n1", "n2", "n4"]);
 }
+
+#[test]
+fn a_process_that_says_it_is_at_the_address_of_a_living_member_does_not_take_its_place() {
+    let cluster = Cluster::start(2, &[]);
+    fill(&cluster, 0, 100);
+    has_clients(0, &cluster, &[0, 1].map(|node| cluster.address(node).to_string()));
+    let epoch = ring(0, &cluster).unwrap()["epoch"].clone();
+    let free = ports_in_a_row(1);
+    let (client, peer) = (local(free).to_string(), local(free + 10_000).to_string());
+    let (through, theirs) = (cluster.peer_address(0).to_string(), cluster.peer_address(1));
+    for theirs in [theirs.to_string(), format!("localhost:{}", theirs.port())] {
+        let args = ["serve", "--client", &client, "--peer", &peer, "--advertise-peer", &theirs];
+        let args = [&args[..], &["--join", &through]].concat();
+        let mut process =
+            Process::start("another", &args.into_iter().map(String::from).collect::<Vec<_>>());
+        process.logs("n2 is there");
+        process.logs("--advertise-peer");
+        let now = ring(0, &cluster).unwrap();
+        assert_eq!((&now["epoch"], &now["joint"]), (&epoch, &false.into()), "{now}");
+        assert!(!process.has_ended(), "the member may be about to end: it asks on");
+        process.kill();
+    }
+    has_all(&mut cluster.connect(0), 100);
+}

@@ -69,6 +69,13 @@ pub async fn answer(server: &Server, join: &Join) -> Welcome {
         let why = format!("{address} is the address of the member that it asked; {PEER_ADVICE}");
         return Welcome::Refused(Refusal::Address(why));
     }
+    if let Some(member) = other_process(server, &ring, &replaces, instance) {
+        let why = format!(
+            "{member} is there, and another process: our connection to it stands. If this process is to take \
+             its place, end that one first; else {PEER_ADVICE}"
+        );
+        return Welcome::Refused(Refusal::Unreachable(why));
+    }
     let asking = Asking::begin(server, Joiner { address, client, instance, replaces });
     if let Err(refusal) = may_join(server, &ring, &asking) {
         return Welcome::Refused(refusal);
@@ -101,6 +108,18 @@ pub async fn answer(server: &Server, join: &Join) -> Welcome {
         sleep(LOOK_EVERY).await;
     }
     Welcome::Wait
+}
+
+/// A member that is not this process, and that is reached at the address that it says is its own.
+fn other_process(
+    server: &Server,
+    ring: &Ring,
+    at_its_address: &BTreeSet<NodeId>,
+    instance: u64,
+) -> Option<NodeId> {
+    let is_another = |id: &&NodeId| ring.members()[id].instance != instance;
+    let mut others = at_its_address.iter().filter(is_another);
+    others.find(|id| server.links.is_up(**id)).copied()
 }
 
 /// Whether one that asks may have a place, as far as the ring and the operators go.
