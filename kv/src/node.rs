@@ -452,7 +452,7 @@ impl<P: Ports> Node<P> {
             let topology = self.topology.lock();
             topology.machine.is_released().then(|| topology.machine.ring().epoch())
         };
-        let is_through = |shard: &Shard| Some(shard.epoch()) == epoch && shard.moving().1 == 0;
+        let is_through = |shard: &Shard| Some(shard.epoch()) == epoch && shard.has_handed_over();
         (0..self.shards()).all(|shard| self.inspect(shard, is_through))
     }
 

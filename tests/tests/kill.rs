@@ -181,7 +181,7 @@ fn a_node_that_is_asked_to_end_answers_the_request_that_waits_for_its_peers() {
         info.contains("requests_in_flight:1\r\n").then_some(())
     });
     cluster.nodes[0].signal(Signal::TERM);
-    cluster.nodes[0].logs("ending: ");
+    cluster.nodes[0].logs("ending; ");
     peers(&cluster, Signal::CONT);
     let answer = String::from_utf8(read_all(&stream)).unwrap();
     assert_eq!(cluster.nodes[0].wait().code(), Some(0));

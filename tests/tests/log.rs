@@ -132,7 +132,7 @@ fn what_waited_for_a_reader_is_there_when_one_comes() {
     ends(node);
     let text = reading.join().unwrap();
     assert!(text.contains("serves clients at"), "{text}");
-    assert!(text.contains("ending: "), "{text}");
+    assert!(text.contains("ending; "), "{text}");
 }
 
 #[test]

@@ -231,12 +231,8 @@ fn watch_text(info: &str) -> String {
 fn status_text(args: &ClientArgs, info: &str) -> String {
     if args.json {
         let pairs = info.lines().filter_map(|line| line.split_once(':'));
-        let status: Map<String, Value> = pairs
-            .map(|(name, value)| {
-                let number = value.parse::<u64>().map(Value::from);
-                (name.to_string(), number.unwrap_or_else(|_| Value::from(value)))
-            })
-            .collect();
+        let status: Map<String, Value> =
+            pairs.map(|(name, value)| (name.to_string(), json_value(name, value))).collect();
         return format!("{:#}", Value::Object(status));
     }
     let line = |line: &str| match line.split_once(':') {
@@ -244,6 +240,18 @@ fn status_text(args: &ClientArgs, info: &str) -> String {
         None => line.trim_start_matches("# ").to_string(),
     };
     info.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// A number where it is written as one: the name of a cluster may have digits only, and is none.
+fn json_value(name: &str, value: &str) -> Value {
+    let is_written_so = |letter: char| letter.is_ascii_digit() || letter == '-' || letter == '.';
+    if name == "cluster" || !value.chars().all(is_written_so) {
+        return Value::from(value);
+    }
+    let whole =
+        value.parse::<u64>().map(Value::from).or_else(|_| value.parse::<i64>().map(Value::from));
+    let number = whole.or_else(|_| value.parse::<f64>().map(Value::from));
+    number.unwrap_or_else(|_| Value::from(value))
 }
 
 fn show(args: &ClientArgs, text: &str, json: Value) -> Result<()> {
@@ -282,5 +290,22 @@ pub fn reason(answer: Answer) -> String {
         Answer::Text(_) | Answer::Bytes(_) | Answer::Number(_) | Answer::Nothing => {
             "the node's answer makes no sense; is it Orrery?".into()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_as_a_number_is_one_in_json() {
+        let json = |name, value| json_value(name, value).to_string();
+        assert_eq!(json("records", "12"), "12");
+        assert_eq!(json("clock_offset_us", "-2"), "-2");
+        assert_eq!(json("used_cpu_sys", "0.020000"), "0.02");
+        assert_eq!(json("redis_version", "7.0.0"), "\"7.0.0\"");
+        assert_eq!(json("clock_offset_us", "unknown"), "\"unknown\"");
+        assert_eq!(json("peers_to_compare", ""), "\"\"");
+        assert_eq!(json("cluster", "1234567890123456"), "\"1234567890123456\"");
     }
 }

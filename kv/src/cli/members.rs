@@ -444,7 +444,10 @@ fn wait_until_settled(node: &mut Node<'_>, timeout: Duration) -> Result<()> {
     let (until, mut teller) = (Instant::now() + timeout, Teller::new());
     loop {
         match node.look()? {
-            Look::View(view) if view.is_settled() => return Ok(()),
+            Look::View(view) if view.is_settled() => {
+                teller.tell(format!("{} is settled", view.node));
+                return Ok(());
+            }
             Look::View(view) => teller.tell_view(&view),
             Look::NotYet(why) => teller.tell(format!("not yet: {why}")),
         }

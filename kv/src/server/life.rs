@@ -240,7 +240,7 @@ impl<R: FnMut(SocketAddr, NodeId)> Life<'_, R> {
         // Nobody new is served while those who are there are waited for.
         server.set_serves(false);
         let sessions = server.node.ports().sessions();
-        info!("ending: {} connections", sessions.counts().0);
+        info!("ending; open connections: {}", sessions.counts().0);
         sessions.drain();
         let request = server.settings.node.request_timeout.duration();
         let gone = async {
@@ -249,7 +249,7 @@ impl<R: FnMut(SocketAddr, NodeId)> Life<'_, R> {
             }
         };
         if timeout(2 * request + Duration::from_millis(500), gone).await.is_err() {
-            warn!("{} connections are cut", sessions.counts().0);
+            warn!("connections that are cut: {}", sessions.counts().0);
         }
     }
 

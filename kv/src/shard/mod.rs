@@ -474,6 +474,11 @@ impl Shard {
         (self.pulls.len(), self.gives.len())
     }
 
+    /// Whether others have all that they are to have of this shard; it may still be forgetting that.
+    pub fn has_handed_over(&self) -> bool {
+        self.gives.is_handed_over()
+    }
+
     /// Requests under way.
     pub fn in_flight(&self) -> usize {
         self.pending.len()

@@ -129,6 +129,23 @@ fn a_slot_is_dropped_when_every_owner_has_it_and_not_before() {
 }
 
 #[test]
+fn what_others_have_is_handed_over_before_it_is_forgotten() {
+    let mut change = Change::begun(None);
+    change.rounds(1_000, true);
+    let many = 100 * change.world.shards[&NodeId(3)].config.page;
+    for number in KEYS..many {
+        (1..=4).for_each(|node| change.world.hold(node, &key(number)));
+    }
+    (1..=4).for_each(|node| change.world.step(node, Input::Ring(change.last.clone())));
+    assert!(!change.world.shards[&NodeId(3)].has_handed_over(), "n4 was not asked");
+    while change.world.deliver(|_, _, _| true) > 0 {}
+    assert!(change.world.shards[&NodeId(3)].has_handed_over());
+    assert_eq!(change.moving(3), (0, 1), "it forgets in rounds");
+    let held = change.world.shards[&NodeId(3)].counts().0;
+    assert!(0 < held && held < many, "{held} of {many}");
+}
+
+#[test]
 fn while_a_change_is_under_way_old_owners_get_what_is_given_up_too() {
     let mut change = Change::begun(None);
     change.rounds(1_000, true);
