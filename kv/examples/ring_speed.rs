@@ -16,7 +16,7 @@ use std::{
 
 use clap::Parser;
 
-use kv::{
+use kv::core::{
     ring::{Member, MemberState, RING_SIZE, Ring, allocate, slot_of},
     types::{NodeId, Slot},
 };

@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{
+use crate::core::{
     exact,
     message::{Body, Message},
     ring::{ChangeError, ClusterId, Ring},
@@ -318,7 +318,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::types::{Ballot, Epoch, Key, OpId};
+    use crate::core::types::{Ballot, Epoch, Key, OpId};
 
     fn message(sequence: u64) -> Message {
         let body = Body::Read { op: OpId { shard: 1, sequence }, key: Key::trusted("k") };
@@ -459,7 +459,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(crate::properties::usual())]
+        #![proptest_config(crate::core::properties::usual())]
 
         #[test]
         fn any_bytes_are_messages_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300)) {

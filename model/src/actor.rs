@@ -7,19 +7,19 @@
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use kv::{
-    clock::Timestamp,
-    config::NodeConfig,
-    env::{
-        Clients, Clock, Entry, Env, Journal, Network, Note, Progress, Publish, Reply, Request,
-        Timer, Trace,
+    core::{
+        env::{
+            Clients, Clock, Entry, Env, Journal, Network, Note, Progress, Publish, Reply, Request,
+            Timer, Trace,
+        },
+        message::{Message, Recipient},
+        ring::{Change, Ring},
+        shard::{Input, Shard},
+        time::{Micros, Timestamp},
+        topology::{Topology, TopologyInput},
+        types::{Epoch, NodeId, RequestId},
     },
-    message::{Message, Recipient},
-    node::Machine,
-    recover::Recovered,
-    ring::{Change, Ring},
-    shard::{Input, Shard},
-    topology::{Topology, TopologyInput},
-    types::{Epoch, Micros, NodeId, RequestId},
+    node::{Machine, config::NodeConfig, recover::Recovered},
 };
 use stateright::actor::{Actor, Id, Out};
 

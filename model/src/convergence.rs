@@ -1,7 +1,7 @@
 //! P1: two conflicting puts and a delete through different coordinators, a message lost, a node that
 //! crashes: when all is quiet and the owners compared their digests, they hold the same.
 
-use kv::quorum::Level;
+use kv::core::quorum::Level;
 
 use crate::world::{Budget, Cluster, Outcome, Setup, delete, get, put};
 

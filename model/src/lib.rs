@@ -1,7 +1,7 @@
 //! Orrery's model checker: every order of events of a small cluster, around the very state machines
 //! that serve.
 //!
-//! [`actor`] lets stateright run a [`kv::shard::Shard`] with its [`kv::topology::Topology`]; no protocol
+//! [`actor`] lets stateright run a [`kv::core::shard::Shard`] with its [`kv::core::topology::Topology`]; no protocol
 //! logic is written twice. [`world`] says what may happen, and each model has a file of its own.
 
 pub mod actor;
@@ -19,7 +19,7 @@ pub mod shortest;
 pub mod trace;
 pub mod world;
 
-use kv::quorum::Level;
+use kv::core::quorum::Level;
 
 /// All models: first those on one ring, whose paths the simulation can take too.
 pub fn all() -> Vec<world::Cluster> {

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use kv::{
+use kv::core::{
     message::Body,
     ring::{Change, Joiner, Member, MemberState, Ring},
     types::{Epoch, NodeId},

@@ -1,7 +1,7 @@
 //! The smallest model: three replicas, a client that writes through one and then reads through
 //! another, and a client that reads at any time. All orders of messages.
 
-use kv::{env::Reply, quorum::Level};
+use kv::core::{env::Reply, quorum::Level};
 
 use crate::world::{Budget, Cluster, Setup, World, get, put};
 

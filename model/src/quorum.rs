@@ -1,7 +1,7 @@
 //! QUORUM: reads see what quorum writes and reads ended with before (P3, P4). That of two writes by
 //! different coordinators the later one wins is *not* promised (P6), and the model shows why.
 
-use kv::{env::Reply, quorum::Level};
+use kv::core::{env::Reply, quorum::Level};
 
 use crate::world::{Budget, Cluster, Setup, World, get, put};
 

@@ -1,6 +1,6 @@
 //! LINEARIZABLE as a register: stateright's own tester looks at every history.
 
-use kv::{
+use kv::core::{
     env::{Failure, Reply},
     quorum::Level,
 };

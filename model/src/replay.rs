@@ -1,10 +1,8 @@
 //! From a path through a model to a scenario: the simulation delivers in exactly that order.
 
 use kv::{
-    config::NodeConfig,
-    env::Request,
-    ring::RING_SIZE,
-    types::{Key, Micros},
+    core::{env::Request, ring::RING_SIZE, time::Micros, types::Key},
+    node::config::NodeConfig,
 };
 use sim::{
     scenario::{self, ClockSpec, Link, Network, Operation, Scenario},

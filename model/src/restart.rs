@@ -1,7 +1,7 @@
 //! A coordinator that crashes between two writes: what it issues afterwards is newer than what it
 //! issued before, though its journal is all that it remembers.
 
-use kv::quorum::Level;
+use kv::core::quorum::Level;
 
 use crate::world::{Budget, Cluster, Outcome, Setup, get, put};
 

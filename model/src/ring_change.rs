@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use kv::{
+use kv::core::{
     env::Reply,
     message::Body,
     quorum::Level,

@@ -1,6 +1,6 @@
 //! SESSION: a client that goes from node to node reads what it wrote and what it read before.
 
-use kv::{env::Reply, quorum::Level};
+use kv::core::{env::Reply, quorum::Level};
 
 use crate::world::{Budget, Cluster, Setup, World, get, put};
 

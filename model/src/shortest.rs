@@ -170,7 +170,7 @@ impl Search<'_> {
 
 #[cfg(test)]
 mod tests {
-    use kv::quorum::Level;
+    use kv::core::quorum::Level;
 
     use super::*;
     use crate::{

@@ -12,17 +12,17 @@ use std::{
 };
 
 use kv::{
-    clock::Timestamp,
-    config::NodeConfig,
-    env::{
-        Clients, Clock, Entry, Journal, Network, Note, Progress, Publish, Reply, Request, Timer,
-        Trace,
+    core::{
+        env::{
+            Clients, Clock, Entry, Journal, Network, Note, Progress, Publish, Reply, Request,
+            Timer, Trace,
+        },
+        message::{Body, Message},
+        ring::Ring,
+        time::{Micros, Timestamp},
+        types::{Epoch, NodeId, RequestId},
     },
-    message::{Body, Message},
-    node::Machine,
-    recover::Recovered,
-    ring::Ring,
-    types::{Epoch, Micros, NodeId, RequestId},
+    node::{Machine, config::NodeConfig, recover::Recovered},
 };
 use sim::trace::{Effects, Given, Moved};
 

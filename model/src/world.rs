@@ -11,11 +11,11 @@ mod steps;
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use kv::{
-    clock::Timestamp,
+use kv::core::{
     env::{Failure, Reply, Timer},
     record::{Record, Version},
     ring::{RING_SIZE, Ring},
+    time::Timestamp,
     types::{Epoch, NodeId, Value},
 };
 use stateright::{

@@ -2,7 +2,7 @@
 //! possible in it is. And every path that a model shows is one that the simulated nodes take too, but for
 //! those of ring changes: a script has no steps that decide rings and let nodes learn of them.
 
-use kv::env::Reply;
+use kv::core::env::Reply;
 use model::{
     replay,
     report::{Explored, Options, Way, explore},
@@ -29,7 +29,7 @@ fn is_same(modelled: &Outcome, simulated: &Done) -> bool {
     match (reply, &simulated.outcome) {
         (Reply::Written(_), history::Outcome::Written(_)) => true,
         (Reply::Found(found), history::Outcome::Found(record)) => {
-            let value = |record: &Option<kv::record::Record>| {
+            let value = |record: &Option<kv::core::record::Record>| {
                 record.as_ref().map(|record| record.value.clone())
             };
             value(found) == value(record)

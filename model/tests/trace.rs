@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kv::{ring::Ring, types::Micros};
+use kv::core::{ring::Ring, time::Micros};
 use model::trace::{follow, tamper_with_clock, tamper_with_message};
 use sim::{
     run,

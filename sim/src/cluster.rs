@@ -11,12 +11,14 @@ use std::{
 };
 
 use kv::{
-    env::{Note, Reply, Request},
-    message::{Body, Message},
+    core::{
+        env::{Note, Reply, Request},
+        message::{Body, Message},
+        record::Record,
+        ring::{Change, Ring},
+        types::{Key, NodeId, RequestId},
+    },
     node::{Batch, Node},
-    record::Record,
-    ring::{Change, Ring},
-    types::{Key, NodeId, RequestId},
 };
 
 use crate::{
@@ -66,7 +68,7 @@ pub struct Cluster {
     order: u64,
     queue: BinaryHeap<Reverse<Queued>>,
     hosts: Vec<Host>,
-    config: kv::config::NodeConfig,
+    config: kv::node::config::NodeConfig,
     clocks: Vec<ClockSpec>,
     /// The network between nodes.
     pub network: SimNetwork,

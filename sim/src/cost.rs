@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, anyhow};
 use comfy_table::{CellAlignment, Table, presets::UTF8_BORDERS_ONLY};
-use kv::{config::NodeConfig, message::Message, ring::RING_SIZE, types::Micros, wire};
+use kv::{
+    core::{message::Message, ring::RING_SIZE, time::Micros},
+    node::config::NodeConfig,
+    wire,
+};
 use serde_json::json;
 
 use crate::{

@@ -1,6 +1,6 @@
 //! What clients did and what they were told: the evidence that the checks look at.
 
-use kv::{
+use kv::core::{
     env::Failure,
     record::{Record, Version},
     types::{Epoch, NodeId},

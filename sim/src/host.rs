@@ -3,12 +3,14 @@
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc};
 
 use kv::{
-    clock::Timestamp,
-    env::{Entry, Note, Timer},
+    core::{
+        env::{Entry, Note, Timer},
+        record::{Record, Version},
+        ring::Ring,
+        time::{Micros, Timestamp},
+        types::Key,
+    },
     node::{Batch, Machine, Node, Outbox, Ports, Position},
-    record::{Record, Version},
-    ring::Ring,
-    types::{Key, Micros},
 };
 
 use crate::{

@@ -10,11 +10,13 @@ use std::{
 };
 
 use kv::{
-    env::{Note, Reply, Timer},
-    message::{Body, Message},
+    core::{
+        env::{Note, Reply, Timer},
+        message::{Body, Message},
+        ring::{Change, Ring},
+        types::NodeId,
+    },
     node::Machine,
-    ring::{Change, Ring},
-    types::NodeId,
 };
 use xxhash_rust::xxh3::Xxh3;
 

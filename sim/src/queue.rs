@@ -1,11 +1,13 @@
 //! What is to come in a simulation, in the order of time.
 
 use kv::{
-    env::{Request, Timer},
-    message::Message,
+    core::{
+        env::{Request, Timer},
+        message::Message,
+        ring::Change,
+        types::{NodeId, RequestId},
+    },
     node::{Era, Machine},
-    ring::Change,
-    types::{NodeId, RequestId},
 };
 
 /// What the rest of the simulation is woken for.

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use kv::{
+use kv::core::{
     ring::{Change, ChangeError, Joiner, MemberState, Ring},
     types::{Epoch, NodeId},
 };

@@ -2,7 +2,10 @@
 
 mod sense;
 
-use kv::{config::NodeConfig, quorum::Level, ring::RING_SIZE, types::Micros};
+use kv::{
+    core::{quorum::Level, ring::RING_SIZE, time::Micros},
+    node::config::NodeConfig,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::script::Step;

@@ -5,10 +5,12 @@
 use std::{collections::BTreeSet, fmt};
 
 use kv::{
-    env::Timer,
-    message::{Body, Message},
+    core::{
+        env::Timer,
+        message::{Body, Message},
+        types::{Incarnation, NodeId, OpId},
+    },
     node::Machine,
-    types::{Incarnation, NodeId, OpId},
 };
 use serde::{Deserialize, Serialize};
 

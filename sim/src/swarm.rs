@@ -5,7 +5,10 @@
 
 mod load;
 
-use kv::{config::NodeConfig, quorum::Level, ring::RING_SIZE, types::Micros};
+use kv::{
+    core::{quorum::Level, ring::RING_SIZE, time::Micros},
+    node::config::NodeConfig,
+};
 
 use crate::{
     random::Random,

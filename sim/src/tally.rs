@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kv::{env::Note, quorum::Level};
+use kv::core::{env::Note, quorum::Level};
 use serde::Serialize;
 
 use crate::scenario::FaultKind;

@@ -2,11 +2,13 @@
 //! can say whether it should have.
 
 use kv::{
-    clock::Timestamp,
-    env::{Entry, Note, Reply, Request, Timer},
-    message::Message,
+    core::{
+        env::{Entry, Note, Reply, Request, Timer},
+        message::Message,
+        time::{Micros, Timestamp},
+        types::{NodeId, RequestId},
+    },
     node::Machine,
-    types::{Micros, NodeId, RequestId},
 };
 
 /// What a node was given.

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use kv::{
-    clock::Timestamp,
-    config::NodeConfig,
-    quorum::Level,
-    record::{Record, Version},
-    types::{Epoch, Key, Micros, NodeId, Value},
+    core::{
+        quorum::Level,
+        record::{Record, Version},
+        time::{Micros, Timestamp},
+        types::{Epoch, Key, NodeId, Value},
+    },
+    node::config::NodeConfig,
 };
 use sim::{
     check::{Violation, p0, p3, p4, p7, p8, p9, p13, p14, p16},

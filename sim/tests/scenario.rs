@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use kv::{env::Timer, types::Micros};
+use kv::core::{env::Timer, time::Micros};
 use sim::{
     run::run,
     scenario::{ChangeAsked, ChangeKind, Fault, FaultKind, Scenario},

@@ -1,11 +1,11 @@
 //! What a run that failed tells.
 
-use kv::{
-    clock::Timestamp,
+use kv::core::{
     message::{Body, Message},
     quorum::Level,
     record::{Record, Version},
     ring::Change,
+    time::Timestamp,
     types::{Epoch, Key, NodeId, OpId, Value},
 };
 use sim::{

@@ -1,7 +1,7 @@
 //! What takes long: sweeps, and the largest cluster. They are in one file because its tests share the cores, and
 //! one file's run after another's.
 
-use kv::quorum::Level;
+use kv::core::quorum::Level;
 use sim::{
     run::run,
     swarm::{self, Fixed},

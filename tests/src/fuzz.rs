@@ -4,15 +4,17 @@
 use std::collections::BTreeMap;
 
 use kv::{
-    clock::Timestamp,
-    record::{Record, Version},
+    core::{
+        record::{Record, Version},
+        ring::{Ring, slot_of},
+        store::Store,
+        time::Timestamp,
+        types::{Key, Limits, NodeId, Value},
+    },
     resp::{
         command::Command,
         frame::{Parsed, Parser},
     },
-    ring::{Ring, slot_of},
-    store::Store,
-    types::{Key, Limits, NodeId, Value},
     wire,
 };
 
@@ -74,7 +76,7 @@ pub fn wire(data: &[u8]) {
         wire::encode(&ring, &mut bytes);
         assert_eq!(contents(&bytes), data);
         let last = ring.size() - 1;
-        assert!(!ring.owners(kv::types::Slot(last)).all().is_empty());
+        assert!(!ring.owners(kv::core::types::Slot(last)).all().is_empty());
     }
 }
 

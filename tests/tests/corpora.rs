@@ -3,11 +3,13 @@
 use std::{fs, path::Path};
 
 use kv::{
-    clock::Timestamp,
-    message::{Body, Compared, Message, Range},
-    record::{Record, Version},
-    ring::{RING_SIZE, Ring},
-    types::{Epoch, Key, Micros, NodeId, OpId, Slot, Value},
+    core::{
+        message::{Body, Compared, Message, Range},
+        record::{Record, Version},
+        ring::{RING_SIZE, Ring},
+        time::{Micros, Timestamp},
+        types::{Epoch, Key, NodeId, OpId, Slot, Value},
+    },
     wire::{self, Greeting, Hello, Join, Purpose},
 };
 

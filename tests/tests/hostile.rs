@@ -7,9 +7,11 @@ use std::{
 };
 
 use kv::{
+    core::{
+        ring::{RING_SIZE, Ring},
+        types::NodeId,
+    },
     resp::reply,
-    ring::{RING_SIZE, Ring},
-    types::NodeId,
     wire::{self, Greeting, Hello, PROTOCOL, Purpose, Refusal, Welcome},
 };
 use redis::{Commands as _, Connection};

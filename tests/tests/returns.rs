@@ -7,9 +7,11 @@ use std::{
 };
 
 use kv::{
-    message::{Body, Message},
-    ring::{RING_SIZE, Ring},
-    types::{Epoch, NodeId},
+    core::{
+        message::{Body, Message},
+        ring::{RING_SIZE, Ring},
+        types::{Epoch, NodeId},
+    },
     wire::{self, Greeting, Hello, Join, Purpose, Refusal, Welcome},
 };
 use redis::Commands as _;

@@ -15,7 +15,7 @@ use super::{
     ChangeArgs, NodeArgs,
     client::{Answer, Connection, reason, say, tell},
 };
-use crate::{server::NO_PLACE_YET, types::NodeId};
+use crate::{core::types::NodeId, server::NO_PLACE_YET};
 
 /// Between two looks at the ring, and between two requests for a change: a node that heard one may have
 /// died.

@@ -13,9 +13,11 @@ use anyhow::Result;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::{
+    core::{
+        quorum::Level,
+        types::{NodeId, is_address},
+    },
     log,
-    quorum::Level,
-    types::{NodeId, is_address},
 };
 
 /// A leaderless, replicated key-value store that speaks the Redis protocol.

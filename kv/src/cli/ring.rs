@@ -13,7 +13,7 @@ use super::{
     members,
     plot::{self, Curve, Panel},
 };
-use crate::ring::{
+use crate::core::ring::{
     RING_SIZE,
     plan::{self, Step},
 };

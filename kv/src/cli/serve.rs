@@ -6,14 +6,13 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
 use crate::{
-    config::NodeConfig,
+    core::{quorum::Level, time::Micros, types::is_address},
     log::{self, Lines, Lost},
-    quorum::Level,
+    node::config::NodeConfig,
     server::{
         self, Ended, Settings, Start,
         places::{FEWEST_FILES, Places},
     },
-    types::{Micros, is_address},
 };
 
 #[derive(Args)]

@@ -4,7 +4,7 @@
 use loom::thread;
 
 use super::{EVERYTHING, Setup, explore, get, put};
-use crate::{message::Body, quorum::Level, types::Epoch};
+use crate::core::{message::Body, quorum::Level, types::Epoch};
 
 #[test]
 fn loom_a_reply_leaves_with_the_journal_or_after_it_but_leaves() {

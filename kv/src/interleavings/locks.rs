@@ -3,7 +3,7 @@
 use loom::thread;
 
 use super::{PEER, Setup, explore, get, put};
-use crate::{env::Reply, message::Body, quorum::Level, shard::Shard, types::Epoch};
+use crate::core::{env::Reply, message::Body, quorum::Level, shard::Shard, types::Epoch};
 
 #[test]
 fn loom_two_shards_serve_two_threads_while_a_message_is_for_both() {

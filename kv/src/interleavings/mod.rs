@@ -24,21 +24,25 @@ use std::{
 use loom::future::block_on;
 
 use crate::{
-    clock::Timestamp,
-    config::NodeConfig,
-    delivery::{Answers, Delivery, SessionRequest, Sessions},
-    env::{Entry, Note, Reply, Request, Timer},
-    locks::atomic::{
-        AtomicU64,
-        Ordering::{AcqRel, Acquire},
+    core::{
+        env::{Entry, Note, Reply, Request, Timer},
+        message::{Body, Message},
+        quorum::Level,
+        record::{Record, Version},
+        ring::Ring,
+        time::{Micros, Timestamp},
+        types::{Epoch, Incarnation, Key, NodeId, OpId, RequestId, Value},
     },
-    message::{Body, Message},
-    node::{Machine, Node, Outbox, Ports, Position},
-    quorum::Level,
-    record::{Record, Version},
-    recover::Recovered,
-    ring::Ring,
-    types::{Epoch, Incarnation, Key, Micros, NodeId, OpId, RequestId, Value},
+    node::{
+        Machine, Node, Outbox, Ports, Position,
+        config::NodeConfig,
+        delivery::{Answers, Delivery, SessionRequest, Sessions},
+        locks::atomic::{
+            AtomicU64,
+            Ordering::{AcqRel, Acquire},
+        },
+        recover::Recovered,
+    },
 };
 
 const ME: NodeId = NodeId(1);

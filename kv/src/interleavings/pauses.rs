@@ -4,13 +4,15 @@ use loom::thread;
 
 use super::{PEER, Setup, explore, put};
 use crate::{
-    clock::Timestamp,
-    env::{Failure, Reply},
-    locks::atomic::Ordering::AcqRel,
-    message::Body,
-    quorum::Level,
-    record::{Record, Version},
-    types::{RequestId, Value},
+    core::{
+        env::{Failure, Reply},
+        message::Body,
+        quorum::Level,
+        record::{Record, Version},
+        time::Timestamp,
+        types::{RequestId, Value},
+    },
+    node::locks::atomic::Ordering::AcqRel,
 };
 
 /// Longer than a request may take.

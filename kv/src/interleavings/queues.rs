@@ -6,11 +6,15 @@ use loom::{future::block_on, thread};
 
 use super::{Session, explore};
 use crate::{
-    delivery::{Directory, SessionRequest, Sessions},
-    env::{Failure, Reply},
-    queue::Queue,
-    ring::Ring,
-    types::{NodeId, RequestId},
+    core::{
+        env::{Failure, Reply},
+        ring::Ring,
+        types::{NodeId, RequestId},
+    },
+    node::{
+        delivery::{Directory, SessionRequest, Sessions},
+        queue::Queue,
+    },
 };
 
 /// Takes what is there, or waits. False when it was told to end.

@@ -3,7 +3,7 @@
 use loom::thread;
 
 use super::{Setup, TestNode, explore, next, put};
-use crate::{
+use crate::core::{
     env::Note,
     message::Body,
     quorum::Level,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use loom::thread;
 
 use super::{EVERYTHING, ME, Session, Setup, TestNode, explore, put};
-use crate::{message::Body, quorum::Level};
+use crate::core::{message::Body, quorum::Level};
 
 fn drain(node: &Arc<TestNode>) -> thread::JoinHandle<()> {
     let node = node.clone();

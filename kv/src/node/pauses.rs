@@ -5,69 +5,17 @@
 //! between two pauses in which its connection was taken, and in a later era it is refused. Whoever feeds a node
 //! looks at the clocks first, and who finds a pause begins the next era before it feeds anything.
 
-use super::{Machine, Node, Outbox, Ports};
-use crate::{
-    locks::atomic::{AtomicU64, Ordering},
-    pulse::{Pulse, Times},
-    shard::Input,
-    topology::TopologyInput,
-    types::{Epoch, Incarnation, Micros},
+use super::{
+    eras::{Era, Pause},
+    outbox::Outbox,
+    ports::{Machine, Ports},
+    pulse::Times,
+    state::Node,
 };
-
-/// The time of a node between two of its pauses. No two of a node are the same, whatever its incarnation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Era(pub u64);
-
-impl Era {
-    const PAUSES_BITS: u32 = 32;
-
-    /// How many pauses were before it, since the node started.
-    pub fn pauses(self) -> u64 {
-        self.0 & ((1 << Self::PAUSES_BITS) - 1)
-    }
-}
-
-/// A pause that a node noticed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pause {
-    /// The era that begins with its end.
-    pub era: Era,
-    /// How long it was, at least about.
-    pub length: Micros,
-}
-
-/// The eras of a node.
-pub(super) struct Pauses {
-    pulse: Pulse,
-    era: AtomicU64,
-    /// The era in which a majority said that this node's ring is the newest, and the epoch of that ring.
-    confirmed: AtomicU64,
-    confirmed_at: AtomicU64,
-}
-
-impl Pauses {
-    pub(super) fn new(after: Micros, incarnation: Incarnation, times: Times) -> Self {
-        let first = u64::from(incarnation.0) << Era::PAUSES_BITS;
-        Self {
-            pulse: Pulse::new(after, times),
-            era: AtomicU64::new(first),
-            // What it did before it started is another matter.
-            confirmed: AtomicU64::new(first),
-            confirmed_at: AtomicU64::new(0),
-        }
-    }
-
-    pub(super) fn era(&self) -> Era {
-        Era(self.era.load(Ordering::Acquire))
-    }
-
-    /// Whether requests of an era may still be coordinated, at a shard's epoch.
-    pub(super) fn lets_through(&self, era: Era, epoch: Epoch) -> bool {
-        era == self.era()
-            && era.0 == self.confirmed.load(Ordering::Acquire)
-            && epoch.0 >= self.confirmed_at.load(Ordering::Acquire)
-    }
-}
+use crate::{
+    core::{shard::Input, time::Micros, topology::TopologyInput, types::Epoch},
+    node::locks::atomic::Ordering,
+};
 
 impl<P: Ports> Node<P> {
     /// The era that it is now, as far as somebody noticed.
@@ -76,7 +24,7 @@ impl<P: Ports> Node<P> {
     }
 
     /// The era that it is now, after a look at the clocks. To be called several times within
-    /// [`crate::config::NodeConfig::pause_after`] also when nothing else happens, or idleness is taken for a pause.
+    /// [`crate::node::config::NodeConfig::pause_after`] also when nothing else happens, or idleness is taken for a pause.
     pub fn look(&self) -> Era {
         self.times();
         self.era()
@@ -132,15 +80,15 @@ mod tests {
 
     use super::*;
     use crate::{
-        clock::Timestamp,
-        config::NodeConfig,
-        env::{Entry, Failure, Note, Reply, Request, Timer},
-        message::{Body, Message},
-        node::Position,
-        quorum::Level,
-        recover::Recovered,
-        ring::{RING_SIZE, Ring},
-        types::{Key, NodeId, RequestId, Value},
+        core::{
+            env::{Entry, Failure, Note, Reply, Request, Timer},
+            message::{Body, Message},
+            quorum::Level,
+            ring::{RING_SIZE, Ring},
+            time::Timestamp,
+            types::{Key, NodeId, RequestId, Value},
+        },
+        node::{Position, config::NodeConfig, recover::Recovered},
     };
 
     /// A world whose clocks the test sets.

@@ -1,7 +1,7 @@
 //! What a peer's shard says about many slots, sorted to our shards.
 
-use super::{Batch, Node, Ports};
-use crate::{
+use super::{outbox::Batch, ports::Ports, state::Node};
+use crate::core::{
     message::{Body, Message},
     shard::{Input, may_share},
     types::{Epoch, NodeId, Slot},

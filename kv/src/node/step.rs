@@ -2,14 +2,18 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{Era, Machine, Outbox, Ports, Position};
-use crate::{
-    clock::Timestamp,
+use super::{
+    eras::Era,
+    outbox::Outbox,
+    ports::{Machine, Ports, Position},
+};
+use crate::core::{
     detector::Advise,
     env::{Clients, Clock, Entry, Journal, Network, Note, Progress, Publish, Reply, Timer, Trace},
     message::Message,
     ring::Ring,
-    types::{Epoch, Micros, NodeId, RequestId},
+    time::{Micros, Timestamp},
+    types::{Epoch, NodeId, RequestId},
 };
 
 /// The environment of one step: effects go to the outbox, entries and timers straight to the world.

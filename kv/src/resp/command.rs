@@ -2,9 +2,10 @@
 
 use super::{
     args::Args,
-    table::{Entry, Found, Word},
+    entry::{Entry, Word},
+    table::Found,
 };
-use crate::{
+use crate::core::{
     quorum::{Level, UnknownLevel},
     types::{Key, LimitError, Limits, NodeId, NotANode, Value, is_address},
 };

@@ -1,8 +1,9 @@
 //! What COMMAND and its subcommands answer, from the table.
 
 use super::{
+    entry::{Argument, Entry, Keys},
     reply::{self, Dialect},
-    table::{Argument, COMMANDS, Entry, Keys},
+    table::COMMANDS,
 };
 
 /// The answer to `COMMAND`, and to `COMMAND INFO` without names.

@@ -2,7 +2,7 @@
 //!
 //! Where Redis has a command of the same name, flags, categories, tips and keys are those of Redis 7.0.
 
-use super::table::{Argument, Entry, Strings, Word};
+use super::entry::{Argument, Entry, Strings, Word};
 
 const KEY: Argument = Argument::new("key", "key");
 const VALUE: Argument = Argument::new("value", "string");

@@ -472,7 +472,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(crate::properties::usual())]
+        #![proptest_config(crate::core::properties::usual())]
 
         #[test]
         fn how_bytes_are_cut_does_not_matter(

@@ -7,6 +7,7 @@ pub mod args;
 pub mod command;
 pub mod docs;
 mod entries;
+mod entry;
 pub mod frame;
 pub mod http;
 pub mod inline;

@@ -10,7 +10,7 @@ use tokio::{
 };
 use tracing::warn;
 
-use super::door;
+use crate::resp::reply;
 
 /// After a connection could not be taken. One that is told why, by the spare descriptor, costs less.
 const BACKOFF: Duration = Duration::from_millis(100);
@@ -57,7 +57,7 @@ impl Acceptor {
         if let Poll::Ready(Ok((stream, _))) = &taken
             && !self.regret.is_empty()
         {
-            door::refuse(stream, self.regret);
+            refuse(stream, self.regret);
         }
         let told = matches!(taken, Poll::Ready(Ok(_)));
         drop(taken);
@@ -73,4 +73,15 @@ fn spare() -> Option<File> {
 fn is_out_of_descriptors(why: &io::Error) -> bool {
     let errno = Errno::from_io_error(why);
     matches!(errno, Some(Errno::MFILE | Errno::NFILE))
+}
+
+/// Tells a client why it is not served.
+pub fn refuse(stream: &TcpStream, why: &str) {
+    let mut out = Vec::new();
+    reply::error(&mut out, why);
+    // A new socket takes something at once; what does not fit into its buffer is not waited for.
+    let _ = stream.try_write(&out);
+    // To close while input waits would reset the connection, and the reason could be lost.
+    let mut rest = [0; 4096];
+    while matches!(stream.try_read(&mut rest), Ok(size) if size > 0) {}
 }

@@ -1,14 +1,14 @@
 //! What a server tells of itself: COMMAND, CONFIG and HELLO.
 
-use super::Server;
+use super::state::Server;
 use crate::{
+    core::shard::Shard,
     resp::{
         command::CommandsAbout,
         docs,
         reply::{self, Dialect},
         table::{COMMANDS, REDIS_LEVEL},
     },
-    shard::Shard,
 };
 
 /// Records that this node holds: all, and those that are not tombstones.

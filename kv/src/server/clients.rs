@@ -6,8 +6,8 @@ use std::{sync::Arc, time::Duration};
 
 use tracing::debug;
 
-use super::Server;
-use crate::{ring::Change, types::NodeId};
+use super::state::Server;
+use crate::core::{ring::Change, types::NodeId};
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);

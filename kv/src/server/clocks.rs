@@ -9,11 +9,11 @@ use std::{
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::{Server, ServerNode};
-use crate::{
-    clock::Seconds,
+use super::{ports::ServerNode, state::Server};
+use crate::core::{
     ring::Ring,
-    types::{Micros, NodeId},
+    time::{Micros, Seconds},
+    types::NodeId,
 };
 
 /// How often the measurements are looked at.
@@ -137,7 +137,7 @@ fn say(line: Line, me: NodeId, most: Micros) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ring::RING_SIZE;
+    use crate::core::ring::RING_SIZE;
 
     #[test]
     fn the_log_says_when_a_clock_goes_off_each_minute_while_it_is_and_when_it_is_over() {

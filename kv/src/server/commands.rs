@@ -8,14 +8,14 @@ use super::{
     recall::Recall,
     rings,
     session::Session,
+    settings::NO_PLACE_YET,
 };
 use crate::{
-    quorum::Level,
+    core::{quorum::Level, types::Key},
     resp::{
         command::{Command, RingCommand},
         reply::{self, Dialect},
     },
-    types::Key,
 };
 
 /// The longest name that a client may give its connection.
@@ -123,7 +123,7 @@ impl Session {
     fn ring(&mut self, command: &RingCommand<'_>) {
         let answer = match self.door.node() {
             Some(server) => rings::run(&server, command),
-            None => Err(super::NO_PLACE_YET.into()),
+            None => Err(NO_PLACE_YET.into()),
         };
         self.outcomes.refused += u64::from(answer.is_err());
         self.literal(|out, _| match (answer, command) {

@@ -1,14 +1,18 @@
 //! INFO: sections, each a heading and lines of `name:value`.
 
 use std::{
-    collections::VecDeque,
     fmt::{Display, Write as _},
     sync::Weak,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use super::{Server, admin, clocks, door::Door, process, rings};
-use crate::{locks::Mutex, resp::table::REDIS_LEVEL, shard::Shard};
+use super::{
+    admin, clocks, process,
+    rate::LOOK_EVERY,
+    rings,
+    state::{Door, Server},
+};
+use crate::{core::shard::Shard, resp::table::REDIS_LEVEL};
 
 /// A section: its name, and what writes it.
 type Section = (&'static str, Tell);
@@ -239,35 +243,6 @@ fn human(bytes: u64) -> String {
     }
 }
 
-/// How many commands a second were taken lately.
-#[derive(Debug, Default)]
-pub struct Rate(Mutex<VecDeque<(Instant, u64)>>);
-
-/// Between two looks at how many commands there were, and how many of the looks are kept: as in Redis.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-const LOOKS: usize = 16;
-
-impl Rate {
-    /// So many commands were taken in all by now.
-    fn look(&self, now: Instant, commands: u64) {
-        let mut looks = self.0.lock();
-        if looks.len() == LOOKS {
-            looks.pop_front();
-        }
-        looks.push_back((now, commands));
-    }
-
-    /// Commands a second, over the looks that are kept.
-    fn per_second(&self) -> u64 {
-        let looks = self.0.lock();
-        let (Some((first, before)), Some((last, after))) = (looks.front(), looks.back()) else {
-            return 0;
-        };
-        let micros = u64::try_from(last.duration_since(*first).as_micros()).unwrap_or(u64::MAX);
-        ((after - before) * 1_000_000).checked_div(micros).unwrap_or(0)
-    }
-}
-
 /// Looks at how many commands there were, as long as the door is there.
 pub async fn watch_rate(door: Weak<Door>) {
     while let Some(door) = door.upgrade() {
@@ -285,20 +260,5 @@ mod tests {
     fn bytes_are_shown_as_redis_shows_them() {
         let shown = [0, 1_023, 1_024, 990_000, 1 << 30].map(human);
         assert_eq!(shown, ["0B", "1023B", "1.00K", "966.80K", "1.00G"]);
-    }
-
-    #[test]
-    fn the_rate_is_that_of_the_last_looks() {
-        let (rate, start) = (Rate::default(), Instant::now());
-        assert_eq!(rate.per_second(), 0);
-        for look in 0..40u32 {
-            // A thousand commands at each of the first looks, and then none.
-            rate.look(start + look * LOOK_EVERY, 1_000 * u64::from(look.min(10)));
-            match look {
-                1..=10 => assert_eq!(rate.per_second(), 10_000),
-                26.. => assert_eq!(rate.per_second(), 0),
-                _ => {}
-            }
-        }
     }
 }

@@ -18,13 +18,15 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    Server,
-    peers::{HANDSHAKE, read_frame},
+    frames::{HANDSHAKE, read_frame},
+    state::Server,
     waiting::REMEMBERED,
 };
 use crate::{
-    ring::{Change, ChangeError, Joiner, MemberState, Ring},
-    types::NodeId,
+    core::{
+        ring::{Change, ChangeError, Joiner, MemberState, Ring},
+        types::NodeId,
+    },
     wire::{self, Greeting, Join, Purpose, Refusal, Welcome},
 };
 

@@ -16,13 +16,14 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{
-    Ended, Identity, News, Server, identity,
+    identity::{Identity, identity},
     join::{self, Failed},
-    peers,
     ports::Standing,
     rings,
+    settings::Ended,
+    state::{COME_BACK, News, Server},
 };
-use crate::{
+use crate::core::{
     env::Note,
     ring::MemberState,
     shard::Shard,
@@ -201,7 +202,7 @@ impl<R: FnMut(SocketAddr, NodeId)> Life<'_, R> {
         }
         let server = self.server;
         if server.may_have_grown() {
-            let (me, wait) = (server.node.id(), peers::COME_BACK);
+            let (me, wait) = (server.node.id(), COME_BACK);
             return self.wait_for(format!(
                 "{me} is alone in its first ring: for {wait:?} it waits for members that know it, in case \
                  that it started again and the cluster has grown"

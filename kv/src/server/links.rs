@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::ServerNode;
+use super::ports::ServerNode;
 use crate::{
-    locks::Mutex,
-    ring::Ring,
-    types::NodeId,
+    core::{ring::Ring, types::NodeId},
+    node::locks::Mutex,
     wire::{Hello, Refusal},
 };
 

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::{Notify, watch};
 use tracing::warn;
 
-use crate::locks::{
+use crate::node::locks::{
     Mutex,
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };

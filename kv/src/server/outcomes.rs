@@ -1,8 +1,8 @@
 //! How requests ended: counted by each session for itself, and added up once per turn of its work.
 
 use crate::{
-    env::{Failure, Reply},
-    locks::atomic::{AtomicU64, Ordering},
+    core::env::{Failure, Reply},
+    node::locks::atomic::{AtomicU64, Ordering},
 };
 
 /// Counts of one session since it added them up.
@@ -113,7 +113,7 @@ impl Totals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::ClockDoubt;
+    use crate::core::time::ClockDoubt;
 
     #[test]
     fn each_outcome_is_counted_under_its_name() {

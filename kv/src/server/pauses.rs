@@ -14,7 +14,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::door::Door;
+use super::state::Door;
 
 /// So often within the shortest pause the clocks are looked at, also when nothing else happens.
 const LOOKS: u32 = 10;

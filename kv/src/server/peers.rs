@@ -16,22 +16,23 @@ use tokio::{
 };
 use tracing::{debug, error, info, warn};
 
-use super::{Server, accept::Acceptor, join};
+use super::{
+    accept::Acceptor,
+    frames::{HANDSHAKE, answer, read_frame},
+    join,
+    state::Server,
+};
 use crate::{
-    delivery::Peer,
-    message::{Body, Message},
-    node::{Outbox, Ports as _},
-    queue::Queue,
-    types::{Epoch, NodeId},
+    core::{
+        message::{Body, Message},
+        types::{Epoch, NodeId},
+    },
+    node::{Outbox, Ports as _, delivery::Peer, queue::Queue},
     wire::{self, Greeting, Hello, Purpose, Refusal, Welcome},
 };
 
-/// How long a peer may take to connect, and to greet.
-pub const HANDSHAKE: Duration = Duration::from_secs(2);
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
-/// Within this time whoever looks for a process that has just started connects to it, and has our answer.
-pub const COME_BACK: Duration = Duration::from_millis(1_500);
 /// What was sent and is not confirmed for so long breaks a link. The system alone would try for a quarter of an
 /// hour, more and more seldom, also when the network has healed long since.
 const UNCONFIRMED: Duration = Duration::from_secs(5);
@@ -204,40 +205,11 @@ async fn ended(io: &mut (impl AsyncRead + Unpin)) {
     while matches!(io.read(&mut said).await, Ok(size) if size > 0) {}
 }
 
-async fn answer(io: &mut (impl AsyncWrite + Unpin), welcome: &Welcome) -> std::io::Result<()> {
-    let mut out = Vec::new();
-    wire::encode(welcome, &mut out);
-    io.write_all(&out).await
-}
-
 fn take(server: &Server, from: NodeId, frame: &[u8], batch: &mut crate::node::Batch) -> Result<()> {
     for message in wire::decode_messages(frame)? {
         server.node.message(batch, from, message);
     }
     Ok(())
-}
-
-/// The next frame. None: the peer closed the connection.
-pub async fn read_frame(
-    io: &mut (impl AsyncRead + Unpin),
-    buffer: &mut BytesMut,
-    limit: usize,
-) -> Result<Option<BytesMut>> {
-    loop {
-        if let Some((content, used)) = wire::frame_within(buffer, limit)? {
-            let header = used - content.len();
-            let mut frame = buffer.split_to(used);
-            frame.advance(header);
-            return Ok(Some(frame));
-        }
-        buffer.reserve(16 * 1024);
-        if io.read_buf(buffer).await? == 0 {
-            match buffer.is_empty() {
-                true => return Ok(None),
-                false => bail!("it ended in the middle of a frame"),
-            }
-        }
-    }
 }
 
 /// Keeps a connection to a peer and sends it what waits: to a member for ever, to another until it could not be

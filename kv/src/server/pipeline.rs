@@ -6,9 +6,11 @@ use std::{collections::VecDeque, vec};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
-    env::{Failure, Reply},
+    core::{
+        env::{Failure, Reply},
+        types::{Key, Value},
+    },
     resp::reply::{self, Dialect},
-    types::{Key, Value},
 };
 
 /// What a command's answer looks like.
@@ -386,9 +388,9 @@ fn bulk_or_null(out: &mut Vec<u8>, value: Option<&Value>, dialect: Dialect) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        clock::Timestamp,
+    use crate::core::{
         record::{Record, Version},
+        time::Timestamp,
         types::{NodeId, Value},
     };
 

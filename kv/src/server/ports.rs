@@ -10,16 +10,20 @@ use tracing::{info, warn};
 
 use super::timers::Timers;
 use crate::{
-    clock::{Seconds, Timestamp},
-    delivery::{Delivery, Directory, Sessions},
-    env::{Entry, Note, Timer},
-    locks::{
-        Mutex,
-        atomic::{AtomicU64, Ordering},
+    core::{
+        env::{Entry, Note, Timer},
+        ring::{MemberState, Ring},
+        time::{Micros, Seconds, Timestamp},
+        types::{Epoch, NodeId},
     },
-    node::{Era, Machine, Outbox, Pause, Ports, Position},
-    ring::{MemberState, Ring},
-    types::{Epoch, Micros, NodeId},
+    node::{
+        Era, Machine, Node, Outbox, Pause, Ports, Position,
+        delivery::{Delivery, Directory, Sessions},
+        locks::{
+            Mutex,
+            atomic::{AtomicU64, Ordering},
+        },
+    },
 };
 
 /// Messages that wait for a peer at most; further ones are dropped, and the protocol copes.
@@ -53,6 +57,9 @@ pub struct Pauses {
     /// Since when a majority has still to say that the ring is the newest.
     since: Option<Instant>,
 }
+
+/// A node as a server runs it.
+pub type ServerNode = Node<ServerPorts>;
 
 /// The ports of a node.
 pub struct ServerPorts {
@@ -201,7 +208,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::ring::{Change, Joiner, RING_SIZE};
+    use crate::core::ring::{Change, Joiner, RING_SIZE};
 
     const ME: NodeId = NodeId(2);
 

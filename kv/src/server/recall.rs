@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{
+use crate::core::{
     env::{Failure, Reply, Request},
     quorum::Level,
     seen::Seen,
@@ -65,10 +65,10 @@ impl Recall {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        clock::Timestamp,
+    use crate::core::{
         env::Failure,
         record::{Record, Version},
+        time::Timestamp,
         types::NodeId,
     };
 

@@ -5,13 +5,15 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
-use super::{Server, admin, clocks, join::keep_out};
+use super::{admin, clocks, join::keep_out, state::Server};
 use crate::{
-    detector::Health,
+    core::{
+        detector::Health,
+        ring::{Change, MemberState, Ring},
+        shard::Shard,
+        types::{NodeId, Slot},
+    },
     resp::command::RingCommand,
-    ring::{Change, MemberState, Ring},
-    shard::Shard,
-    types::{NodeId, Slot},
 };
 
 /// Does what an operator asks: the answer, or why not.

@@ -12,26 +12,27 @@ use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::{
-    Server,
-    door::{Admission, Door},
+    admission::Admission,
     memory::Share,
     outcomes::Outcomes,
     pipeline::{Access, Pipeline, Shape},
     recall::Recall,
-    waves::Rest,
+    rest::{MOST_IN_FLIGHT, Rest},
+    state::{Door, Server},
 };
 use crate::{
-    delivery::{Answers, SessionRequest},
-    env::{Reply, Request},
-    node::{Batch, Era, Outbox},
-    quorum::Level,
+    core::{
+        env::{Reply, Request},
+        quorum::Level,
+        types::RequestId,
+    },
+    node::{
+        Batch, Era, Outbox,
+        delivery::{Answers, SessionRequest},
+    },
     resp::{frame::Parser, reply::Dialect},
-    types::RequestId,
 };
 
-/// Commands and requests under way per session; the next command is read when there are fewer. A command
-/// that needs more requests than these sends them in waves.
-pub(super) const MOST_IN_FLIGHT: usize = 512;
 /// Requests of a session in one turn, about: then others have theirs.
 const MOST_PER_TURN: usize = 4 * MOST_IN_FLIGHT;
 /// Answers that the client has not taken or that wait for their turn, in bytes; the next command is
@@ -440,15 +441,19 @@ mod tests {
 
     use super::*;
     use crate::{
-        clock::Timestamp,
-        config::NodeConfig,
+        core::{
+            message::{Body, Message},
+            record::{Record, Version},
+            ring::{RING_SIZE, Ring},
+            time::{Micros, Timestamp},
+            types::{Key, NodeId, Value},
+        },
         log::Lost,
-        message::{Body, Message},
-        record::{Record, Version},
+        node::config::NodeConfig,
         resp::reply,
-        ring::{RING_SIZE, Ring},
-        server::{Identity, Settings, Start, places::Places, recall::MOST_KEYS, timers::Timers},
-        types::{Key, Micros, NodeId, Value},
+        server::{
+            Settings, Start, identity::Identity, places::Places, recall::MOST_KEYS, timers::Timers,
+        },
     };
 
     /// A node whose two peers never answer: its quorum reads end with TIMEOUT once its timers run.

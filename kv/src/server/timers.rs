@@ -11,8 +11,10 @@ use std::{
 
 use tokio::time::{Instant, sleep_until};
 
-use super::ServerNode;
-use crate::{env::Timer, locks::Mutex, node::Machine, types::Micros};
+use crate::{
+    core::{env::Timer, time::Micros},
+    node::{Machine, Node, Ports, locks::Mutex},
+};
 
 /// Timers that are armed.
 #[derive(Debug, Default)]
@@ -58,7 +60,7 @@ impl Timers {
     }
 
     /// Fires timers, for ever.
-    pub async fn run(self: Arc<Self>, node: Arc<ServerNode>) {
+    pub async fn run<P: Ports>(self: Arc<Self>, node: Arc<Node<P>>) {
         loop {
             while let Some((machine, timer)) = self.due(Instant::now()) {
                 node.timer(machine, timer);

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::locks::Mutex;
+use crate::node::locks::Mutex;
 
 /// How long a process is refused whose join was given up before it was decided. It ends at the first refusal;
 /// what it had asked of other members is late by seconds at most.

@@ -2,47 +2,18 @@
 //! under way sends them in waves, as the answers of the ones before come; no other command of its
 //! connection is taken meanwhile.
 
-use std::{collections::BTreeMap, vec};
+use std::collections::BTreeMap;
 
 use super::{
     pipeline::{Access, Shape, Tombstones},
-    session::{MOST_IN_FLIGHT, Session},
+    rest::{MOST_IN_FLIGHT, Requests, Rest},
+    session::Session,
 };
-use crate::{
+use crate::core::{
     env::Request,
     quorum::Level,
     types::{Key, Value},
 };
-
-/// Requests of a command that are still to be sent, and the sequence number of the next one.
-#[derive(Debug, Default)]
-pub struct Rest {
-    next: u32,
-    requests: Requests,
-}
-
-#[derive(Debug)]
-enum Requests {
-    Reads(vec::IntoIter<Key>),
-    Writes(vec::IntoIter<(Key, Value)>),
-    Tombstones(vec::IntoIter<Key>),
-}
-
-impl Default for Requests {
-    fn default() -> Self {
-        Self::Reads(Vec::new().into_iter())
-    }
-}
-
-impl Rest {
-    /// The bytes that it holds, without those of texts that do not fit into their places.
-    pub fn held(&self) -> usize {
-        match &self.requests {
-            Requests::Reads(keys) | Requests::Tombstones(keys) => keys.len() * size_of::<Key>(),
-            Requests::Writes(pairs) => pairs.len() * size_of::<(Key, Value)>(),
-        }
-    }
-}
 
 impl Session {
     /// Reads a key.

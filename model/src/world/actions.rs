@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kv::{env::Timer, ring::Ring, types::NodeId};
+use kv::core::{env::Timer, ring::Ring, types::NodeId};
 use stateright::actor::Id;
 
 use super::{Action, Cluster, Envelope, World, hands_over};

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use kv::{message::Message, types::NodeId};
+use kv::core::{message::Message, types::NodeId};
 use xxhash_rust::xxh3::Xxh3;
 
 /// A value with its hash, which is taken once: states share what did not change.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kv::{
+use kv::core::{
     env::Request,
     message::Body,
     quorum::Level,

@@ -6,7 +6,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use kv::{
+use kv::core::{
     env::{Reply, Request, Timer},
     message::Body,
     quorum::Level,

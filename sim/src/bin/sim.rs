@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use kv::quorum::Level;
+use kv::core::quorum::Level;
 use sim::{
     bench, bugs, cost, report,
     scenario::Scenario,

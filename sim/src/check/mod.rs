@@ -22,7 +22,8 @@ use std::{
 };
 
 use kv::{
-    clock::Timestamp, config::NodeConfig, quorum::Level, record::Version, ring::Ring, types::Key,
+    core::{quorum::Level, record::Version, ring::Ring, time::Timestamp, types::Key},
+    node::config::NodeConfig,
 };
 
 use crate::{cluster::Cluster, history::Done, tally::Tally, world::clock::START_US};

@@ -2,7 +2,7 @@
 //! node adopts, by the distance from the slot to each member's next token, and not by a walk over tokens
 //! as the ring itself does it.
 
-use kv::{
+use kv::core::{
     ring::{Member, MemberState, Ring},
     types::{NodeId, Slot},
 };

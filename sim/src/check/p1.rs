@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use kv::{
+use kv::core::{
     quorum::Level,
     record::Version,
     ring::Ring,

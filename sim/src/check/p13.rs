@@ -28,7 +28,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use kv::{quorum::Level, record::Version, types::NodeId};
+use kv::core::{quorum::Level, record::Version, types::NodeId};
 
 use super::{Begun, Seen, Violation, by_key, overtaken, reads, shown};
 use crate::{

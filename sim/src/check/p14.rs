@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use kv::types::NodeId;
+use kv::core::types::NodeId;
 
 use super::{Begun, Seen, Violation, by_key, overtaken, shown};
 use crate::history::Done;

@@ -9,10 +9,13 @@
 use std::collections::BTreeMap;
 
 use kv::{
-    config::NodeConfig,
-    quorum::Level,
-    record::Version,
-    types::{Key, Micros, Value},
+    core::{
+        quorum::Level,
+        record::Version,
+        time::Micros,
+        types::{Key, Value},
+    },
+    node::config::NodeConfig,
 };
 
 use super::{Violation, shown};

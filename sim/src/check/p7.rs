@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use kv::quorum::Level;
+use kv::core::quorum::Level;
 
 use super::{Seen, Violation, by_key, missed, reads, stale_read};
 use crate::history::Done;

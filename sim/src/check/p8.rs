@@ -1,6 +1,6 @@
 //! P8 Write ALL then read ONE, and the reverse, see each other on an unchanged ring.
 
-use kv::quorum::Level;
+use kv::core::quorum::Level;
 
 use super::{Violation, by_key, missed, reads, stale_read, writes};
 use crate::history::Done;

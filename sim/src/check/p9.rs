@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use kv::{quorum::Level, record::Version};
+use kv::core::{quorum::Level, record::Version};
 
 use super::{Violation, by_key, reads, shown, stale_read, writes};
 use crate::{

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use kv::{
+use kv::core::{
     ring::{Member, MemberState, Ring},
     types::{Epoch, NodeId, Slot},
 };

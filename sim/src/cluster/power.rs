@@ -3,13 +3,14 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use kv::{
-    clock::Timestamp,
-    env::Entry,
-    node::{Node, Outbox},
-    record::Record,
-    recover::Recovered,
-    ring::Ring,
-    types::{Key, Micros, NodeId},
+    core::{
+        env::Entry,
+        record::Record,
+        ring::Ring,
+        time::{Micros, Timestamp},
+        types::{Key, NodeId},
+    },
+    node::{Node, Outbox, recover::Recovered},
 };
 
 use super::Cluster;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kv::{
+use kv::core::{
     env::Entry,
     record::Version,
     ring::MemberState,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use kv::{detector::Health, quorum::Level, ring::Ring, shard::Shard, types::NodeId};
+use kv::core::{detector::Health, quorum::Level, ring::Ring, shard::Shard, types::NodeId};
 
 use super::{AUDITOR, LOOK_EVERY_US, Phase, Run};
 use crate::{

@@ -1,6 +1,6 @@
 //! The faults of a run: each begins, and ends in time or when the run heals.
 
-use kv::{ring::MemberState, types::NodeId};
+use kv::core::{ring::MemberState, types::NodeId};
 
 use super::{Phase, Run};
 use crate::{history::Outcome, log::Event, queue::Wake, scenario::FaultKind, tally::Topic};

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use kv::{
+use kv::core::{
     env::{Failure, Reply, Request},
     quorum::Level,
     record::{Record, Version},

@@ -1,6 +1,6 @@
 //! The part of a run in which a script decides what happens.
 
-use kv::types::NodeId;
+use kv::core::types::NodeId;
 
 use super::{Phase, Run};
 use crate::{check::Violation, log::Event, queue::Wake, scenario::Operation, script::Step};

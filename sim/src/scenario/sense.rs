@@ -3,7 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use kv::{config::NodeConfig, ring::RING_SIZE, types::Micros};
+use kv::{
+    core::{ring::RING_SIZE, time::Micros},
+    node::config::NodeConfig,
+};
 
 use super::{ClockSpec, Cluster, FaultKind, Link, Scenario};
 use crate::script::Step;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kv::{
+use kv::core::{
     message::{Body, Message},
     record::Version,
     types::{NodeId, OpId},

@@ -1,6 +1,6 @@
 //! What happens in a run, in words with units.
 
-use kv::{
+use kv::core::{
     message::Body,
     ring::{Change, MemberState, Ring},
     types::NodeId,

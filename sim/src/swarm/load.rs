@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kv::{quorum::Level, types::Limits};
+use kv::core::{quorum::Level, types::Limits};
 
 use super::{Fixed, pick, subset};
 use crate::{

@@ -4,7 +4,7 @@
 //! only drifts. What must be survived: any clock of one node; all others within an eighth of
 //! `max_clock_drift`.
 
-use kv::{clock::Timestamp, types::Micros};
+use kv::core::time::{Micros, Timestamp};
 
 use crate::scenario::ClockSpec;
 

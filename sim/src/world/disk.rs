@@ -3,7 +3,7 @@
 //! What must be survived: losing every entry that was not synced. A disk that tears, rots, fills up or
 //! fails a sync is not simulated yet.
 
-use kv::env::Entry;
+use kv::core::env::Entry;
 
 /// A journal.
 #[derive(Debug, Default)]

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use kv::{
-    clock::Timestamp,
+use kv::core::{
     quorum::Level,
     record::{Record, Version},
+    time::Timestamp,
     types::{self, NodeId},
 };
 use proptest::prelude::*;

@@ -9,7 +9,7 @@ mod testers;
 use std::{cell::Cell, collections::BTreeMap};
 
 use histories::{apply, change, places, plan, true_history};
-use kv::{clock::Timestamp, record::Version};
+use kv::core::{record::Version, time::Timestamp};
 use proptest::{
     prelude::*,
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},

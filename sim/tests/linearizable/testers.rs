@@ -1,6 +1,6 @@
 //! Stateright's search for a linearization, of two registers.
 
-use kv::{
+use kv::core::{
     record::{Record, Version},
     types::{NodeId, Value},
 };

@@ -2,14 +2,17 @@
 
 use tracing::warn;
 
-use super::{MOST_IN_FLIGHT, Session, Stop};
+use super::{Session, Stop};
 use crate::{
     resp::{
         command::Command,
         frame::{FrameError, Parsed},
         reply,
     },
-    server::door::{self, Admission, Concern},
+    server::{
+        admission::{self, Admission, Concern},
+        rest::MOST_IN_FLIGHT,
+    },
 };
 
 impl Session {
@@ -85,10 +88,10 @@ impl Session {
 
     /// Does a command, if it may be asked for here and now.
     fn judge(&mut self, command: Command<'_>) {
-        match (door::concern(&command), self.admission) {
+        match (admission::concern(&command), self.admission) {
             (Concern::Data | Concern::Connection, Admission::Operator) => self.turn_away(),
             (Concern::Data | Concern::Change, _) if self.desk.is_none() => {
-                self.refuse(&door::LOADING);
+                self.refuse(&admission::LOADING);
             }
             (Concern::Data | Concern::Change | Concern::Look | Concern::Connection, _) => {
                 self.command(command);
@@ -98,7 +101,7 @@ impl Session {
 
     /// There are too many clients.
     pub(super) fn turn_away(&mut self) {
-        self.literal(|out, _| reply::error(out, door::TOO_MANY));
+        self.literal(|out, _| reply::error(out, admission::TOO_MANY));
         self.ends = true;
     }
 }

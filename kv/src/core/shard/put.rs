@@ -1,0 +1,182 @@
+//! The coordinator of a put: to all owners at once, answered when enough of them have it durably. At
+//! LINEARIZABLE a majority of the owners tells its versions first, so that the put's own is larger.
+//!
+//! Source of the latter: Attiya, Bar-Noy and Dolev, "Sharing Memory Robustly in Message-Passing Systems"
+//! (1995), with several writers as in Lynch and Shvartsman, "Robust Emulation of Shared Memory" (1997).
+
+use super::{
+    requests::{Put, PutPhase},
+    state::{Pending, Shard},
+};
+use crate::core::{
+    env::{Env, Failure, Note, Reply},
+    message::Body,
+    quorum::{Level, Tally},
+    record::{Record, Version},
+    types::{Key, NodeId, OpId, RequestId, Slot, Value},
+};
+
+impl Shard {
+    pub(super) fn put(
+        &mut self,
+        request: RequestId,
+        key: Key,
+        value: Option<Value>,
+        level: Level,
+        env: &mut impl Env,
+    ) {
+        let slot = self.ring.slot_of(key.as_str());
+        let answered = Tally::new(self.ring.owners(slot).clone());
+        let phase = PutPhase::Asking { value, answered };
+        let put = Put { request, key, level, phase, hedges: 0 };
+        let op = self.issue_op();
+        if level == Level::Linearizable {
+            self.ask_versions(op, slot, put, env);
+        } else {
+            self.write(op, slot, put, env);
+        }
+    }
+
+    /// Begins anew on the ring that we have now. A put that has a version keeps it; all that was told
+    /// at an older epoch is forgotten.
+    pub(super) fn begin_put(&mut self, op: OpId, mut put: Put, env: &mut impl Env) {
+        let slot = self.ring.slot_of(put.key.as_str());
+        let nobody = Tally::new(self.ring.owners(slot).clone());
+        match &mut put.phase {
+            PutPhase::Asking { answered, .. } => {
+                *answered = nobody;
+                self.ask_versions(op, slot, put, env);
+            }
+            PutPhase::Writing { acknowledged, .. } => {
+                *acknowledged = nobody;
+                self.begin_writing(op, slot, put, env);
+            }
+        }
+    }
+
+    fn ask_versions(&mut self, op: OpId, slot: Slot, mut put: Put, env: &mut impl Env) {
+        if let PutPhase::Asking { answered, .. } = &mut put.phase {
+            // What this node holds is not later than its clock: it need not be looked at.
+            answered.count(self.config.node);
+            if answered.meets(put.level) {
+                self.write(op, slot, put, env);
+                return;
+            }
+        }
+        self.send_put(op, &put, env);
+        self.keep(op, Pending::Put(put), env);
+    }
+
+    /// An owner told its version, and the clock noted it.
+    pub(super) fn version_told(
+        &mut self,
+        from: NodeId,
+        op: OpId,
+        mut put: Put,
+        env: &mut impl Env,
+    ) {
+        let PutPhase::Asking { answered, .. } = &mut put.phase else {
+            env.note(Note::LateAnswer);
+            self.pending.insert(op, Pending::Put(put));
+            return;
+        };
+        answered.count(from);
+        if answered.meets(put.level) {
+            put.hedges = 0;
+            self.write(op, self.ring.slot_of(put.key.as_str()), put, env);
+        } else {
+            self.pending.insert(op, Pending::Put(put));
+        }
+    }
+
+    /// Issues a version, and begins to write.
+    fn write(&mut self, op: OpId, slot: Slot, mut put: Put, env: &mut impl Env) {
+        if self.guard.check_for_jump(env) {
+            env.note(Note::ClockJumped);
+            self.probe(env);
+        }
+        if let Err(doubt) = self.guard.judge(self.peers(), &self.clock, env) {
+            env.note(Note::ClockRefused);
+            env.reply(put.request, Reply::Failed(Failure::Clock(doubt)));
+            return;
+        }
+        if let PutPhase::Asking { value, answered } = &mut put.phase {
+            let version = Version { timestamp: self.clock.issue(env), node: self.config.node };
+            let record = Record { version, value: value.take() };
+            let acknowledged = Tally::new(answered.owners().clone());
+            put.phase = PutPhase::Writing { record, acknowledged };
+        }
+        self.begin_writing(op, slot, put, env);
+    }
+
+    fn begin_writing(&mut self, op: OpId, slot: Slot, mut put: Put, env: &mut impl Env) {
+        if let PutPhase::Writing { record, acknowledged } = &mut put.phase
+            && acknowledged.owners().position(self.config.node).is_some()
+        {
+            self.merge(slot, &put.key, record, env);
+            acknowledged.count(self.config.node);
+        }
+        self.send_put(op, &put, env);
+        if !Self::answer_put(&put, env) {
+            self.keep(op, Pending::Put(put), env);
+        }
+    }
+
+    /// An owner has it.
+    pub(super) fn written(&mut self, from: NodeId, op: OpId, env: &mut impl Env) {
+        let answered = match self.pending.get_mut(&op) {
+            Some(Pending::Put(put)) => {
+                if let PutPhase::Writing { acknowledged, .. } = &mut put.phase {
+                    acknowledged.count(from);
+                }
+                Self::answer_put(put, env)
+            }
+            Some(Pending::Get(get)) => get.repaired(from, env),
+            None => {
+                env.note(Note::LateAnswer);
+                false
+            }
+        };
+        if answered {
+            self.pending.remove(&op);
+        }
+    }
+
+    fn answer_put(put: &Put, env: &mut impl Env) -> bool {
+        let PutPhase::Writing { record, acknowledged } = &put.phase else { return false };
+        let enough = acknowledged.meets(put.level);
+        if enough {
+            env.reply(put.request, Reply::Written(record.version));
+        }
+        enough
+    }
+
+    /// Sends again to whom is silent, ever more rarely.
+    pub(super) fn hedge_put(&mut self, op: OpId, put: &mut Put, env: &mut impl Env) {
+        put.hedges += 1;
+        if put.hedges.is_power_of_two() {
+            env.note(match put.phase {
+                PutPhase::Asking { .. } => Note::VersionsHedged,
+                PutPhase::Writing { .. } => Note::WriteHedged,
+            });
+            self.send_put(op, put, env);
+        }
+    }
+
+    /// Asks, or tells, all owners that did not answer.
+    fn send_put(&self, op: OpId, put: &Put, env: &mut impl Env) {
+        match &put.phase {
+            PutPhase::Asking { answered, .. } => {
+                for owner in answered.missing() {
+                    self.send(owner, Body::Read { op, key: put.key.clone() }, env);
+                }
+            }
+            PutPhase::Writing { record, acknowledged } => {
+                for owner in acknowledged.missing() {
+                    let (key, record) = (put.key.clone(), record.clone());
+                    self.send(owner, Body::Write { op, key, record }, env);
+                }
+            }
+        }
+    }
+}

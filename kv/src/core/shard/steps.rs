@@ -1,0 +1,248 @@
+//! One step of a shard: which part of it an input is for, and what all parts have to do with a newer ring, a
+//! pause, and requests that are late.
+
+use std::sync::Arc;
+
+use super::{
+    config::Input,
+    gives::Gives,
+    pulls::Pulls,
+    state::{Pending, Shard},
+};
+use crate::core::{
+    env::{Env, Failure, Note, Reply, Request, Timer},
+    message::{Body, Message},
+    ring::{MemberState, Ring},
+    types::{Epoch, NodeId, RequestId},
+};
+
+impl Shard {
+    /// The first step.
+    pub fn start(&mut self, env: &mut impl Env) {
+        self.sync.ticked = env.uptime();
+        if self.config.sync_every.0 > 0 {
+            env.set_timer(Timer::Sync, self.config.sync_every);
+        }
+        if self.guard.is_on() {
+            self.guard.check_for_jump(env);
+            self.probe(env);
+            env.set_timer(Timer::Probe, self.probe_after());
+        }
+        self.begin_moves(env);
+    }
+
+    /// One step.
+    pub fn handle(&mut self, input: Input, env: &mut impl Env) {
+        match input {
+            Input::Request(id, request) => self.request(id, request, env),
+            Input::Message(from, message) => self.message(from, message, env),
+            Input::Timer(timer) => self.timer(timer, env),
+            Input::Ring(ring) => self.adopt(ring, env),
+            Input::Paused => self.paused(env),
+        }
+    }
+
+    fn request(&mut self, id: RequestId, request: Request, env: &mut impl Env) {
+        if self.pending.len() >= self.config.max_in_flight {
+            env.note(Note::Busy);
+            env.reply(id, Reply::Failed(Failure::Busy));
+            return;
+        }
+        match request {
+            Request::Put { key, value, level } => self.put(id, key, value, level, env),
+            Request::Get { key, level, at_least } => self.get(id, key, level, at_least, env),
+        }
+    }
+
+    fn message(&mut self, from: NodeId, message: Message, env: &mut impl Env) {
+        let Message { epoch, body } = message;
+        match body {
+            // Time and merges are good at any epoch: nobody counts them.
+            Body::Probe { shard, sent } => {
+                let now = env.now();
+                self.send(from, Body::ProbeReply { shard, sent, now }, env);
+            }
+            Body::ProbeReply { shard: _, sent, now } => self.probed(from, sent, now, env),
+            Body::Delta { slot, records } => self.delta(slot, records, env),
+            // The rest only among those who have the same ring.
+            body => {
+                if self.same_epoch(from, epoch, &body, env) {
+                    self.message_of_this_epoch(from, body, env);
+                }
+            }
+        }
+    }
+
+    fn message_of_this_epoch(&mut self, from: NodeId, body: Body, env: &mut impl Env) {
+        match body {
+            Body::Write { op, key, record } => self.replica_write(from, op, &key, &record, env),
+            Body::Read { op, key } => self.replica_read(from, op, &key, env),
+            Body::Written { op } => self.written(from, op, env),
+            Body::Found { op, record } => self.found(from, op, record, env),
+            Body::Digests { shard, shards, pass, digests } => {
+                self.compare_digests(from, (shard, shards), pass, &digests, env);
+            }
+            Body::Differ { shard: _, pass, part, parts, slots } => {
+                self.differ(from, pass, (part, parts), slots, env);
+            }
+            Body::Versions { shard, pass, ranges } => {
+                self.compare_versions(from, shard, pass, ranges, env);
+            }
+            Body::Newer { shard: _, pass, parts } => self.newer(from, pass, parts, env),
+            Body::Pull { shard, wants } => self.pulled_from(from, shard, wants, env),
+            Body::Pulled { shard: _, parts } => self.pulled(from, parts, env),
+            Body::Offer { shard, offers } => self.offered(from, shard, offers, env),
+            Body::Wanted { shard: _, wants } => self.wanted(from, wants, env),
+            // At our epoch nobody fences us; the others are for the topology or handled before.
+            Body::Fenced { .. }
+            | Body::Probe { .. }
+            | Body::ProbeReply { .. }
+            | Body::Delta { .. }
+            | Body::Prepare { .. }
+            | Body::Promise { .. }
+            | Body::Accept { .. }
+            | Body::Accepted { .. }
+            | Body::Refused { .. }
+            | Body::Synced
+            | Body::RingRequest
+            | Body::Gossip(_)
+            | Body::IsNewest { .. }
+            | Body::Newest { .. }
+            | Body::Ring(_) => {}
+        }
+    }
+
+    /// The fence. Requests of an earlier epoch are refused, and answers of one are not counted.
+    /// Those of a later epoch are dropped: the topology fetches the ring, and the sender asks again.
+    fn same_epoch(&self, from: NodeId, epoch: Epoch, body: &Body, env: &mut impl Env) -> bool {
+        if epoch > self.ring.epoch() {
+            env.note(Note::Behind);
+        } else if epoch < self.ring.epoch()
+            && let Body::Write { op, .. } | Body::Read { op, .. } = body
+        {
+            env.note(Note::Fenced);
+            self.send(from, Body::Fenced { op: *op }, env);
+        }
+        epoch == self.ring.epoch()
+    }
+
+    fn timer(&mut self, timer: Timer, env: &mut impl Env) {
+        match timer {
+            Timer::Hedge => self.sweep_hedge(env),
+            Timer::Timeout => self.sweep_timeout(env),
+            Timer::Sync => {
+                self.sync_tick(env);
+                env.set_timer(Timer::Sync, self.config.sync_every);
+            }
+            Timer::Probe => {
+                if self.guard.check_for_jump(env) {
+                    env.note(Note::ClockJumped);
+                }
+                self.probe(env);
+                env.set_timer(Timer::Probe, self.probe_after());
+            }
+            Timer::Pull => self.move_on(env),
+            // The topology's.
+            Timer::Fetch | Timer::Confirm | Timer::Propose | Timer::Report | Timer::Detect => {}
+        }
+    }
+
+    /// On a ring that is new here: what it asks of this shard. Whatever an older ring asked is void.
+    fn begin_moves(&mut self, env: &mut impl Env) {
+        self.pulls = Pulls::of(&self.ring, &self.config);
+        self.gives = Gives::of(&self.ring, &self.config, &self.store);
+        self.told = false;
+        if !self.moves {
+            self.move_on(env);
+        }
+        self.tell_if_synced(env);
+    }
+
+    /// The next round of pulls and offers.
+    fn move_on(&mut self, env: &mut impl Env) {
+        self.pull_round(env);
+        self.give_round(env);
+        self.moves = !self.pulls.is_empty() || self.gives.len() > 0;
+        if self.moves {
+            env.set_timer(Timer::Pull, self.config.pull_every);
+        }
+    }
+
+    /// Tells the topology once all that a joint ring asks for is done.
+    pub(super) fn tell_if_synced(&mut self, env: &mut impl Env) {
+        let state = self.ring.members().get(&self.config.node).map(|member| member.state);
+        let is_leaving = state == Some(MemberState::Leaving);
+        let has_handed_over = !is_leaving || self.gives.is_handed_over();
+        if self.ring.is_joint() && !self.told && self.pulls.is_empty() && has_handed_over {
+            self.told = true;
+            env.synced(self.ring.epoch());
+        }
+    }
+
+    /// Goes over to a newer ring: requests under way begin anew, with the same version.
+    fn adopt(&mut self, ring: Arc<Ring>, env: &mut impl Env) {
+        if ring.epoch() <= self.ring.epoch() {
+            return;
+        }
+        self.ring = ring;
+        let ring = &self.ring;
+        self.guard.retain(|node| ring.members().contains_key(&node));
+        self.sync.forget();
+        // Writes need not be refused until the next look at the clocks.
+        if self.guard.is_on() && !self.has_measured_clocks() {
+            self.probe(env);
+        }
+        for (op, pending) in std::mem::take(&mut self.pending) {
+            env.note(Note::Restarted);
+            match pending {
+                Pending::Put(put) => self.begin_put(op, put, env),
+                Pending::Get(get) => self.begin_get(op, get, env),
+            }
+        }
+        self.begin_moves(env);
+    }
+
+    fn sweep_hedge(&mut self, env: &mut impl Env) {
+        let Some(before) = self.hedge.fired() else { return };
+        let mut pending = std::mem::take(&mut self.pending);
+        for (op, pending) in pending.range_mut(..before) {
+            match pending {
+                Pending::Put(put) => self.hedge_put(*op, put, env),
+                Pending::Get(get) => self.hedge_get(*op, get, env),
+            }
+        }
+        self.pending = pending;
+        let (next, is_idle, period) = (self.next_op, self.pending.is_empty(), self.hedge_after());
+        self.hedge.rearm(next, is_idle, period, env);
+    }
+
+    fn sweep_timeout(&mut self, env: &mut impl Env) {
+        let Some(before) = self.timeout.fired() else { return };
+        let young = self.pending.split_off(&before);
+        for (_, pending) in std::mem::replace(&mut self.pending, young) {
+            give_up(&pending, env);
+        }
+        let (next, is_idle) = (self.next_op, self.pending.is_empty());
+        self.timeout.rearm(next, is_idle, self.config.request_timeout, env);
+    }
+
+    /// A write without a version would get one now, and beat what was acknowledged during the pause: it is
+    /// given up. Whatever else is under way has the version of before.
+    fn paused(&mut self, env: &mut impl Env) {
+        let is_without =
+            |pending: &mut Pending| matches!(pending, Pending::Put(put) if put.is_asking());
+        let without: Vec<_> = self.pending.extract_if(.., |_, p| is_without(p)).collect();
+        for (_, pending) in without {
+            give_up(&pending, env);
+        }
+    }
+}
+
+fn give_up(pending: &Pending, env: &mut impl Env) {
+    let (request, (failure, note)) = match pending {
+        Pending::Put(put) => (put.request, put.given_up()),
+        Pending::Get(get) => (get.request, (Failure::Timeout, get.timeout_note())),
+    };
+    env.note(note);
+    env.reply(request, Reply::Failed(failure));
+}

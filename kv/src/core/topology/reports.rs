@@ -1,0 +1,50 @@
+//! A member tells that it has done its part of a change, and one that left asks until it may end.
+
+use super::state::Topology;
+use crate::core::{
+    env::{Env, Timer},
+    message::Body,
+    types::{Epoch, NodeId},
+};
+
+/// Members that are told at a time that this one has done its part.
+const REPORTED_TO: usize = 3;
+impl Topology {
+    pub(super) fn shard_synced(&mut self, shard: u16, epoch: Epoch, env: &mut impl Env) {
+        if epoch != self.ring.epoch() || !self.ring.is_joint() {
+            return;
+        }
+        self.shards_done.insert(shard);
+        let is_reporter = self.reporters.contains(&self.config.node);
+        let all = self.shards_done.len() == usize::from(self.config.shards);
+        if all && is_reporter && self.reports.is_none() {
+            self.reports = Some(0);
+            self.synced.insert(self.config.node);
+            self.report(env);
+        }
+    }
+
+    /// Tells the next few members that this one has done its part: one of them proposes the final ring.
+    /// Who is no member asks them for their ring, until a majority has the one that leaves it out.
+    pub(super) fn report(&mut self, env: &mut impl Env) {
+        if self.is_released() {
+            return;
+        }
+        let is_member = self.is_member();
+        let Some(reports) = &mut self.reports else { return };
+        let first = *reports * REPORTED_TO;
+        *reports = reports.wrapping_add(1);
+        let me = self.config.node;
+        let all: Vec<NodeId> = self.ring.members().keys().copied().collect();
+        for turn in 0..REPORTED_TO.min(all.len()) {
+            let to = all[(first + turn) % all.len()];
+            if to != me {
+                self.send(to, if is_member { Body::Synced } else { Body::RingRequest }, env);
+            }
+        }
+        if !self.reporting {
+            self.reporting = true;
+            env.set_timer(Timer::Report, self.config.report_every);
+        }
+    }
+}
