@@ -177,7 +177,16 @@ async fn receive(
     let hello = judged.map_err(|refusal| anyhow!("refused: {refusal}"))?;
     drop(place);
     debug!("{} is connected to us", hello.from);
+    take_all(server, &hello, io, buffer).await
+}
 
+/// Takes what a peer says, until its connection ends.
+async fn take_all(
+    server: &Server,
+    hello: &Hello,
+    mut io: impl AsyncRead + Unpin,
+    mut buffer: BytesMut,
+) -> Result<()> {
     let (mut batch, mut outbox) = (server.node.batch(), Outbox::default());
     let mut is_first = true;
     while let Some(frame) = read_frame(&mut io, &mut buffer, wire::MAX_FRAME).await? {
