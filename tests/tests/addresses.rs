@@ -145,3 +145,17 @@ fn a_process_that_says_it_is_at_the_address_of_a_living_member_does_not_take_its
     }
     has_all(&mut cluster.connect(0), 100);
 }
+
+#[test]
+fn a_list_of_first_members_has_no_process_twice_nor_one_port_for_two_things() {
+    let port = ports_in_a_row(1);
+    let (client, peer) = (local(port).to_string(), local(port + 10_000).to_string());
+    let list = format!("{peer},localhost:{}", port + 10_000);
+    let args = ["serve", "--client", &client, "--peer", &peer, "--initial-cluster", &list];
+    let (code, _, why) = orrery(&args);
+    assert_eq!(code, Some(1), "{why}");
+    assert!(why.contains("which are one address"), "{why}");
+    let (code, _, why) = orrery(&["serve", "--client", &client, "--peer", &client]);
+    assert_eq!(code, Some(1), "{why}");
+    assert!(why.contains("need a port each"), "{why}");
+}

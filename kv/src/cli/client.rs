@@ -68,16 +68,17 @@ impl Connection {
         self.reader.get_mut().write_all(&out).context("the node does not take the command")?;
         let is_known = std::mem::replace(&mut self.is_known, true);
         self.answer().map_err(|why| {
-            let late = why.downcast_ref::<std::io::Error>().is_some_and(|why| {
-                matches!(why.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
-            });
-            match late {
-                true => anyhow!(
+            let kind = why.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+            match kind {
+                Some(ErrorKind::WouldBlock | ErrorKind::TimedOut) => anyhow!(
                     "the node did not answer within {} s; it may be starting, paused or overloaded",
                     PATIENCE.as_secs()
                 ),
-                false if is_known => why.context("the node does not answer"),
-                false => why.context(
+                Some(ErrorKind::ConnectionReset) => why.context(
+                    "the node closed the connection: it has stood still, or ended; ask again",
+                ),
+                _ if is_known => why.context("the node does not answer"),
+                _ => why.context(
                     "no node answers there; --connect takes its address for clients, not that for \
                      peers",
                 ),

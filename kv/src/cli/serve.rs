@@ -80,7 +80,10 @@ pub struct ServeArgs {
 fn peer_address(text: &str) -> Result<String, String> {
     match is_address(text) {
         true => Ok(text.to_string()),
-        false => Err("a host and a port are wanted, such as 10.0.0.1:17001".into()),
+        false => {
+            Err("a host and a port are wanted, such as 10.0.0.1:17001; 0 is no port for peers"
+                .into())
+        }
     }
 }
 
@@ -130,6 +133,9 @@ pub fn run(args: ServeArgs) -> Result<bool> {
     log::abort_on_panic();
     if args.join.contains(&peer) {
         bail!("--join names {peer}, which is this process; give the --peer of a member");
+    }
+    if args.client == args.peer {
+        bail!("--client and --peer are both {}; peers and clients need a port each", args.peer);
     }
     let places = places(args.max_clients as usize)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);

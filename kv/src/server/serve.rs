@@ -1,9 +1,18 @@
 //! A process from its start to its end: it lives as often as it takes.
 
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
-use anyhow::{Context as _, Result, anyhow};
-use tokio::net::TcpListener;
+use anyhow::{Context as _, Result, anyhow, bail};
+use tokio::{
+    net::{TcpListener, lookup_host},
+    task::JoinSet,
+    time::timeout,
+};
 use tracing::{info, warn};
 
 use super::{
@@ -20,6 +29,9 @@ use crate::core::{
     types::NodeId,
 };
 
+/// How long it may take to find out what a name stands for.
+const LOOKUP: Duration = Duration::from_secs(2);
+
 /// Runs a server until `stop` is done, or until it left. `ready` is called once clients can connect, in
 /// each life.
 pub async fn serve(
@@ -29,6 +41,7 @@ pub async fn serve(
 ) -> Result<Ended> {
     let formed = match &settings.start {
         Start::Form { members, replication } => {
+            check_distinct(members).await?;
             Some(form(&settings.advertise_peer, members, *replication)?)
         }
         Start::Join { .. } => None,
@@ -48,6 +61,36 @@ pub async fn serve(
     let ended = live(&door, settings, peer_listener, formed, stop, &mut ready).await;
     door.close();
     ended
+}
+
+/// Refuses a list of first members of which two are one: the ring would have a member that is not there.
+/// Names that cannot be resolved here are taken as they are written.
+async fn check_distinct(members: &[String]) -> Result<()> {
+    let mut lookups = JoinSet::new();
+    for member in members.iter().cloned() {
+        lookups.spawn(async move {
+            let found = timeout(LOOKUP, lookup_host(&member)).await;
+            let found: Vec<SocketAddr> = found.map_or_else(
+                |_| Vec::new(),
+                |found| found.map(Iterator::collect).unwrap_or_default(),
+            );
+            (member, found)
+        });
+    }
+    let mut known: BTreeMap<SocketAddr, String> = BTreeMap::new();
+    while let Some(found) = lookups.join_next().await {
+        let (member, addresses) = found?;
+        for address in addresses {
+            if let Some(other) =
+                known.insert(address, member.clone()).filter(|other| *other != member)
+            {
+                bail!(
+                    "--initial-cluster has {other} and {member}, which are one address: {address}"
+                );
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Lives as often as it takes.
