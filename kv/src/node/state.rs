@@ -72,6 +72,22 @@ impl<P: Ports> Node<P> {
         (0..self.shards()).map(of).fold(Behind::default(), Behind::and)
     }
 
+    /// Records here: all, and those that are not tombstones.
+    pub fn counts(&self) -> (usize, usize) {
+        self.sum(Shard::counts)
+    }
+
+    /// Slots that this node has still to pull, and slots that it has still to hand over.
+    pub fn moving(&self) -> (usize, usize) {
+        self.sum(Shard::moving)
+    }
+
+    /// Adds up over the shards.
+    fn sum(&self, look: impl Fn(&Shard) -> (usize, usize)) -> (usize, usize) {
+        let all = (0..self.shards()).map(|shard| self.inspect(shard, &look));
+        all.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    }
+
     /// How each other member seems.
     pub fn health(&self) -> BTreeMap<NodeId, Health> {
         self.detector.lock().machine.health()

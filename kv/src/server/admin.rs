@@ -1,21 +1,11 @@
 //! What a server tells of itself: COMMAND, CONFIG and HELLO.
 
-use super::state::Server;
-use crate::{
-    core::shard::Shard,
-    resp::{
-        command::CommandsAbout,
-        docs,
-        reply::{self, Dialect},
-        table::{COMMANDS, REDIS_LEVEL},
-    },
+use crate::resp::{
+    command::CommandsAbout,
+    docs,
+    reply::{self, Dialect},
+    table::{COMMANDS, REDIS_LEVEL},
 };
-
-/// Records that this node holds: all, and those that are not tombstones.
-pub fn record_counts(server: &Server) -> (usize, usize) {
-    let counts = |shard| server.node.inspect(shard, Shard::counts);
-    (0..server.node.shards()).map(counts).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
-}
 
 /// The answer to `COMMAND`.
 pub fn commands(out: &mut Vec<u8>, dialect: Dialect, about: &CommandsAbout<'_>) {

@@ -114,7 +114,7 @@ impl Session {
             Command::Transaction(command) => self.transaction(command),
             Command::Ring(command) => self.ring(&command),
             Command::Dbsize => {
-                let live = self.server().map_or(0, |server| admin::record_counts(&server).1);
+                let live = self.server().map_or(0, |server| server.node.counts().1);
                 self.literal(|out, _| reply::integer(out, live));
             }
         }

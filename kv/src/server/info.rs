@@ -7,9 +7,8 @@ use std::{
 };
 
 use super::{
-    admin, clocks, process,
+    clocks, process,
     rate::LOOK_EVERY,
-    rings,
     state::{Door, Server},
 };
 use crate::{core::shard::Shard, resp::table::REDIS_LEVEL};
@@ -152,7 +151,7 @@ fn of_cluster(_: &Door, lines: &mut Lines) {
 }
 
 fn of_keyspace(server: &Server, lines: &mut Lines) {
-    let (_, live) = admin::record_counts(server);
+    let (_, live) = server.node.counts();
     // As in Redis, there is no line for a database without keys.
     if live > 0 {
         lines.add("db0", format_args!("keys={live},expires=0,avg_ttl=0"));
@@ -162,7 +161,7 @@ fn of_keyspace(server: &Server, lines: &mut Lines) {
 fn of_node(server: &Server, lines: &mut Lines) {
     let node = &server.node;
     let ring = node.ring();
-    let (records, live) = admin::record_counts(server);
+    let (records, live) = server.node.counts();
     lines.add("node", node.id());
     lines.add("cluster", ring.cluster());
     lines.add("epoch", ring.epoch().0);
@@ -170,7 +169,7 @@ fn of_node(server: &Server, lines: &mut Lines) {
     lines.add("members", ring.members().len());
     let state = ring.members().get(&node.id()).map(|member| format!("{:?}", member.state));
     lines.add("state", state.as_deref().unwrap_or("no member"));
-    let (to_pull, to_hand_over) = rings::moving(server);
+    let (to_pull, to_hand_over) = node.moving();
     lines.add("slots_to_pull", to_pull);
     lines.add("slots_to_hand_over", to_hand_over);
     let behind = node.behind();

@@ -189,7 +189,7 @@ impl<R: FnMut(SocketAddr, NodeId)> Life<'_, R> {
         let records = notes.find(|(note, _)| *note == Note::RecordHandedOver);
         Progress {
             epoch: standing.ring.epoch(),
-            slots: rings::moving(self.server).1,
+            slots: self.server.node.moving().1,
             records: records.map_or(0, |(_, count)| count),
         }
     }

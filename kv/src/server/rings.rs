@@ -5,12 +5,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
-use super::{admin, clocks, join::keep_out, state::Server};
+use super::{clocks, join::keep_out, state::Server};
 use crate::{
     core::{
         detector::Health,
         ring::{Change, MemberState, Ring},
-        shard::Shard,
         types::{NodeId, Slot},
     },
     resp::command::RingCommand,
@@ -174,7 +173,7 @@ pub fn has_nothing_to_lose(server: &Server) -> Result<(), String> {
     if others > 0 {
         return Err(format!("{me} is in a ring with {others} other members; let it leave first"));
     }
-    let (all, _) = admin::record_counts(server);
+    let (all, _) = server.node.counts();
     if all > 0 {
         return Err(format!("{me} holds {all} records (those deleted count), which would be lost"));
     }
@@ -190,12 +189,6 @@ fn slots_of_members(ring: &Ring) -> BTreeMap<NodeId, usize> {
         }
     }
     counts
-}
-
-/// Slots that a node has still to pull, and still to hand over.
-pub fn moving(server: &Server) -> (usize, usize) {
-    let moving = |shard| server.node.inspect(shard, Shard::moving);
-    (0..server.node.shards()).map(moving).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
 }
 
 fn describe(server: &Server) -> Value {
@@ -224,7 +217,7 @@ fn describe(server: &Server) -> Value {
             })
         })
         .collect();
-    let (to_pull, to_hand_over) = moving(server);
+    let (to_pull, to_hand_over) = server.node.moving();
     let behind = server.node.behind();
     let to_compare: Vec<String> = behind.peers_to_compare.iter().map(ToString::to_string).collect();
     json!({

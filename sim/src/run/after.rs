@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use kv::core::{detector::Health, quorum::Level, ring::Ring, shard::Shard, types::NodeId};
+use kv::core::{detector::Health, quorum::Level, ring::Ring, types::NodeId};
 
 use super::{AUDITOR, LOOK_EVERY_US, Phase, Run};
 use crate::{
@@ -73,10 +73,7 @@ impl Run<'_> {
         for node in ring.members().keys() {
             match self.cluster.inspect(*node, |node| node.oldest_epoch()) {
                 Some(epoch) if epoch == ring.epoch() => {
-                    let moving = self.cluster.inspect(*node, |n| {
-                        let moving = (0..n.shards()).map(|s| n.inspect(s, Shard::moving));
-                        moving.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
-                    });
+                    let moving = self.cluster.inspect(*node, |node| node.moving());
                     if let Some((pulls, gives)) = moving.filter(|moving| *moving != (0, 0)) {
                         let what =
                             format!("{node} has {pulls} slots to pull, {gives} to hand over");
