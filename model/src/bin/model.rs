@@ -95,7 +95,8 @@ fn run(cli: Cli) -> Result<bool> {
         let options = Options {
             threads,
             stop_at_first: cli.stop_at_first,
-            shortest_examples: cli.write.is_some(),
+            // Whoever stops at the first violation wants the path to that.
+            shortest_examples: cli.write.is_some() && !cli.stop_at_first,
         };
         let explored = explore(model, &options, |stage, states, depth| {
             bar.set_position(states as u64);
