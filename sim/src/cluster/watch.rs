@@ -112,13 +112,13 @@ impl Cluster {
         }
         drop(shared);
         for (key, version) in forgotten {
-            self.check_dropped(id, &key, version);
+            self.check_given_up(id, "dropped", &key, version);
         }
     }
 
     /// Nobody drops what others lack: a node forgets a record when it is no owner, and each owner, old and new
     /// (but for those evicted), has had that version, or a newer one, for certain.
-    fn check_dropped(&mut self, id: NodeId, key: &Key, version: Version) {
+    pub(super) fn check_given_up(&mut self, id: NodeId, how: &str, key: &Key, version: Version) {
         let host = &self.hosts[id.0 as usize - 1];
         let Some((node, _)) = &host.node else { return };
         let epoch = node.inspect_key(key, |shard| shard.epoch());
@@ -135,7 +135,7 @@ impl Cluster {
             }
         };
         if let Some(why) = why {
-            let what = format!("{id} dropped {}, but {why}", shown(Some(version)));
+            let what = format!("{id} {how} {}, but {why}", shown(Some(version)));
             self.broken.get_or_insert(Violation::new("invariant", what).about(key));
         }
     }
