@@ -1,5 +1,5 @@
 //! What a node knows and decides, as plain values and plain functions: inputs go in, effects come out by an
-//! environment ([`env`]). Nothing here names anything outside, does I/O, waits, or takes a lock.
+//! environment ([`mod@env`]). Nothing here names anything outside, does I/O, waits, or takes a lock.
 
 pub mod clock;
 pub mod detector;

@@ -34,11 +34,11 @@ pub trait Ports {
     fn now(&self) -> Timestamp;
     /// The monotonic clock.
     fn uptime(&self) -> Micros;
-    /// Arms a timer: [`Node::timer`] is to be called after this long, or later.
+    /// Arms a timer: [`super::Node::timer`] is to be called after this long, or later.
     fn set_timer(&self, machine: Machine, timer: Timer, after: Micros);
     /// Appends to the commit buffer. Called under a machine's lock: no I/O.
     fn append(&self, entry: Entry) -> Position;
-    /// Up to where the journal is durable. When it moves, [`Node::durable`] is to be called.
+    /// Up to where the journal is durable. When it moves, [`super::Node::durable`] is to be called.
     fn durable(&self) -> Position;
     /// Counts something that seldom happens.
     fn note(&self, note: Note);
