@@ -218,19 +218,21 @@ fn client_address(text: &str) -> Result<String, String> {
     }
 }
 
-/// Acts, on a thread of its own, at the first signal that asks this process to end.
+/// Acts, on a thread of its own, at the first signal that asks this process to end. From its return on no such
+/// signal ends the process otherwise.
 fn on_signal(act: impl FnOnce() + Send + 'static) -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut interrupt, mut terminate) = {
+        let _inside = runtime.enter();
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+    };
     std::thread::spawn(move || {
         runtime.block_on(async {
-            use tokio::signal::unix::{SignalKind, signal};
-            let pair = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-            if let (Ok(mut interrupt), Ok(mut terminate)) = pair {
-                tokio::select! {
-                    biased;
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                }
+            tokio::select! {
+                biased;
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
             }
         });
         act();
