@@ -148,12 +148,11 @@ fn who_connects_first_after_a_pause_that_was_noticed_is_served() {
     // A machine that is very busy makes the process stand still once more: such a try says nothing.
     let is_served = (1..=5).any(|pauses| {
         cluster.nodes[0].signal(Signal::STOP);
-        sleep(Duration::from_millis(1_500));
+        sleep(PAUSE);
         cluster.nodes[0].signal(Signal::CONT);
         eventually("the pause is noticed", || {
             (cluster.nodes[0].log().matches("stood still for").count() >= pauses).then_some(())
         });
-        sleep(Duration::from_millis(500));
         let client = redis::Client::open(format!("redis://{}", cluster.address(0))).unwrap();
         client.get_connection().is_ok_and(|mut connection| connection.set("key", "value") == Ok(()))
     });

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Number, Value, json};
 
 use super::{ClientArgs, on_signal};
 use crate::{log, resp::reply};
@@ -245,14 +245,8 @@ fn status_text(args: &ClientArgs, info: &str) -> String {
 
 /// A number where it is written as one: the name of a cluster may have digits only, and is none.
 fn json_value(name: &str, value: &str) -> Value {
-    let is_written_so = |letter: char| letter.is_ascii_digit() || letter == '-' || letter == '.';
-    if name == "cluster" || !value.chars().all(is_written_so) {
-        return Value::from(value);
-    }
-    let whole =
-        value.parse::<u64>().map(Value::from).or_else(|_| value.parse::<i64>().map(Value::from));
-    let number = whole.or_else(|_| value.parse::<f64>().map(Value::from));
-    number.unwrap_or_else(|_| Value::from(value))
+    let number = value.parse::<Number>().ok().filter(|_| name != "cluster");
+    number.map_or_else(|| Value::from(value), Value::Number)
 }
 
 fn show(args: &ClientArgs, text: &str, json: Value) -> Result<()> {

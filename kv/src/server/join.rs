@@ -184,7 +184,7 @@ async fn same_address(ring: &Ring, theirs: &str) -> BTreeSet<NodeId> {
 }
 
 /// What a name stands for; nothing, where that is not known.
-async fn resolve(address: String) -> BTreeSet<SocketAddr> {
+pub async fn resolve(address: String) -> BTreeSet<SocketAddr> {
     match timeout(HANDSHAKE, lookup_host(address)).await {
         Ok(Ok(found)) => found.collect(),
         Ok(Err(_)) | Err(_) => BTreeSet::new(),

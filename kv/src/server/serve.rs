@@ -4,15 +4,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     sync::Arc,
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use tokio::{
-    net::{TcpListener, lookup_host},
-    task::JoinSet,
-    time::timeout,
-};
+use tokio::{net::TcpListener, task::JoinSet};
 use tracing::{info, warn};
 
 use super::{
@@ -28,9 +23,6 @@ use crate::core::{
     ring::{RING_SIZE, Ring},
     types::NodeId,
 };
-
-/// How long it may take to find out what a name stands for.
-const LOOKUP: Duration = Duration::from_secs(2);
 
 /// Runs a server until `stop` is done, or until it left. `ready` is called once clients can connect, in
 /// each life.
@@ -68,18 +60,11 @@ pub async fn serve(
 async fn check_distinct(members: &[String]) -> Result<()> {
     let mut lookups = JoinSet::new();
     for member in members.iter().cloned() {
-        lookups.spawn(async move {
-            let found = timeout(LOOKUP, lookup_host(&member)).await;
-            let found: Vec<SocketAddr> = found.map_or_else(
-                |_| Vec::new(),
-                |found| found.map(Iterator::collect).unwrap_or_default(),
-            );
-            (member, found)
-        });
+        lookups.spawn(async move { (join::resolve(member.clone()).await, member) });
     }
     let mut known: BTreeMap<SocketAddr, String> = BTreeMap::new();
     while let Some(found) = lookups.join_next().await {
-        let (member, addresses) = found?;
+        let (addresses, member) = found?;
         for address in addresses {
             if let Some(other) =
                 known.insert(address, member.clone()).filter(|other| *other != member)

@@ -1,5 +1,8 @@
 //! Topologies by hand: every message is delivered, or not, by the test.
 
+mod joins;
+mod pauses;
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{steps::WANTED_FOR, wants::MOST_JOINS, *};
@@ -363,69 +366,6 @@ fn a_proposal_that_may_not_follow_is_not_taken() {
     assert_eq!(*world.nodes[0].acceptor(), Acceptor::default());
 }
 
-fn join(address: &str, instance: u64) -> Change {
-    Change::Join(Joiner::new(address, instance))
-}
-
-/// The processes of a ring that joined from an address.
-fn instances(ring: &Ring, address: &str) -> Vec<u64> {
-    let at = ring.members().values().filter(|member| member.address == address);
-    at.map(|member| member.instance).collect()
-}
-
-#[test]
-fn of_two_processes_at_one_address_the_one_that_asks_last_joins() {
-    let mut world = World::new(3, &ring(3, 2));
-    // Nothing is proposed in between.
-    for instance in [9, 7] {
-        world.nodes[0].want(join("x:1", instance));
-    }
-    world.step(1, TopologyInput::Gone(BTreeSet::new()));
-    world.settle(&[1, 2, 3]);
-    assert_eq!(instances(world.nodes[0].ring(), "x:1"), [7], "the larger number is no later one");
-}
-
-#[test]
-fn a_joiner_that_starts_again_while_the_ring_is_joint_takes_its_own_place() {
-    let mut world = World::new(3, &ring(3, 2));
-    world.step(1, TopologyInput::Change(join("x:1", 9)));
-    world.settle(&[1, 2, 3]);
-    assert!(world.nodes[0].ring().is_joint());
-    world.step(2, TopologyInput::Change(join("x:1", 7)));
-    world.settle(&[1, 2, 3]);
-    for _ in 0..10 {
-        for node in 1..=3 {
-            if world.armed[node as usize - 1].contains(&Timer::Propose) {
-                world.fire(node, Timer::Propose);
-                world.settle(&[1, 2, 3]);
-            }
-        }
-    }
-    assert_eq!(instances(world.nodes[0].ring(), "x:1"), [7]);
-}
-
-#[test]
-fn a_process_that_asked_before_the_ring_was_decided_does_not_drive_out_the_one_that_joins() {
-    let mut world = World::new(3, &ring(3, 2));
-    // n2 was asked by an earlier process, which is gone.
-    world.nodes[1].want(join("x:1", 9));
-    world.step(1, TopologyInput::Change(join("x:1", 7)));
-    world.settle(&[1, 2, 3]);
-    assert_eq!(instances(world.nodes[1].ring(), "x:1"), [7]);
-    world.step(2, TopologyInput::Gone(BTreeSet::new()));
-    world.settle(&[1, 2, 3]);
-    assert_eq!(instances(world.nodes[1].ring(), "x:1"), [7]);
-}
-
-#[test]
-fn processes_that_want_to_join_do_not_crowd_out_an_operator() {
-    let mut topology = World::new(1, &ring(3, 2)).nodes.remove(0);
-    (0..200).for_each(|n| topology.want(join(&format!("x{n}:1"), n + 1)));
-    assert_eq!(topology.wanted.len(), MOST_JOINS);
-    topology.want(Change::Leave(NodeId(2)));
-    assert!(topology.wanted.contains_key(&Change::Leave(NodeId(2))));
-}
-
 #[test]
 fn a_ring_of_another_size_or_replication_is_not_taken() {
     let mut world = World::new(1, &ring(3, 2));
@@ -457,56 +397,4 @@ fn who_speaks_of_an_epoch_that_nobody_has_is_not_believed_for_ever() {
     world.fire(1, Timer::Fetch);
     let asked: Vec<NodeId> = world.waiting.iter().map(|(_, to, _)| *to).collect();
     assert_eq!(asked, [NodeId(3)]);
-}
-
-#[test]
-fn after_a_pause_a_majority_says_that_the_ring_is_the_newest_and_answers_of_before_do_not_count() {
-    let ring = ring(5, 3);
-    let mut world = World::new(5, &ring);
-    world.step(1, TopologyInput::Paused(7));
-    assert_eq!(world.waiting.len(), 4);
-    let early = world.waiting.clone();
-    world.settle(&[1, 2]);
-    assert_eq!(world.confirmed, [], "two of five are no majority");
-    world.step(1, TopologyInput::Paused(8));
-    world.waiting = early;
-    world.settle(&[1, 2, 3, 4, 5]);
-    assert_eq!(world.confirmed, [], "they were asked before the last pause");
-    assert!(world.armed[0].contains(&Timer::Confirm));
-    world.step(1, TopologyInput::Timer(Timer::Confirm));
-    world.settle(&[1, 2, 3]);
-    assert_eq!(world.confirmed, [(1, 8, Epoch(1))]);
-    world.step(1, TopologyInput::Timer(Timer::Confirm));
-    assert!(world.waiting.is_empty() && world.confirmed.len() == 1, "it is over");
-}
-
-#[test]
-fn a_node_that_was_away_while_the_ring_changed_is_told_and_asks_again_of_the_new_one() {
-    let ring = ring(3, 3);
-    let mut world = World::new(4, &ring);
-    let next = after(&ring, &[Change::Join(Joiner::new("node4:1", 4))]);
-    (2..=4).for_each(|node| world.step(node, TopologyInput::Install(next.clone())));
-    world.waiting.clear();
-    world.step(1, TopologyInput::Paused(7));
-    world.settle(&[1, 2, 3, 4]);
-    assert_eq!(world.nodes[0].ring().epoch(), next.epoch());
-    assert_eq!(world.confirmed, [(1, 7, next.epoch())]);
-}
-
-#[test]
-fn a_node_that_was_evicted_meanwhile_is_never_confirmed_and_the_only_member_is_at_once() {
-    let three = ring(3, 3);
-    let mut world = World::new(3, &three);
-    let joint = after(&three, &[Change::Evict(NodeId(1))]);
-    let last = Arc::new(joint.after(&BTreeSet::new(), true).unwrap());
-    [2, 3].into_iter().for_each(|node| world.step(node, TopologyInput::Install(last.clone())));
-    world.waiting.clear();
-    world.step(1, TopologyInput::Paused(7));
-    world.settle(&[1, 2, 3]);
-    world.step(1, TopologyInput::Timer(Timer::Confirm));
-    world.settle(&[1, 2, 3]);
-    assert_eq!((world.nodes[0].ring().epoch(), &world.confirmed[..]), (last.epoch(), &[][..]));
-    let mut alone = World::new(1, &ring(1, 3));
-    alone.step(1, TopologyInput::Paused(7));
-    assert_eq!(alone.confirmed, [(1, 7, Epoch(1))]);
 }
