@@ -1,12 +1,20 @@
 //! From a path through a model to a scenario: the simulation delivers in exactly that order.
 
+use harness::{
+    scenario::script::{ScriptStep, Wire},
+    system::System as _,
+    world::{
+        clock::ClockSpec,
+        network::{Link, Network},
+    },
+};
 use kv::{
     core::{env::Request, ring::RING_SIZE, time::Micros, types::Key},
     node::config::NodeConfig,
 };
 use sim::{
-    scenario::{self, ClockSpec, Link, Network, Operation, Scenario},
-    script::{Step, Wire},
+    scenario::{self, Operation, Scenario},
+    store::Store,
 };
 
 use crate::world::{Action, Envelope, Setup};
@@ -34,12 +42,14 @@ pub fn scenario<'a>(setup: &Setup, way: impl IntoIterator<Item = &'a Action>) ->
         }));
     }
     let script = way.into_iter().map(|action| match action {
-        Action::Ask(client) => Step::Ask(places[*client].next().expect("a client has a plan")),
-        Action::Deliver(envelope) => Step::Deliver(wire(envelope)),
-        Action::Lose(envelope) => Step::Lose(wire(envelope)),
-        Action::Double(envelope) => Step::Double(wire(envelope)),
-        Action::Fire(node, timer) => Step::Fire(node.0, *timer),
-        Action::Crash(node) => Step::Crash(node.0),
+        Action::Ask(client) => {
+            ScriptStep::Ask(places[*client].next().expect("a client has a plan"))
+        }
+        Action::Deliver(envelope) => ScriptStep::Deliver(wire(envelope)),
+        Action::Lose(envelope) => ScriptStep::Lose(wire(envelope)),
+        Action::Double(envelope) => ScriptStep::Double(wire(envelope)),
+        Action::Fire(node, timer) => ScriptStep::Fire(node.0, format!("{timer:?}")),
+        Action::Crash(node) => ScriptStep::Crash(node.0),
         Action::Decide | Action::Learn(..) | Action::Change(_) => {
             unreachable!("there is one ring for ever")
         }
@@ -85,7 +95,8 @@ fn nodes(setup: &Setup) -> scenario::Cluster {
 }
 
 fn wire(envelope: &Envelope) -> Wire {
-    Wire::new(envelope.from, envelope.to, &envelope.message.body)
+    let says = Store::message_name(&envelope.message);
+    Wire { from: envelope.from.0, to: envelope.to.0, says }
 }
 
 fn action(request: &Request) -> scenario::Action {

@@ -9,9 +9,9 @@ use model::{
     world::{Cluster, Outcome},
 };
 use sim::{
-    history::{self, Done},
     run,
     scenario::Scenario,
+    store::{self, Answer, Done, of_failure},
 };
 
 fn all() -> Vec<Explored> {
@@ -24,17 +24,17 @@ fn all() -> Vec<Explored> {
 /// Whether the simulation ended an operation as the model did.
 fn is_same(modelled: &Outcome, simulated: &Done) -> bool {
     let Outcome::Answered { reply, .. } = modelled else {
-        return simulated.outcome == history::Outcome::Unknown("node crashed");
+        return simulated.outcome == store::Outcome::Unknown("node crashed");
     };
     match (reply, &simulated.outcome) {
-        (Reply::Written(_), history::Outcome::Written(_)) => true,
-        (Reply::Found(found), history::Outcome::Found(record)) => {
+        (Reply::Written(_), store::Outcome::Ok(Answer::Written(_))) => true,
+        (Reply::Found(found), store::Outcome::Ok(Answer::Found(record))) => {
             let value = |record: &Option<kv::core::record::Record>| {
                 record.as_ref().map(|record| record.value.clone())
             };
             value(found) == value(record)
         }
-        (Reply::Failed(failure), outcome) => history::Outcome::of_failure(*failure) == *outcome,
+        (Reply::Failed(failure), outcome) => of_failure(*failure) == *outcome,
         (Reply::Written(_) | Reply::Found(_), _) => false,
     }
 }

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use harness::operator::Operator as _;
 use kv::core::{ring::Ring, time::Micros};
 use model::trace::{follow, tamper_with_clock, tamper_with_message};
 use sim::{
+    operator::StoreOperator,
     run,
     scenario::Scenario,
     swarm::{self, Fixed},
@@ -28,14 +30,14 @@ fn scenario(seed: u64) -> Scenario {
 }
 
 fn ring(scenario: &Scenario) -> Arc<Ring> {
-    sim::rings::Operator::new(scenario).first().clone()
+    StoreOperator::new(scenario).birth()
 }
 
 /// What the run broke is for the simulation to say: here its steps are looked at.
 fn recorded(seed: u64) -> (Scenario, Vec<Moved>) {
     let scenario = scenario(seed);
-    let verdict = run::run_recorded(&scenario);
-    (scenario, verdict.trace)
+    let trace = run::run_recorded(&scenario);
+    (scenario, trace)
 }
 
 #[test]

@@ -7,16 +7,15 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Result, ensure};
 use comfy_table::{Table, presets::UTF8_BORDERS_ONLY};
-use madsim::{net::Endpoint, runtime::Runtime};
-use serde_json::json;
-
-use crate::{
-    run::run,
-    swarm,
+use harness::{
     sweep::thread_cpu,
     tally::{Tally, Topic},
     text,
 };
+use madsim::{net::Endpoint, runtime::Runtime};
+use serde_json::json;
+
+use crate::{run::run, swarm};
 
 /// Runs of the standard scenario: enough for more than a second of CPU time.
 const RUNS: u64 = 500;
@@ -72,8 +71,8 @@ fn measure() -> Result<Measured> {
         let before = thread_cpu();
         for seed in 0..RUNS {
             let verdict = run(&swarm::standard(seed), false);
-            let fell = verdict.violation;
-            ensure!(fell.is_none(), "the standard scenario failed at seed {seed}: {fell:?}");
+            let failed = verdict.violation;
+            ensure!(failed.is_none(), "the standard scenario failed at seed {seed}: {failed:?}");
             tally.merge(&verdict.tally);
             simulated_us += verdict.simulated_us;
         }

@@ -1,10 +1,15 @@
 //! What membership costs as a cluster grows: the messages and bytes of nodes that serve nobody, counted in
 //! the simulation.
 
-use std::collections::BTreeMap;
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use anyhow::{Result, anyhow};
 use comfy_table::{CellAlignment, Table, presets::UTF8_BORDERS_ONLY};
+use harness::{
+    sweep::thread_cpu,
+    text,
+    world::network::{Link, Network},
+};
 use kv::{
     core::{message::Message, ring::RING_SIZE, time::Micros},
     node::config::NodeConfig,
@@ -14,9 +19,7 @@ use serde_json::json;
 
 use crate::{
     run::run_metered,
-    scenario::{Cluster, Link, Network, Scenario},
-    sweep::thread_cpu,
-    text,
+    scenario::{Cluster, Scenario},
 };
 
 /// The sizes that are measured.
@@ -102,16 +105,20 @@ struct Rate {
 fn rates(nodes: u32) -> Result<(BTreeMap<&'static str, Rate>, f64)> {
     let measure = move || {
         let before = thread_cpu();
-        let (verdict, meter) = run_metered(&idle(nodes), Meter::new(WARM_UP_S * 1_000_000));
+        let meter = Rc::new(RefCell::new(Meter::new(WARM_UP_S * 1_000_000)));
+        let counting = meter.clone();
+        let verdict = run_metered(&idle(nodes), move |at, message| {
+            counting.borrow_mut().count(at, message);
+        });
         let cpu = (thread_cpu() - before).as_secs_f64();
-        (verdict.violation, meter, cpu)
+        (verdict.violation, meter.take().counts, cpu)
     };
-    let (fell, meter, cpu) =
+    let (failed, counts, cpu) =
         std::thread::spawn(measure).join().map_err(|_| anyhow!("the measurement panicked"))?;
-    anyhow::ensure!(fell.is_none(), "an idle cluster of {nodes} nodes failed: {fell:?}");
+    anyhow::ensure!(failed.is_none(), "an idle cluster of {nodes} nodes failed: {failed:?}");
     let mut rates: BTreeMap<&'static str, Rate> = BTreeMap::new();
     let node_seconds = f64::from(nodes) * MEASURED_S as f64;
-    for (kind, (messages, bytes)) in meter.counts {
+    for (kind, (messages, bytes)) in counts {
         let rate = rates.entry(purpose(kind)).or_default();
         rate.messages += messages as f64 / node_seconds;
         rate.bytes += bytes as f64 / node_seconds;

@@ -1,8 +1,8 @@
-//! Orrery's deterministic simulation.
+//! Orrery's deterministic simulation: the store as a system of the [`harness`].
 //!
 //! A [`scenario::Scenario`] decides everything of a run: the cluster, the clients' operations, the faults
-//! and the network. [`swarm`] makes one from a seed, [`run`] runs it, [`check`] says which
-//! promises were kept. The nodes are those of `kv`, unchanged; only their world is simulated.
+//! and the network. [`swarm`] makes one from a seed, [`run`] runs it, [`check`] says which properties were
+//! violated. The nodes are those of `kv`, unchanged; only their world is simulated.
 //!
 //! Built with `--cfg madsim` only: use `cargo sim`.
 
@@ -13,24 +13,22 @@ compile_error!(
 );
 
 pub mod bench;
-pub mod bugs;
 pub mod check;
-pub mod cluster;
 pub mod cost;
-pub mod history;
-mod host;
-pub mod log;
-pub mod queue;
-pub mod random;
-pub mod report;
+pub mod evidence;
+pub mod gates;
+mod names;
+mod narrator;
+pub mod operator;
+pub mod owners;
+pub mod ports;
 pub mod rings;
 pub mod run;
+mod says;
 pub mod scenario;
-pub mod script;
-pub mod story;
+pub mod shown;
+pub mod store;
 pub mod swarm;
-pub mod sweep;
-pub mod tally;
-pub mod text;
 pub mod trace;
-pub mod world;
+pub mod watch;
+mod words;

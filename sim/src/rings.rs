@@ -1,312 +1,235 @@
-//! The operators of the simulation: they ask members for changes of the ring, start the processes that
-//! join, and stop those that learn that they are members no more. What is decided the nodes decide.
+//! The ring is linearizable: there is one ring of each epoch, each follows the one before it as rings may
+//! follow each other, and an id names one process for ever. Looked at for each ring that a node has for
+//! certain; by the members alone, and not by what the ring says of itself.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
+use harness::{violation::Violation, world::INVARIANT};
 use kv::core::{
-    ring::{Change, ChangeError, Joiner, MemberState, Ring},
-    types::{Epoch, NodeId},
+    ring::{Member, MemberState, Ring},
+    types::{Epoch, NodeId, Slot},
 };
 
-use crate::{
-    cluster::Cluster,
-    queue::Wake,
-    random::Random,
-    scenario::{self, ChangeKind, Scenario},
-    tally::Topic,
-};
+use crate::{gates::Sometimes, owners};
 
-/// How often the operators look, in microseconds.
-const LOOK_EVERY_US: u64 = 20_000;
-/// How long after it was asked for, a change that does not show is asked for again.
-const ASK_AGAIN_US: u64 = 300_000;
-/// Evicted processes that join anew in a run, at most.
-const MOST_RETURNS: usize = 8;
-/// How long a process that is to die when it joins lives at most, in microseconds.
-const DOOMED_WITHIN_US: u64 = 300_000;
-/// Processes that join count from here: zero is the first members'.
-const FIRST_INSTANCE: u64 = 1;
-
-/// A change that is to be made.
-struct Wanted {
-    /// What. A ring to be given up is whichever is joint when it is asked for.
-    change: Change,
-    /// When it is asked for next, in microseconds of the run.
-    at: u64,
-    asked: bool,
-    /// It is about a node that died.
-    is_dead: bool,
+/// The rings of a run that some node has for certain.
+pub struct Rings {
+    of_epoch: BTreeMap<Epoch, Arc<Ring>>,
+    /// The process behind each id.
+    processes: BTreeMap<NodeId, (String, u64)>,
 }
 
-/// The operators.
-pub struct Operator {
-    first: Arc<Ring>,
-    /// The newest ring that any node has for certain.
-    newest: Arc<Ring>,
-    wanted: Vec<Wanted>,
-    /// Nodes that die for good, and when.
-    deaths: Vec<(u64, NodeId)>,
-    /// Processes that die soon after they joined, so many more.
-    doomed: usize,
-    /// Nodes that died, and those that were told to go: whoever else is evicted was taken for dead.
-    died: BTreeSet<NodeId>,
-    told_to_go: BTreeSet<NodeId>,
-    /// The addresses of all that were members.
-    addresses: BTreeMap<NodeId, String>,
-    /// Processes that were members at any time.
-    instances: BTreeSet<u64>,
-    /// Evicted processes that join anew, so many more.
-    returns: usize,
-    /// Members evict whom they take for dead, and operators leave them that long to do it.
-    evicts: bool,
-    patience_us: u64,
-    /// When the faults are healed.
-    heal_at_us: u64,
-    next_instance: u64,
-    random: Random,
-}
+/// Who is on one side of a change: where, as which process, with which tokens.
+type Side<'a> = BTreeMap<NodeId, (&'a str, u64, &'a [Slot])>;
 
-impl Operator {
-    /// Operators with the plan of a scenario.
-    pub fn new(scenario: &Scenario) -> Self {
-        let scenario::Cluster { nodes, replication, slots, .. } = scenario.cluster;
-        let addresses: Vec<String> = (1..=nodes).map(|n| format!("node{n}:1")).collect();
-        let first = Ring::form(&addresses, replication, slots)
-            .expect("a scenario's cluster is checked when it is read");
-        let first = Arc::new(first);
-        let (mut deaths, mut doomed) = (Vec::new(), 0);
-        let mut wanted = Vec::new();
-        for (instance, asked) in (FIRST_INSTANCE..).zip(&scenario.changes) {
-            let at = asked.at_ms * 1_000;
-            let change = match asked.kind {
-                ChangeKind::Join => {
-                    Change::Join(Joiner::new(format!("joiner{instance}:1"), instance))
-                }
-                ChangeKind::Leave(node) => Change::Leave(NodeId(node)),
-                ChangeKind::Accuse(node) => Change::Evict(NodeId(node)),
-                ChangeKind::Kill(node) => {
-                    deaths.push((at, NodeId(node)));
-                    Change::Evict(NodeId(node))
-                }
-                ChangeKind::Replace(node) => {
-                    deaths.push((at, NodeId(node)));
-                    let change = Change::Evict(NodeId(node));
-                    wanted.push(Wanted { change, at, asked: false, is_dead: true });
-                    Change::Join(Joiner::new(format!("node{node}:1"), instance))
-                }
-                ChangeKind::Cancel => Change::Cancel(Epoch(0)),
-                ChangeKind::Client(node) => Change::Client(NodeId(node), format!("client{node}:1")),
-                ChangeKind::KillJoiner => {
-                    doomed += 1;
-                    continue;
-                }
+impl Rings {
+    /// A run begins with this ring.
+    pub fn new(first: &Arc<Ring>) -> (Self, Option<Violation>) {
+        let of_epoch = BTreeMap::from([(first.epoch(), first.clone())]);
+        let mut rings = Self { of_epoch, processes: BTreeMap::new() };
+        let violation = owners::check(first).and_then(|()| rings.name(first)).err();
+        (rings, violation)
+    }
+
+    /// The ring of an epoch.
+    pub fn at(&self, epoch: Epoch) -> Option<&Arc<Ring>> {
+        self.of_epoch.get(&epoch)
+    }
+
+    /// A node has this ring for certain: what happened by it, if it is new.
+    pub fn take(&mut self, ring: &Arc<Ring>) -> Result<Vec<Sometimes>, Violation> {
+        let epoch = ring.epoch();
+        if let Some(known) = self.at(epoch) {
+            return match known == ring {
+                true => Ok(Vec::new()),
+                false => Err(wrong(format!("two rings of epoch {epoch}: {known:?} and {ring:?}"))),
             };
-            let is_dead = matches!(asked.kind, ChangeKind::Kill(_));
-            wanted.push(Wanted { change, at, asked: false, is_dead });
         }
-        // Where the members themselves evict who is dead, nobody asks for it until they had the time.
-        let config = &scenario.cluster.config;
-        let evicts = config.detect_every.0 > 0 && config.evict_after.0 > 0;
-        let patience_us = match evicts {
-            true => 20 * config.detect_every.0 + 2 * config.evict_after.0,
-            false => 0,
+        let Some(before) = epoch.0.checked_sub(1).and_then(|e| self.at(Epoch(e))) else {
+            return Err(wrong(format!("a ring of epoch {epoch}, and none before it: {ring:?}")));
         };
-        wanted.iter_mut().filter(|w| w.is_dead).for_each(|wanted| wanted.at += patience_us);
-        let newest = first.clone();
-        let random = Random::new(scenario.seed, "operator");
-        let next_instance = FIRST_INSTANCE + scenario.changes.len() as u64;
-        Self {
-            first,
-            newest,
-            wanted,
-            deaths,
-            doomed,
-            died: BTreeSet::new(),
-            told_to_go: BTreeSet::new(),
-            addresses: BTreeMap::new(),
-            instances: BTreeSet::new(),
-            returns: MOST_RETURNS,
-            evicts,
-            patience_us,
-            heal_at_us: scenario.heal_at_ms * 1_000,
-            next_instance,
-            random,
-        }
+        let Some(happened) = follows(before, ring) else {
+            return Err(wrong(format!("{ring:?} may not follow {before:?}")));
+        };
+        owners::check(ring)?;
+        self.name(ring)?;
+        self.of_epoch.insert(epoch, ring.clone());
+        Ok(happened)
     }
 
-    /// The ring that the nodes start with.
-    pub fn first(&self) -> &Arc<Ring> {
-        &self.first
-    }
-
-    /// The newest ring that any node has for certain.
-    pub fn current(&self) -> &Arc<Ring> {
-        &self.newest
-    }
-
-    /// Whether all that was wanted is done, and no change is under way.
-    pub fn is_done(&self) -> bool {
-        self.wanted.is_empty() && self.deaths.is_empty() && !self.newest.is_joint()
-    }
-
-    /// When to look first, in microseconds of the run. None: there is nothing to do.
-    pub fn first_look(&self) -> Option<u64> {
-        let wanted = self.wanted.iter().map(|wanted| wanted.at);
-        let deaths = self.deaths.iter().map(|(at, _)| *at);
-        wanted.chain(deaths).chain(self.evicts.then_some(0)).min()
-    }
-
-    /// Looks at the cluster, and does what is due. Returns the nodes that die now.
-    pub fn look(&mut self, cluster: &mut Cluster) -> Vec<NodeId> {
-        let now = cluster.at();
-        self.see(cluster);
-        let (due, later) = self.deaths.drain(..).partition(|(at, _)| *at <= now);
-        self.deaths = later;
-        let due: Vec<(u64, NodeId)> = due;
-        let dead: Vec<NodeId> = due.into_iter().map(|(_, node)| node).collect();
-        self.died.extend(dead.iter().copied());
-        self.ask(cluster);
-        cluster.wake(now + LOOK_EVERY_US, Wake::Operator);
-        dead
-    }
-
-    /// Starts those who have become members, and stops those who know that they are members no more.
-    fn see(&mut self, cluster: &mut Cluster) {
-        for node in cluster.nodes() {
-            if cluster.inspect(node, |n| n.is_released()) == Some(true) {
-                cluster.tally.add(Topic::Event, "a member was released");
-                cluster.release(node);
-                self.comes_back(node, cluster);
+    fn name(&mut self, ring: &Ring) -> Result<(), Violation> {
+        for (id, Member { address, instance, .. }) in ring.members() {
+            let process = (address.clone(), *instance);
+            let known = self.processes.entry(*id).or_insert_with(|| process.clone());
+            if *known != process {
+                return Err(wrong(format!("{id} is {known:?}, and later {process:?}")));
             }
         }
-        while let Some(ring) = cluster.rings.at(Epoch(self.newest.epoch().0 + 1)).cloned() {
-            self.instances.extend(ring.members().values().map(|member| member.instance));
-            let name = if ring.is_joint() { "joint ring" } else { "final ring" };
-            cluster.tally.add(Topic::Event, name);
-            self.see_who_is_gone(&ring, cluster);
-            self.newest = ring;
-        }
-        let known: BTreeSet<NodeId> = cluster.nodes().collect();
-        let joined = self.newest.members().keys().filter(|id| !known.contains(id));
-        for node in joined.copied().collect::<Vec<_>>() {
-            cluster.tally.add(Topic::Event, "a process joined");
-            cluster.join(node, &self.newest);
-            if self.doomed > 0 {
-                self.doomed -= 1;
-                self.dies_soon(node, cluster.at());
-            }
-        }
-    }
-
-    /// A process that joined dies, mostly before it has all that it is to have.
-    fn dies_soon(&mut self, node: NodeId, now: u64) {
-        let at = now + self.random.random_range(0..DOOMED_WITHIN_US);
-        self.deaths.push((at, node));
-        let (change, at) = (Change::Evict(node), at + self.patience_us);
-        self.wanted.push(Wanted { change, at, asked: false, is_dead: true });
-    }
-
-    /// Whoever is gone from a ring without being told to was evicted by its peers.
-    fn see_who_is_gone(&mut self, ring: &Ring, cluster: &mut Cluster) {
-        for (id, member) in self.newest.members() {
-            self.addresses.entry(*id).or_insert_with(|| member.address.clone());
-            let is_gone = !ring.members().contains_key(id);
-            if is_gone && member.state == MemberState::Evicted && !self.told_to_go.contains(id) {
-                let name = match self.died.contains(id) {
-                    true => "a dead member was evicted by its peers",
-                    false => "a member was evicted by its peers",
-                };
-                cluster.tally.add(Topic::Event, name);
-            }
-        }
-    }
-
-    /// An evicted process that was not told to go joins anew.
-    fn comes_back(&mut self, node: NodeId, cluster: &mut Cluster) {
-        if self.told_to_go.contains(&node) || self.returns == 0 {
-            return;
-        }
-        let Some(address) = self.addresses.get(&node).cloned() else { return };
-        self.returns -= 1;
-        cluster.tally.add(Topic::Event, "an evicted process joined anew");
-        let change = Change::Join(Joiner::new(address, self.next_instance));
-        self.next_instance += 1;
-        self.wanted.push(Wanted { change, at: cluster.at(), asked: false, is_dead: false });
-    }
-
-    /// Asks members for what is wanted, and asks again what does not show.
-    fn ask(&mut self, cluster: &mut Cluster) {
-        let (now, newest, instances) = (cluster.at(), self.newest.clone(), &self.instances);
-        let mut wanted = std::mem::take(&mut self.wanted);
-        let members: Vec<NodeId> = newest.members().keys().copied().collect();
-        wanted.retain_mut(|wanted| {
-            if wanted.at > now {
-                return true;
-            }
-            if let Change::Cancel(epoch) = &mut wanted.change
-                && !wanted.asked
-            {
-                // It waits for something to be given up.
-                if !newest.is_joint() && now < self.heal_at_us {
-                    return true;
-                }
-                *epoch = newest.epoch();
-            }
-            // Whoever died is to be evicted, even if somebody cancels it.
-            let is_done = match &wanted.change {
-                Change::Evict(node) if wanted.is_dead => !newest.members().contains_key(node),
-                Change::Join(joiner) => instances.contains(&joiner.instance),
-                change => newest.reflects(change),
-            };
-            if is_done {
-                return false;
-            }
-            if newest.reflects(&wanted.change) && wanted.is_dead {
-                return true;
-            }
-            // Where the members can evict the dead themselves, nobody does it for them.
-            if self.evicts && wanted.is_dead && can_evict(&newest, &self.died) {
-                return true;
-            }
-            let refused = newest.allows(&wanted.change).err();
-            if matches!(refused, Some(ChangeError::Last(_))) && wanted.is_dead {
-                // All the others are to go: that has to be given up first.
-                let member = members[self.random.random_range(0..members.len())];
-                cluster.change(member, Change::Cancel(newest.epoch()));
-                wanted.at = now + ASK_AGAIN_US;
-                return true;
-            }
-            if refused.is_some() {
-                cluster.tally.add(Topic::Event, "a change was refused");
-                return false;
-            }
-            if wanted.asked {
-                cluster.tally.add(Topic::Event, "a change was asked for again");
-            }
-            wanted.asked = true;
-            if let Change::Leave(node) | Change::Evict(node) = &wanted.change {
-                self.told_to_go.insert(*node);
-            }
-            wanted.at = now + ASK_AGAIN_US;
-            let member = members[self.random.random_range(0..members.len())];
-            cluster.change(member, wanted.change.clone());
-            true
-        });
-        self.wanted = wanted;
+        Ok(())
     }
 }
 
-/// Whether the members evict who died, as far as the ring goes: there is one more than R who could take over,
-/// and enough are left who have what the dead held.
-fn can_evict(ring: &Ring, died: &BTreeSet<NodeId>) -> bool {
-    let stay = ring.members().values().filter(|member| member.state.is_new()).count();
-    let enough_left = ring.owner_sets().all(|owners| {
-        let old: Vec<NodeId> = owners.members(owners.old()).collect();
-        let left = old.iter().filter(|node| !died.contains(node)).count();
-        left >= old.len().div_ceil(2)
-    });
-    stay > ring.replication() && enough_left
+fn wrong(what: String) -> Violation {
+    Violation::new(INVARIANT, what)
+}
+
+fn side(ring: &Ring, is: fn(MemberState) -> bool) -> Side<'_> {
+    let members = ring.members().iter().filter(|(_, member)| is(member.state));
+    members.map(|(id, m)| (*id, (m.address.as_str(), m.instance, m.tokens.as_slice()))).collect()
+}
+
+/// Where clients reach each member.
+fn clients(ring: &Ring) -> BTreeMap<NodeId, &str> {
+    ring.members().iter().map(|(id, member)| (*id, member.client.as_str())).collect()
+}
+
+/// What happens from one ring to the next. None: that must not be.
+fn follows(before: &Ring, after: &Ring) -> Option<Vec<Sometimes>> {
+    let same = (before.cluster(), before.size(), before.replication())
+        == (after.cluster(), after.size(), after.replication());
+    if !same {
+        return None;
+    }
+    let has = |ring: &Ring, state| ring.members().values().filter(|m| m.state == state).count();
+    let (old, new) = (side(before, MemberState::is_old), side(before, MemberState::is_new));
+    let mut happened = Vec::new();
+    // Those who were there before are where they were.
+    let stays =
+        |(id, client): (&NodeId, &&str)| clients(before).get(id).is_none_or(|c| c == client);
+    let is_moved = !clients(after).iter().all(stays);
+    if is_moved && (before.is_joint() || after.is_joint()) {
+        return None;
+    }
+    if after.is_joint() {
+        if side(after, MemberState::is_old) != old {
+            return None;
+        }
+        if before.is_joint() {
+            happened.push(Sometimes::JointAfterJoint);
+        }
+        if has(after, MemberState::Joining) > 1 {
+            happened.push(Sometimes::SeveralJoined);
+        }
+    } else {
+        let all = side(after, |_| true);
+        if !before.is_joint() {
+            // Where clients reach them is all that members of a final ring may change.
+            return (all == old && is_moved).then(|| vec![Sometimes::ClientsMoved]);
+        }
+        if all != old && all != new {
+            return None;
+        }
+        if all == new && old != new {
+            happened.push(Sometimes::Finished);
+            if has(before, MemberState::Leaving) > 0 {
+                happened.push(Sometimes::Left);
+            }
+        } else {
+            happened.push(Sometimes::GivenUp);
+        }
+    }
+    let joining = before.members().iter().filter(|(_, m)| m.state == MemberState::Joining);
+    if joining.into_iter().any(|(id, _)| !after.members().contains_key(id)) {
+        happened.push(Sometimes::JoinerDropped);
+    }
+    Some(happened)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn first() -> Arc<Ring> {
+        let addresses: Vec<String> = (1..=4).map(|node| format!("node{node}:1")).collect();
+        Arc::new(Ring::form(&addresses, 3, 128).unwrap())
+    }
+
+    fn with(ring: &Ring, node: u32, state: MemberState) -> Arc<Ring> {
+        let mut members = ring.members().clone();
+        members.get_mut(&NodeId(node)).unwrap().state = state;
+        Arc::new(ring.next(members).unwrap())
+    }
+
+    fn without(ring: &Ring, node: u32) -> Arc<Ring> {
+        let mut members = ring.members().clone();
+        members.remove(&NodeId(node));
+        Arc::new(ring.next(members).unwrap())
+    }
+
+    #[test]
+    fn rings_that_follow_each_other_hold_and_are_named() {
+        let (mut rings, fell) = Rings::new(&first());
+        assert_eq!(fell, None);
+        let joint = with(&first(), 4, MemberState::Leaving);
+        assert_eq!(rings.take(&joint), Ok(vec![]));
+        let evicted = with(&joint, 3, MemberState::Evicted);
+        assert_eq!(rings.take(&evicted), Ok(vec![Sometimes::JointAfterJoint]));
+        let given_up = {
+            let mut members = evicted.members().clone();
+            members.values_mut().for_each(|member| member.state = MemberState::Active);
+            Arc::new(evicted.next(members).unwrap())
+        };
+        assert_eq!(rings.take(&given_up), Ok(vec![Sometimes::GivenUp]));
+        assert_eq!(rings.take(&given_up), Ok(vec![]), "it is known");
+        let joint = with(&given_up, 4, MemberState::Leaving);
+        assert_eq!(rings.take(&joint), Ok(vec![]));
+        let done = rings.take(&without(&joint, 4));
+        assert_eq!(done, Ok(vec![Sometimes::Finished, Sometimes::Left]));
+    }
+
+    #[test]
+    fn two_rings_of_an_epoch_fall_and_so_do_leaps() {
+        let (mut rings, _) = Rings::new(&first());
+        rings.take(&with(&first(), 4, MemberState::Leaving)).unwrap();
+        let other = rings.take(&with(&first(), 3, MemberState::Leaving)).unwrap_err();
+        assert!(other.what.starts_with("two rings of epoch e2"), "{other}");
+        let (mut rings, _) = Rings::new(&first());
+        let leap = rings.take(&without(&first(), 4)).unwrap_err();
+        assert!(leap.what.contains("may not follow"), "{leap}");
+        let joint = with(&first(), 4, MemberState::Leaving);
+        let skipped = rings.take(&without(&joint, 4)).unwrap_err();
+        assert!(skipped.what.contains("none before it"), "{skipped}");
+    }
+
+    #[test]
+    fn members_say_where_clients_reach_them_and_change_nothing_else() {
+        let (mut rings, _) = Rings::new(&first());
+        let moved = |ring: &Ring, state| {
+            let mut members = ring.members().clone();
+            let member = members.get_mut(&NodeId(2)).unwrap();
+            (member.client, member.state) = ("client2:1".into(), state);
+            Arc::new(ring.next(members).unwrap())
+        };
+        let both = rings.take(&moved(&first(), MemberState::Leaving)).unwrap_err();
+        assert!(both.what.contains("may not follow"), "{both}");
+        let said = moved(&first(), MemberState::Active);
+        assert!(first().may_be_followed_by(&said));
+        assert_eq!(rings.take(&said), Ok(vec![Sometimes::ClientsMoved]));
+        let nothing = Arc::new(said.next(said.members().clone()).unwrap());
+        assert!(!said.may_be_followed_by(&nothing));
+        let idle = rings.take(&nothing).unwrap_err();
+        assert!(idle.what.contains("may not follow"), "{idle}");
+    }
+
+    #[test]
+    fn an_id_names_one_process_for_ever() {
+        let (mut rings, _) = Rings::new(&first());
+        let joins = |ring: &Ring, instance| {
+            let mut members = ring.members().clone();
+            let taken = |slot: &Slot| ring.members().values().any(|m| m.tokens.contains(slot));
+            let free = (0..ring.size()).map(Slot).find(|slot| !taken(slot)).unwrap();
+            let (address, tokens) = ("node5:1".into(), vec![free]);
+            let (client, state) = (String::new(), MemberState::Joining);
+            let joins = Member { address, client, instance, state, tokens };
+            members.insert(NodeId(5), joins);
+            Arc::new(ring.next(members).unwrap())
+        };
+        let joint = joins(&first(), 7);
+        rings.take(&joint).unwrap();
+        let given_up = without(&joint, 5);
+        let happened = rings.take(&given_up).unwrap();
+        assert_eq!(happened, [Sometimes::GivenUp, Sometimes::JoinerDropped]);
+        let wrong = rings.take(&joins(&given_up, 8)).unwrap_err();
+        assert!(wrong.what.starts_with("n5 is"), "{wrong}");
+    }
 }

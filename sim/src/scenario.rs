@@ -1,43 +1,25 @@
-//! Everything that decides a run, as a value and as a text that people read and edit (RON).
+//! Scenarios of the store: its cluster, what its clients ask, and how its ring changes.
 
-mod sense;
-
+use harness::{
+    scenario::{
+        self, Setup, Wanted,
+        sense::{MAX_US, Sense, within},
+    },
+    world::clock::ClockSpec,
+};
 use kv::{
     core::{quorum::Level, ring::RING_SIZE, time::Micros},
     node::config::NodeConfig,
 };
 use serde::{Deserialize, Serialize};
+use strum::VariantArray;
 
-use crate::script::Step;
-
-/// Everything that decides a run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Scenario {
-    /// Decides what the lists below leave open: which message is lost, how long each takes.
-    pub seed: u64,
-    /// The cluster.
-    pub cluster: Cluster,
-    /// The network without faults.
-    pub network: Network,
-    /// How the ring changes.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub changes: Vec<ChangeAsked>,
-    /// A node that hears of no ring until the faults are healed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stale: Option<u32>,
-    /// What clients do. Those of one client run one after the other, in this order.
-    pub operations: Vec<Operation>,
-    /// What goes wrong.
-    pub faults: Vec<Fault>,
-    /// Where nothing is left to chance: what happens first, step by step. Clients ask only what it says.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub script: Vec<Step>,
-    /// When faults end, in milliseconds. What the clients did not begin by then is left out.
-    pub heal_at_ms: u64,
-    /// How long after that the cluster may take to converge, in milliseconds.
-    pub converge_within_ms: u64,
-}
+/// Everything that decides a run of the store.
+pub type Scenario = scenario::Scenario<Cluster, Action, ChangeKind>;
+/// What a client does.
+pub type Operation = scenario::Operation<Action>;
+/// A change of the ring that somebody wants.
+pub type ChangeAsked = Wanted<ChangeKind>;
 
 /// The cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,61 +44,66 @@ fn usual_slots() -> u16 {
     RING_SIZE
 }
 
-/// A node's wall clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ClockSpec {
-    /// How far ahead of true time it starts, in microseconds.
-    pub offset_us: i64,
-    /// How much faster than true time it runs, in millionths.
-    pub drift_ppm: i64,
-    /// How coarse it is: it shows multiples of so many microseconds.
-    pub tick_us: u64,
-}
+impl Setup for Cluster {
+    fn nodes(&self) -> u32 {
+        self.nodes
+    }
 
-impl Default for ClockSpec {
-    /// A true clock.
-    fn default() -> Self {
-        Self { offset_us: 0, drift_ppm: 0, tick_us: 1 }
+    fn clocks(&self) -> &[ClockSpec] {
+        &self.clocks
+    }
+
+    fn sync_us(&self) -> (u64, u64) {
+        self.sync_us
+    }
+
+    fn words(&self) -> String {
+        let nodes = if self.nodes == 1 { "node" } else { "nodes" };
+        format!("{} {nodes}, R = {}", self.nodes, self.replication)
+    }
+
+    fn check(&self, changes: usize) -> Sense {
+        within("cluster.replication", self.replication, 1..=100)?;
+        // Each member needs a slot for a token.
+        let members = self.nodes.saturating_add(u32::try_from(changes).unwrap_or(u32::MAX));
+        let slots = members.max(16)..=u32::from(RING_SIZE);
+        within("cluster.slots", u32::from(self.slots), slots)?;
+        check_config(&self.config)
     }
 }
 
-/// The network without faults.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Network {
-    /// What holds of links that are not listed.
-    pub usual: Link,
-    /// Links that are different: sender, receiver.
-    pub links: Vec<(u32, u32, Link)>,
-}
-
-/// One direction between two nodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Link {
-    /// How long a message takes, from and to, in microseconds.
-    pub latency_us: (u64, u64),
-    /// Messages lost, in thousandths.
-    pub loss: u32,
-    /// Messages delivered twice, in thousandths.
-    pub duplicate: u32,
-    /// Messages held back so long that later ones overtake them, in thousandths.
-    pub reorder: u32,
-}
-
-/// A change of the ring that somebody wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ChangeAsked {
-    /// When it is asked for first, in milliseconds.
-    pub at_ms: u64,
-    /// What.
-    pub kind: ChangeKind,
+fn check_config(config: &NodeConfig) -> Sense {
+    let named = |name: &str| format!("cluster.config.{name}");
+    within(&named("shards"), config.shards, 1..=1_024)?;
+    within(&named("max_in_flight"), config.max_in_flight, 1..=1_000_000)?;
+    within(&named("limits.key_chars"), config.limits.key_chars, 1..=10_000)?;
+    within(&named("limits.value_chars"), config.limits.value_chars, 1..=10_000)?;
+    let at_least =
+        |name: &str, least: u64, Micros(given): Micros| within(&named(name), given, least..=MAX_US);
+    at_least("request_timeout", 1, config.request_timeout)?;
+    at_least("pause_after", 10_000, config.pause_after)?;
+    at_least("hedge_after", 1, config.hedge_after)?;
+    at_least("probe_every", 1_000, config.probe_every)?;
+    at_least("fetch_every", 1_000, config.fetch_every)?;
+    at_least("pull_every", 1_000, config.pull_every)?;
+    within(&named("page"), config.page, 1..=100_000)?;
+    at_least("propose_every", 1_000, config.propose_every)?;
+    at_least("report_every", 1_000, config.report_every)?;
+    at_least("evict_after", 0, config.evict_after)?;
+    at_least("max_clock_drift", 0, config.max_clock_drift)?;
+    // Zero is never.
+    for (name, every) in [("sync_every", config.sync_every), ("detect_every", config.detect_every)]
+    {
+        if every.0 > 0 {
+            at_least(name, 1_000, every)?;
+        }
+    }
+    Ok(())
 }
 
 /// What somebody wants of the ring. Members are named by their ids: those that join get the next ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, strum::EnumDiscriminants)]
+#[strum_discriminants(name(ChangeName), derive(VariantArray), doc = "The kinds of changes.")]
 pub enum ChangeKind {
     /// Another process joins.
     Join,
@@ -136,20 +123,6 @@ pub enum ChangeKind {
     Client(u32),
 }
 
-/// What a client does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Operation {
-    /// Which client.
-    pub client: u32,
-    /// How long it waits after its last operation, in microseconds.
-    pub after_us: u64,
-    /// The node that it asks.
-    pub node: u32,
-    /// What it asks.
-    pub action: Action,
-}
-
 /// What a client asks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Action {
@@ -159,6 +132,21 @@ pub enum Action {
     Delete(String, Level),
     /// Read.
     Get(String, Level),
+}
+
+impl scenario::Action for Action {
+    fn key(&self) -> &str {
+        self.key()
+    }
+
+    fn name(&self) -> String {
+        let kind = match self {
+            Action::Put(..) => "put",
+            Action::Delete(..) => "delete",
+            Action::Get(..) => "get",
+        };
+        format!("{kind} {}", self.level())
+    }
 }
 
 impl Action {
@@ -198,144 +186,5 @@ impl Action {
             Action::Put(..) | Action::Delete(..) => true,
             Action::Get(..) => false,
         }
-    }
-}
-
-/// Something that goes wrong for a while.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Fault {
-    /// When it begins, in milliseconds.
-    pub at_ms: u64,
-    /// How long it lasts, in milliseconds. All end when the run heals.
-    pub for_ms: u64,
-    /// What it is.
-    pub kind: FaultKind,
-}
-
-/// What goes wrong.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum FaultKind {
-    /// These nodes stop at once and start again at the end: what was not durable is lost.
-    Crash(Vec<u32>),
-    /// This node does nothing, and then all that it missed at once.
-    Pause(u32),
-    /// As a pause, and the next request of each client goes to this node: it lies in its socket.
-    Stall(u32),
-    /// What this node sends and receives takes so many microseconds longer.
-    Slow(u32, u64),
-    /// No message between these nodes and the others.
-    Partition(Vec<u32>),
-    /// No message from the first to the second.
-    OneWay(Vec<u32>, Vec<u32>),
-    /// As a partition, on and off every so many milliseconds.
-    Flapping(Vec<u32>, u64),
-    /// Every link loses, doubles and reorders so many more, in thousandths.
-    Storm {
-        /// Lost.
-        loss: u32,
-        /// Doubled.
-        duplicate: u32,
-        /// Reordered.
-        reorder: u32,
-    },
-    /// This node's wall clock jumps by so many microseconds, and back at the end.
-    ClockJump(u32, i64),
-}
-
-impl FaultKind {
-    /// A short name for logs and tables.
-    pub fn name(&self) -> &'static str {
-        match self {
-            FaultKind::Crash(_) => "crash",
-            FaultKind::Pause(_) => "pause",
-            FaultKind::Stall(_) => "pause with requests",
-            FaultKind::Slow(..) => "slow node",
-            FaultKind::Partition(_) => "partition",
-            FaultKind::OneWay(..) => "one-way partition",
-            FaultKind::Flapping(..) => "flapping partition",
-            FaultKind::Storm { .. } => "storm",
-            FaultKind::ClockJump(..) => "clock jump",
-        }
-    }
-
-    /// The names of all kinds.
-    pub const NAMES: [&'static str; 9] = [
-        "crash",
-        "pause",
-        "pause with requests",
-        "slow node",
-        "partition",
-        "one-way partition",
-        "flapping partition",
-        "storm",
-        "clock jump",
-    ];
-
-    fn nodes(&self) -> Vec<u32> {
-        match self {
-            FaultKind::Crash(nodes)
-            | FaultKind::Partition(nodes)
-            | FaultKind::Flapping(nodes, _) => nodes.clone(),
-            FaultKind::OneWay(from, to) => from.iter().chain(to).copied().collect(),
-            FaultKind::Pause(node)
-            | FaultKind::Stall(node)
-            | FaultKind::Slow(node, _)
-            | FaultKind::ClockJump(node, _) => vec![*node],
-            FaultKind::Storm { .. } => Vec::new(),
-        }
-    }
-}
-
-/// Why a text is no scenario.
-#[derive(Debug)]
-pub enum ScenarioError {
-    /// It cannot be read: where, and why.
-    Text {
-        /// Line, from 1.
-        line: usize,
-        /// Column, from 1.
-        column: usize,
-        /// Why.
-        why: String,
-    },
-    /// It makes no sense.
-    Sense(String),
-}
-
-impl std::fmt::Display for ScenarioError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            ScenarioError::Text { line, column, why } => {
-                write!(f, "line {line}, column {column}: {why}")
-            }
-            ScenarioError::Sense(why) => f.write_str(why),
-        }
-    }
-}
-
-impl std::error::Error for ScenarioError {}
-
-impl Scenario {
-    /// Reads a scenario.
-    pub fn parse(text: &str) -> Result<Self, ScenarioError> {
-        let scenario: Scenario = ron::from_str(text).map_err(|error| ScenarioError::Text {
-            line: error.span.end.line,
-            column: error.span.end.col,
-            why: error.code.to_string(),
-        })?;
-        scenario.check().map_err(ScenarioError::Sense)?;
-        Ok(scenario)
-    }
-
-    /// Writes a scenario so that [`Scenario::parse`] reads it.
-    pub fn text(&self) -> String {
-        let config = ron::ser::PrettyConfig::new().depth_limit(3);
-        ron::ser::to_string_pretty(self, config).expect("a scenario is plain data")
-    }
-
-    /// How many milliseconds the load lasts.
-    pub fn load(&self) -> Micros {
-        Micros::from_millis(self.heal_at_ms)
     }
 }

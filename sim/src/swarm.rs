@@ -5,17 +5,21 @@
 
 mod load;
 
+use harness::{
+    fault::{Fault, FaultKind},
+    random::Random,
+    swarm::{faults, network, pick, stall, subset},
+    world::{
+        clock::ClockSpec,
+        network::{Link, Network},
+    },
+};
 use kv::{
     core::{quorum::Level, ring::RING_SIZE, time::Micros},
     node::config::NodeConfig,
 };
 
-use crate::{
-    random::Random,
-    scenario::{
-        ChangeAsked, ChangeKind, ClockSpec, Cluster, Fault, FaultKind, Link, Network, Scenario,
-    },
-};
+use crate::scenario::{ChangeAsked, ChangeKind, ChangeName, Cluster, Scenario};
 
 /// What the swarm is told to keep fixed.
 #[derive(Clone, Debug, Default)]
@@ -95,9 +99,11 @@ pub fn scenario(seed: u64, fixed: &Fixed) -> Scenario {
             load::make_linearizable(&mut operations, &mut Random::new(seed, "linearizable keys"))
         }
     }
-    let mut faults = faults(&cluster, most, load_ms, &mut Random::new(seed, "faults"));
+    let mut faults = faults(cluster.nodes, most, load_ms, &mut Random::new(seed, "faults"));
     bring_near(&mut faults, &changes, load_ms, &mut Random::new(seed, "faults and ring changes"));
-    faults.extend(stall(&cluster, load_ms, &mut Random::new(seed, "pause with requests")));
+    let timeout_us = cluster.config.request_timeout.0;
+    let random = &mut Random::new(seed, "pause with requests");
+    faults.extend(stall(cluster.nodes, load_ms, timeout_us, random));
     // The only member of a ring has nobody to tell it the time.
     if members_at_least(&cluster, &changes, true) < 2 {
         faults.retain(|fault| !matches!(fault.kind, FaultKind::ClockJump(..)));
@@ -148,7 +154,7 @@ pub fn standard(seed: u64) -> Scenario {
     let load_ms = 10_000;
     let operations = load::standard(&mut Random::new(seed, "workload"));
     let usual = Link { latency_us: (500, 5_000), loss: 10, duplicate: 10, reorder: 10 };
-    let faults = faults(&cluster, 5, load_ms, &mut Random::new(seed, "faults"));
+    let faults = faults(5, 5, load_ms, &mut Random::new(seed, "faults"));
     Scenario {
         seed,
         cluster,
@@ -163,16 +169,6 @@ pub fn standard(seed: u64) -> Scenario {
     }
 }
 
-fn pick<T: Clone>(from: &[T], random: &mut Random) -> T {
-    from[random.random_range(0..from.len())].clone()
-}
-
-/// A part of a list that is not empty.
-fn subset<T: Clone>(of: &[T], random: &mut Random) -> Vec<T> {
-    let chosen: Vec<T> = of.iter().filter(|_| random.random_bool(0.5)).cloned().collect();
-    if chosen.is_empty() { vec![pick(of, random)] } else { chosen }
-}
-
 /// Who joins, leaves, dies and is accused in a seed, if any; and a node that hears of none of it.
 fn ring_changes(
     cluster: &Cluster,
@@ -182,21 +178,32 @@ fn ring_changes(
     // All at once, or one after the other.
     let spread_ms = pick(&[1, load_ms / 4, load_ms * 3 / 4], random);
     let first_ms = random.random_range(0..load_ms / 4);
-    let kinds = ["join", "join", "leave", "kill", "kill joiner", "replace", "accuse", "cancel"];
+    let kinds = [
+        ChangeName::Join,
+        ChangeName::Join,
+        ChangeName::Leave,
+        ChangeName::Kill,
+        ChangeName::KillJoiner,
+        ChangeName::Replace,
+        ChangeName::Accuse,
+        ChangeName::Cancel,
+    ];
     let joins_only = random.random_bool(0.3);
-    let kinds = if joins_only { vec!["join"] } else { subset(&kinds, random) };
+    let kinds = if joins_only { vec![ChangeName::Join] } else { subset(&kinds, random) };
     let mut changes: Vec<ChangeAsked> = (0..random.random_range(1..=6))
         .map(|_| {
             let node = random.random_range(1..=cluster.nodes + 1);
             let at_ms = first_ms + random.random_range(0..=spread_ms);
             let kind = match pick(&kinds, random) {
-                "join" => ChangeKind::Join,
-                "leave" => ChangeKind::Leave(node),
-                "kill" => ChangeKind::Kill(node.min(cluster.nodes)),
-                "kill joiner" => ChangeKind::KillJoiner,
-                "replace" => ChangeKind::Replace(node.min(cluster.nodes)),
-                "accuse" => ChangeKind::Accuse(node),
-                _ => ChangeKind::Cancel,
+                ChangeName::Join => ChangeKind::Join,
+                ChangeName::Leave => ChangeKind::Leave(node),
+                ChangeName::Kill => ChangeKind::Kill(node.min(cluster.nodes)),
+                ChangeName::KillJoiner => ChangeKind::KillJoiner,
+                ChangeName::Replace => ChangeKind::Replace(node.min(cluster.nodes)),
+                ChangeName::Accuse => ChangeKind::Accuse(node),
+                ChangeName::Cancel => ChangeKind::Cancel,
+                // Those are drawn by themselves.
+                ChangeName::Client => ChangeKind::Client(node),
             };
             ChangeAsked { at_ms, kind }
         })
@@ -310,104 +317,4 @@ fn cluster(seed: u64, fixed: &Fixed, random: &mut Random) -> Cluster {
     let slots = pick(&[32, 256, 4_096, RING_SIZE, RING_SIZE], random);
     let slots = if nodes > 16 { slots.max(256) } else { slots };
     Cluster { nodes, replication, slots, config, sync_us, clocks }
-}
-
-fn link(random: &mut Random) -> Link {
-    let latencies = [(50, 200), (500, 5_000), (1_000, 20_000), (100, 60_000), (100, 100_000)];
-    let latency_us = pick(&latencies, random);
-    let most_lost = pick(&[100, 400], random);
-    let mut per_mille = |most: u32| match random.random_bool(0.5) {
-        true => random.random_range(0..most),
-        false => 0,
-    };
-    Link {
-        latency_us,
-        loss: per_mille(most_lost),
-        duplicate: per_mille(100),
-        reorder: per_mille(200),
-    }
-}
-
-fn network(nodes: u32, random: &mut Random) -> Network {
-    let usual = link(random);
-    let mut links = Vec::new();
-    if random.random_bool(0.3) {
-        for from in 1..=nodes {
-            for to in (1..=nodes).filter(|to| *to != from) {
-                if random.random_bool(0.2) {
-                    links.push((from, to, link(random)));
-                }
-            }
-        }
-    }
-    Network { usual, links }
-}
-
-/// Which faults a seed has, and how they come.
-fn faults(cluster: &Cluster, members: u32, load_ms: u64, random: &mut Random) -> Vec<Fault> {
-    if random.random_bool(0.1) {
-        return Vec::new();
-    }
-    // The only member of a ring has nobody to tell it the time.
-    let kinds = FaultKind::NAMES.into_iter().filter(|name| {
-        // That one is chosen by itself.
-        *name != "pause with requests" && (members > 1 || *name != "clock jump")
-    });
-    let names = subset(&kinds.collect::<Vec<_>>(), random);
-    // One clock of a cluster may be wrong by more than the bound allows for.
-    let wrong_clock = random.random_range(1..=cluster.nodes);
-    let count = random.random_range(1..=6);
-    (0..count)
-        .map(|_| {
-            let kind = fault(pick(&names, random), members, wrong_clock, random);
-            let at_ms = random.random_range(0..load_ms);
-            Fault { at_ms, for_ms: random.random_range(50..=load_ms / 2), kind }
-        })
-        .collect()
-}
-
-/// In some seeds, a node stands still with a request of each client in its socket, mostly for so long that they
-/// give up and go on with others.
-fn stall(cluster: &Cluster, load_ms: u64, random: &mut Random) -> Option<Fault> {
-    if !random.random_bool(0.35) {
-        return None;
-    }
-    let kind = FaultKind::Stall(random.random_range(1..=cluster.nodes));
-    let at_ms = random.random_range(0..load_ms);
-    let timeouts = random.random_range(1..=10);
-    let for_ms = timeouts * cluster.config.request_timeout.0 / 1_000;
-    Some(Fault { at_ms, for_ms, kind })
-}
-
-fn fault(name: &str, nodes: u32, wrong_clock: u32, random: &mut Random) -> FaultKind {
-    let node = random.random_range(1..=nodes);
-    let mut side = |share: f64| -> Vec<u32> {
-        let chosen: Vec<u32> = (1..=nodes).filter(|_| random.random_bool(share)).collect();
-        if chosen.is_empty() { vec![node] } else { chosen }
-    };
-    match name {
-        "crash" => FaultKind::Crash(side(0.25)),
-        "pause" => FaultKind::Pause(node),
-        "slow node" => FaultKind::Slow(node, random.random_range(1_000..200_000)),
-        "partition" => FaultKind::Partition(side(0.4)),
-        "one-way partition" => FaultKind::OneWay(side(0.4), side(0.4)),
-        "flapping partition" => {
-            let side = side(0.4);
-            FaultKind::Flapping(side, random.random_range(20..500))
-        }
-        "clock jump" => FaultKind::ClockJump(
-            // With one node nobody tells it the time.
-            wrong_clock,
-            if nodes == 1 {
-                0
-            } else {
-                pick(&[-1, 1], random) * random.random_range(1..100_000_000)
-            },
-        ),
-        _ => FaultKind::Storm {
-            loss: random.random_range(0..300),
-            duplicate: random.random_range(0..300),
-            reorder: random.random_range(0..300),
-        },
-    }
 }

@@ -1,6 +1,6 @@
-//! What every node of a run was given, what its clocks said, and what it did: so that another engine
-//! can say whether it should have.
+//! The recorded steps of a run in the store's own types, as the model follows them.
 
+use harness::{system::Input, trace::Step};
 use kv::{
     core::{
         env::{Entry, Note, Reply, Request, Timer},
@@ -10,6 +10,9 @@ use kv::{
     },
     node::Machine,
 };
+use strum::VariantArray as _;
+
+use crate::store::{Alarm, Store};
 
 /// What a node was given.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,28 +61,46 @@ pub struct Moved {
     pub effects: Effects,
 }
 
-/// The steps of a run, as they are taken.
-#[derive(Debug, Default)]
-pub struct Recorder {
-    steps: Vec<Moved>,
-    next: Option<Given>,
+/// The steps of a recorded run, in the store's own types.
+pub fn moves(steps: Vec<Step<Store>>) -> Vec<Moved> {
+    steps.into_iter().map(moved).collect()
 }
 
-impl Recorder {
-    /// A node is about to be given something.
-    pub fn gives(&mut self, given: Given) {
-        self.next = Some(given);
+fn moved(step: Step<Store>) -> Moved {
+    let recorded = step.effects;
+    let note = |name: &str| Note::VARIANTS.iter().copied().find(|note| note.name() == name);
+    Moved {
+        node: NodeId(step.node),
+        now: Timestamp::from_micros(step.now_us),
+        uptime: Micros(step.uptime_us),
+        given: given(step.given),
+        effects: Effects {
+            entries: recorded.entries,
+            timers: (recorded.timers.into_iter())
+                .map(|(Alarm { machine, timer }, after_us)| (machine, timer, Micros(after_us)))
+                .collect(),
+            notes: recorded.notes.into_iter().filter_map(note).collect(),
+            messages: (recorded.messages.into_iter())
+                .map(|(to, message)| (NodeId(to), message))
+                .collect(),
+            replies: (recorded.replies.into_iter())
+                .map(|(ticket, reply)| (RequestId(ticket), reply))
+                .collect(),
+        },
     }
+}
 
-    /// It did this.
-    pub fn did(&mut self, node: NodeId, now: Timestamp, uptime: Micros, effects: Effects) {
-        if let Some(given) = self.next.take() {
-            self.steps.push(Moved { node, now, uptime, given, effects });
+fn given(given: harness::trace::Given<Store>) -> Given {
+    use harness::trace::Given as Recorded;
+    match given {
+        Recorded::Start => Given::Start,
+        Recorded::Crash => Given::Crash,
+        Recorded::Input(Input::Message(from, message)) => Given::Message(NodeId(from), message),
+        Recorded::Input(Input::Ask(ticket, (request, _))) => {
+            Given::Request(RequestId(ticket), request)
         }
-    }
-
-    /// The steps.
-    pub fn into_steps(self) -> Vec<Moved> {
-        self.steps
+        Recorded::Input(Input::Timer(Alarm { machine, timer })) => Given::Timer(machine, timer),
+        Recorded::Input(Input::Durable(upto)) => Given::Durable(upto),
+        Recorded::Input(Input::Change(_)) => unreachable!("what operators ask is not recorded"),
     }
 }

@@ -2,10 +2,11 @@
 
 use std::{fs, path::Path};
 
-use sim::{run::run, scenario::Scenario, story::story};
+use harness::story::story;
+use sim::{run::run, scenario::Scenario, store::Store};
 
 #[test]
-fn scenarios_that_once_broke_a_promise_keep_it_now() {
+fn scenarios_that_once_violated_a_property_hold_now() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions");
     let mut count = 0;
     for entry in fs::read_dir(&folder).unwrap() {
@@ -17,7 +18,7 @@ fn scenarios_that_once_broke_a_promise_keep_it_now() {
             verdict.violation.is_none(),
             "{}\n{}",
             path.display(),
-            story(&scenario, &verdict, 100)
+            story::<Store>(&scenario, &verdict, 100)
         );
         count += 1;
     }

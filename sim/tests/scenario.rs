@@ -2,11 +2,14 @@
 
 use std::process::Command;
 
-use kv::core::{env::Timer, time::Micros};
+use harness::{
+    fault::{Fault, FaultKind},
+    scenario::script::{ScriptStep as Step, Wire},
+};
+use kv::core::time::Micros;
 use sim::{
     run::run,
-    scenario::{ChangeAsked, ChangeKind, Fault, FaultKind, Scenario},
-    script::{Step, Wire},
+    scenario::{ChangeAsked, ChangeKind, Scenario},
     swarm::{self, Fixed},
 };
 
@@ -90,7 +93,7 @@ fn a_script_that_cannot_fit_is_refused_or_told_as_such() {
     assert_eq!(refused(vec![Step::Ask(0), Step::Ask(0)]), "the script asks operation 0 twice");
     assert!(refused(vec![Step::Crash(0)]).contains("node 0"));
     assert!(refused(vec![Step::Deliver(wire(4))]).contains("node 4"));
-    for step in [Step::Deliver(wire(2)), Step::Lose(wire(2)), Step::Fire(1, Timer::Hedge)] {
+    for step in [Step::Deliver(wire(2)), Step::Lose(wire(2)), Step::Fire(1, "Hedge".into())] {
         let violation = run(&scripted(vec![step]), false).violation.expect("it does not fit");
         assert_eq!(violation.property, "script");
         assert!(violation.what.starts_with("step 0 does not fit"), "{violation}");
@@ -148,8 +151,11 @@ fn odd_changes_of_the_ring_hold_too() {
         for seed in 0..if nodes == 100 { 2 } else { 20 } {
             let base = swarm::scenario(seed, &fixed);
             let verdict = run(&Scenario { changes: changes.clone(), stale: None, ..base }, false);
-            let fell = verdict.violation;
-            assert!(fell.is_none(), "N = {nodes}, R = {replication}, {kinds:?}, {seed}: {fell:?}");
+            let failed = verdict.violation;
+            assert!(
+                failed.is_none(),
+                "N = {nodes}, R = {replication}, {kinds:?}, {seed}: {failed:?}"
+            );
         }
     }
 }

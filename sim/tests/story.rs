@@ -1,22 +1,25 @@
 //! What a run that failed tells.
 
+use harness::{
+    fault::{Fault, FaultKind},
+    story::story,
+    violation::Violation,
+    world::network::Fate,
+};
 use kv::core::{
     message::{Body, Message},
     quorum::Level,
     record::{Record, Version},
     ring::Change,
-    time::Timestamp,
     types::{Epoch, Key, NodeId, OpId, Value},
 };
 use sim::{
-    check::Violation,
-    history::{Done, Outcome},
-    log::Happened,
-    run::{Verdict, run},
-    scenario::{Action, Fault, FaultKind, Scenario},
-    story::story,
+    check::Held,
+    run::run,
+    scenario::{Action, Scenario},
+    shown::true_time,
+    store::{Answer, Done, Happened, Outcome, Store, Verdict, version as version_of},
     swarm::{self, Fixed},
-    world::{clock::true_time, network::Fate},
 };
 
 const WIDTH: usize = 90;
@@ -29,13 +32,11 @@ fn record(us: u64, node: u32, value: &str) -> Record {
     Record { version: version(us, node), value: Some(Value::trusted(value)) }
 }
 
-fn done(number: usize, node: u32, action: Action, times: (u64, u64), outcome: Outcome) -> Done {
+fn done(node: u32, action: Action, times: (u64, u64), outcome: Outcome) -> Done {
     let (invoked_us, returned_us) = times;
     Done {
-        number,
         client: 3,
-        node: NodeId(node),
-        epoch: Epoch(1),
+        node,
         action,
         invoked: invoked_us,
         invoked_us,
@@ -57,14 +58,14 @@ fn missed_write() -> (Scenario, Verdict) {
     let put = |value: &str| Action::Put("k".into(), value.into(), Level::Quorum);
     let get = || Action::Get("k".into(), Level::Quorum);
     let history = vec![
-        done(0, 2, put("v0"), (1_000, 3_400), Outcome::Written(old.version)),
-        done(1, 1, put("v1"), (20_000, 23_100), Outcome::Written(new.version)),
-        done(2, 3, get(), (30_000, 31_500), Outcome::Found(Some(old.clone()))),
-        done(3, 3, get(), (40_000, 41_000), Outcome::Failed("busy")),
+        done(2, put("v0"), (1_000, 3_400), Outcome::Ok(Answer::Written(old.version))),
+        done(1, put("v1"), (20_000, 23_100), Outcome::Ok(Answer::Written(new.version))),
+        done(3, get(), (30_000, 31_500), Outcome::Ok(Answer::Found(Some(old.clone())))),
+        done(3, get(), (40_000, 41_000), Outcome::Failed("busy")),
     ];
     let sent = |id, from, to, body, fate| {
         let message = Message { epoch: Epoch(1), body };
-        Happened::Sent(id, NodeId(from), NodeId(to), message, fate)
+        Happened::Sent(id, from, to, message, fate)
     };
     let op = |sequence| OpId { shard: 0, sequence };
     let write = |sequence, record: &Record| Body::Write {
@@ -75,7 +76,7 @@ fn missed_write() -> (Scenario, Verdict) {
     let found = Body::Found { op: op(5), record: Some(old.clone()) };
     let told = vec![
         (0, Happened::Phase("load")),
-        (0, Happened::Started(NodeId(1))),
+        (0, Happened::Started(1)),
         (1_000, Happened::Invoked(0)),
         (1_000, sent(1, 2, 3, write(1, &old), Fate::Arrives(800))),
         (1_000, sent(2, 2, 1, write(1, &old), Fate::Arrives(900))),
@@ -83,7 +84,7 @@ fn missed_write() -> (Scenario, Verdict) {
         (1_900, Happened::Arrived(2)),
         (3_400, Happened::Ended(0)),
         (10_000, Happened::FaultBegan(storm.clone())),
-        (15_000, Happened::Asked(NodeId(2), Change::Leave(NodeId(1)))),
+        (15_000, Happened::Asked(2, Change::Leave(NodeId(1)))),
         (20_000, Happened::Invoked(1)),
         (20_000, sent(3, 1, 2, write(2, &new), Fate::Arrives(1_500))),
         (20_000, sent(4, 1, 3, write(2, &new), Fate::Lost)),
@@ -91,7 +92,7 @@ fn missed_write() -> (Scenario, Verdict) {
         (21_500, sent(5, 2, 1, Body::Written { op: op(2) }, Fate::Arrives(1_600))),
         (23_100, Happened::Arrived(5)),
         (23_100, Happened::Ended(1)),
-        (25_000, Happened::Stopped(NodeId(2), 3)),
+        (25_000, Happened::Stopped(2, 3)),
         (30_000, Happened::Invoked(2)),
         (30_000, sent(6, 3, 1, Body::Read { op: op(5), key: key() }, Fate::Arrives(700))),
         (30_700, Happened::Arrived(6)),
@@ -113,14 +114,13 @@ fn missed_write() -> (Scenario, Verdict) {
         tally: Default::default(),
         history,
         held: vec![
-            (NodeId(1), true, Some(new)),
-            (NodeId(3), true, Some(old)),
-            (NodeId(4), false, None),
+            (1, Held { is_owner: true, record: Some(new) }),
+            (3, Held { is_owner: true, record: Some(old) }),
+            (4, Held { is_owner: false, record: None }),
         ],
         simulated_us: 50_000,
         converged_us: None,
         trace: Vec::new(),
-        meter: None,
     };
     (scenario, verdict)
 }
@@ -128,14 +128,14 @@ fn missed_write() -> (Scenario, Verdict) {
 #[test]
 fn a_story_is_one_list_in_the_order_of_time_with_short_names() {
     let (scenario, verdict) = missed_write();
-    insta::assert_snapshot!(story(&scenario, &verdict, WIDTH));
+    insta::assert_snapshot!(story::<Store>(&scenario, &verdict, WIDTH));
 }
 
 #[test]
 fn a_story_of_a_run_that_held_names_the_keys() {
     let (scenario, mut verdict) = missed_write();
     (verdict.violation, verdict.held) = (None, Vec::new());
-    insta::assert_snapshot!(story(&scenario, &verdict, WIDTH));
+    insta::assert_snapshot!(story::<Store>(&scenario, &verdict, WIDTH));
 }
 
 /// The moments of a story, in its order.
@@ -160,13 +160,13 @@ fn a_story_of_any_run_fits_is_in_order_and_has_no_notation_of_ours() {
             .history
             .iter()
             .enumerate()
-            .filter(|(_, done)| done.version().is_some())
+            .filter(|(_, done)| version_of(done).is_some())
             .collect();
         let Some((place, done)) = ok.get(ok.len() / 2) else { continue };
         let (place, key) = (*place, done.action.key().to_string());
         let what = format!("op {place} is as it should be, which it should not");
         verdict.violation = Some(Violation::new("P3", what).shown_by(&key, &[place]));
-        let text = story(&scenario, &verdict, WIDTH);
+        let text = story::<Store>(&scenario, &verdict, WIDTH);
         assert!(text.starts_with(&format!("seed {seed}: ")), "{text}");
         let said = text.lines().rev().find(|line| line.starts_with("violated: ")).unwrap();
         assert!(said.starts_with(&format!("violated: P3: op {place} is")), "{text}");
@@ -182,13 +182,4 @@ fn a_story_of_any_run_fits_is_in_order_and_has_no_notation_of_ours() {
         with_faults += usize::from(text.contains("  fault "));
     }
     assert!(with_faults > 5, "{with_faults} stories told of faults");
-}
-
-#[test]
-fn versions_are_shown_in_milliseconds_of_the_run() {
-    use sim::check::shown;
-    assert_eq!(shown(version(1_234_567, 2)), "1234.567@n2");
-    assert_eq!(shown(None), "nothing");
-    let Version { timestamp, node } = version(5, 1);
-    assert_eq!(shown(Version { timestamp: Timestamp(timestamp.0 + 3), node }), "0.005+3@n1");
 }

@@ -1,20 +1,21 @@
 //! What takes long: sweeps, and the largest cluster. They are in one file because its tests share the cores, and
 //! one file's run after another's.
 
+use harness::sweep::{Sweep, sweep};
 use kv::core::quorum::Level;
 use sim::{
+    gates::gates,
     run::run,
     swarm::{self, Fixed},
-    sweep::{Sweep, sweep},
 };
 
 fn holds_and_passes_every_gate(level: Option<Level>) {
     let fixed = Fixed { level, ..Fixed::default() };
-    let what = Sweep { from: 0, seeds: 400, jobs: 2, fixed, stop_at_first: false, logs: None };
-    let swept = sweep(&what, |_| {}).unwrap();
+    let what = Sweep { from: 0, seeds: 400, jobs: 2, stop_at_first: false, logs: None };
+    let swept = sweep(&what, |seed, _| run(&swarm::scenario(seed, &fixed), false), |_| {}).unwrap();
     assert_eq!(swept.seeds, 400);
-    assert!(swept.fallen.is_empty(), "{:?}", swept.fallen);
-    assert_eq!(swept.tally.missing_gates(level), Vec::<String>::new());
+    assert!(swept.failed.is_empty(), "{:?}", swept.failed);
+    assert_eq!(swept.tally.missing(&gates(level)), Vec::<String>::new());
 }
 
 #[test]
@@ -41,8 +42,8 @@ fn odd_sizes_hold_too() {
         };
         for seed in 0..if nodes == 100 { 1 } else { 10 } {
             let verdict = run(&swarm::scenario(seed, &fixed), false);
-            let fell = verdict.violation;
-            assert!(fell.is_none(), "N = {nodes}, R = {replication}, seed {seed}: {fell:?}");
+            let failed = verdict.violation;
+            assert!(failed.is_none(), "N = {nodes}, R = {replication}, seed {seed}: {failed:?}");
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
 use crate::core::{
     message::Message,
@@ -199,7 +200,20 @@ pub trait Clients {
 }
 
 /// Something worth counting that the core did: a branch that is seldom taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    IntoStaticStr,
+    VariantArray,
+)]
 pub enum Note {
     /// A request was refused: too many under way.
     Busy,
@@ -286,50 +300,10 @@ pub enum Note {
 }
 
 impl Note {
-    /// All notes.
-    pub const EVERY: [Note; 41] = [
-        Note::Busy,
-        Note::ClockRefused,
-        Note::ClockJumped,
-        Note::RefusedAfterPause,
-        Note::RingConfirmed,
-        Note::WriteTimedOut,
-        Note::VersionsTimedOut,
-        Note::ReadTimedOut,
-        Note::RepairTimedOut,
-        Note::WriteHedged,
-        Note::VersionsHedged,
-        Note::ReadHedged,
-        Note::RepairHedged,
-        Note::ReadRepaired,
-        Note::SessionBehind,
-        Note::SessionStale,
-        Note::Fenced,
-        Note::Behind,
-        Note::Restarted,
-        Note::LateAnswer,
-        Note::SlotDiffered,
-        Note::RecordSynced,
-        Note::SyncPaged,
-        Note::RingLearned,
-        Note::NotOwner,
-        Note::Proposed,
-        Note::BallotRefused,
-        Note::ProposalTakenOver,
-        Note::RingDecided,
-        Note::SlotsPulled,
-        Note::PullHedged,
-        Note::PullPaged,
-        Note::RecordHandedOver,
-        Note::OfferPaged,
-        Note::SlotDropped,
-        Note::SeemsUp,
-        Note::SeemsDown,
-        Note::TakenForDead,
-        Note::OwnPauseNoticed,
-        Note::GossipRefused,
-        Note::EvictionDue,
-    ];
+    /// As tallies have it.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
 }
 
 /// The way to whoever counts.

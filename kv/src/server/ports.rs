@@ -72,7 +72,7 @@ pub struct ServerPorts {
     /// For tests and trials: how far the wall clock that this node goes by is ahead of the machine's.
     clock_offset_ms: i64,
     pauses: Mutex<Pauses>,
-    notes: [AtomicU64; Note::EVERY.len()],
+    notes: [AtomicU64; Note::VARIANTS.len()],
 }
 
 impl ServerPorts {
@@ -114,7 +114,7 @@ impl ServerPorts {
 
     /// How often each branch was taken.
     pub fn notes(&self) -> impl Iterator<Item = (Note, u64)> + '_ {
-        Note::EVERY.iter().zip(&self.notes).map(|(n, count)| (*n, count.load(Ordering::Relaxed)))
+        Note::VARIANTS.iter().zip(&self.notes).map(|(n, count)| (*n, count.load(Ordering::Relaxed)))
     }
 }
 
@@ -144,7 +144,7 @@ impl Ports for ServerPorts {
     }
 
     fn note(&self, note: Note) {
-        let index = Note::EVERY.iter().position(|n| *n == note).expect("all notes are listed");
+        let index = Note::VARIANTS.iter().position(|n| *n == note).expect("all notes are listed");
         self.notes[index].fetch_add(1, Ordering::Relaxed);
     }
 

@@ -8,6 +8,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, Subcommand};
 use comfy_table::{ContentArrangement, Table, presets::UTF8_BORDERS_ONLY};
+use harness::text;
 use indicatif::{ProgressBar, ProgressStyle};
 use model::{
     replay,
@@ -15,7 +16,6 @@ use model::{
     world::{self, Cluster},
 };
 use serde_json::{Value, json};
-use sim::text;
 use stateright::Model as _;
 
 /// Explores every state of small clusters, around the code that serves.
@@ -181,7 +181,7 @@ fn as_table(all: &[Explored], holds: bool) -> String {
     let mut table = Table::new();
     table.load_style(UTF8_BORDERS_ONLY);
     table.set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_width(u16::try_from(sim::text::width()).unwrap_or(u16::MAX));
+    table.set_width(u16::try_from(harness::text::width()).unwrap_or(u16::MAX));
     table.set_header(["model", "states", "depth", "s", "states/s", "seen", "verdict"]);
     for explored in all {
         let rate = explored.states as f64 / explored.seconds.max(1e-9);

@@ -8,14 +8,15 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
+use harness::{panics, report, story, sweep, text};
 use indicatif::{ProgressBar, ProgressStyle};
 use kv::core::quorum::Level;
 use sim::{
-    bench, bugs, cost, report,
+    bench, cost, gates,
+    run::run_caught,
     scenario::Scenario,
-    story,
+    store::Store,
     swarm::{self, Fixed},
-    sweep, text,
 };
 
 /// Simulates clusters of Orrery under faults, each decided by a seed, and checks what the store promises.
@@ -137,14 +138,14 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    sweep::quiet_panics();
+    panics::quiet_panics();
     let cli = Cli::parse();
     let done = match cli.command {
         None => sweep_seeds(&cli.sweep),
         Some(Command::Replay { seed, file, fixed, log, save, json }) => {
             replay(seed, file.as_deref(), &fixed.fixed(), log.as_deref(), save.as_deref(), json)
         }
-        Some(Command::Bugs { only, json }) => bugs::command(only.as_deref(), json),
+        Some(Command::Bugs { only, json }) => planted::command(only.as_deref(), json),
         Some(Command::Cost { json }) => cost::command(json),
         Some(Command::Bench { json }) => bench::command(json),
     };
@@ -170,10 +171,10 @@ fn sweep_seeds(args: &SweepArgs) -> Result<bool> {
         from: args.from,
         seeds: args.seeds,
         jobs: args.jobs.map_or(cores, usize::from),
-        fixed: args.fixed.fixed(),
         stop_at_first: args.stop_at_first,
         logs: args.logs.clone(),
     };
+    let fixed = args.fixed.fixed();
     let bar = if args.json { ProgressBar::hidden() } else { ProgressBar::new(args.seeds) };
     if !args.json {
         let (from, last) = (args.from, args.from.saturating_add(args.seeds - 1));
@@ -183,38 +184,40 @@ fn sweep_seeds(args: &SweepArgs) -> Result<bool> {
     bar.set_style(ProgressStyle::with_template(style).context("the progress bar's template")?);
     // A seed may take seconds: the clock goes on meanwhile.
     bar.enable_steady_tick(TICK);
-    let swept = sweep::sweep(&what, |done| bar.set_position(done)).with_context(|| {
-        let folder = what.logs.as_deref().unwrap_or(Path::new("."));
-        format!("the logs cannot be written to {}", folder.display())
-    })?;
+    let run_seed = |seed, keep_text| run_caught(&swarm::scenario(seed, &fixed), keep_text);
+    let swept =
+        sweep::sweep(&what, run_seed, |done| bar.set_position(done)).with_context(|| {
+            let folder = what.logs.as_deref().unwrap_or(Path::new("."));
+            format!("the logs cannot be written to {}", folder.display())
+        })?;
     bar.finish_and_clear();
 
-    let missing = swept.tally.missing_gates(what.fixed.level);
+    let missing = swept.tally.missing(&gates::gates(fixed.level));
     let asks_for_gates =
-        args.seeds >= SEEDS_FOR_GATES && what.fixed.leaves_sizes() && !args.stop_at_first;
+        args.seeds >= SEEDS_FOR_GATES && fixed.leaves_sizes() && !args.stop_at_first;
     let gates_hold = missing.is_empty() || !asks_for_gates;
-    let green = swept.fallen.is_empty() && gates_hold;
-    let verdict = match (swept.fallen.is_empty(), gates_hold) {
+    let green = swept.failed.is_empty() && gates_hold;
+    let verdict = match (swept.failed.is_empty(), gates_hold) {
         (true, true) => "all properties held".to_string(),
         (true, false) => format!("never happened, so not tested: {}", missing.join(", ")),
-        (false, _) => format!("{} of {} seeds failed", swept.fallen.len(), swept.seeds),
+        (false, _) => format!("{} of {} seeds failed", swept.failed.len(), swept.seeds),
     };
     if args.json {
         text::print(&format!("{:#}", report::json(&swept, &missing, &verdict)))?;
         return Ok(green);
     }
     text::print(&report::table(&swept, &missing, text::width()))?;
-    if let Some(first) = swept.fallen.first() {
-        let scenario = swarm::scenario(first.seed, &what.fixed);
-        let verdict = sweep::run_scenario(&scenario, true);
-        text::print(&story::story(&scenario, &verdict, text::width()))?;
+    if let Some(first) = swept.failed.first() {
+        let scenario = swarm::scenario(first.seed, &fixed);
+        let verdict = run_caught(&scenario, true);
+        text::print(&story::story::<Store>(&scenario, &verdict, text::width()))?;
     }
-    for (place, fallen) in swept.fallen.iter().take(20).enumerate() {
+    for (place, failed) in swept.failed.iter().take(20).enumerate() {
         // The story of the first one says what was violated.
         if place > 0 {
-            text::print(&fallen.violation.to_string())?;
+            text::print(&failed.violation.to_string())?;
         }
-        text::print(&format!("  cargo sim replay --seed {}{}", fallen.seed, args.fixed.flags()))?;
+        text::print(&format!("  cargo sim replay --seed {}{}", failed.seed, args.fixed.flags()))?;
     }
     text::print(&format!("verdict: {verdict}"))?;
     Ok(green)
@@ -241,15 +244,15 @@ fn replay(
         std::fs::write(path, scenario.text())
             .with_context(|| format!("{} cannot be written", path.display()))?;
     }
-    let verdict = sweep::run_scenario(&scenario, true);
+    let verdict = run_caught(&scenario, true);
     if let (Some(path), Some(text)) = (log, &verdict.text) {
         std::fs::write(path, text)
             .with_context(|| format!("{} cannot be written", path.display()))?;
     }
     if json {
-        text::print(&format!("{:#}", story::json(&scenario, &verdict)))?;
+        text::print(&format!("{:#}", story::json::<Store>(&scenario, &verdict)))?;
     } else {
-        text::print(&story::story(&scenario, &verdict, text::width()))?;
+        text::print(&story::story::<Store>(&scenario, &verdict, text::width()))?;
     }
     Ok(verdict.violation.is_none())
 }

@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use super::Violation;
+use harness::{history::Outcome, tally::Tally, violation::Violation};
+
+use super::property::Property;
 use crate::{
-    history::{Done, Outcome},
+    gates::Sometimes,
     scenario::Action,
-    tally::{Tally, Topic},
+    store::{Done, found_at},
 };
 
 /// Looks at all reads that found a value.
@@ -19,29 +21,29 @@ pub fn check(history: &[Done], tally: &mut Tally) -> Result<(), Violation> {
         }
     }
     for (place, read) in history.iter().enumerate() {
-        let Some((returned, Some(record))) = read.found_at() else { continue };
+        let Some((returned, Some(record))) = found_at(read) else { continue };
         let Some(value) = &record.value else { continue };
         let key = read.action.key();
         if value.as_str().is_empty() {
-            tally.add(Topic::Event, "empty value read");
+            tally.sometimes(Sometimes::EmptyRead);
         }
         let value = value.as_str();
         let Some(write) = writes.get(&(key, value)).copied() else {
             let what = format!("op {place} found {value:?}, which nobody wrote");
-            return Err(Violation::new("P0", what).shown_by(key, &[place]));
+            return Err(Violation::new(Property::P0, what).shown_by(key, &[place]));
         };
         let shown = [write, place];
         if history[write].invoked > returned {
             let what = format!("op {place} found {value:?} before op {write} wrote it");
-            return Err(Violation::new("P0", what).shown_by(key, &shown));
+            return Err(Violation::new(Property::P0, what).shown_by(key, &shown));
         }
         match &history[write].outcome {
             Outcome::Failed(why) => {
                 let what = format!("op {place} found {value:?}, but op {write} failed: {why}");
-                return Err(Violation::new("P0", what).shown_by(key, &shown));
+                return Err(Violation::new(Property::P0, what).shown_by(key, &shown));
             }
-            Outcome::Unknown(_) => tally.add(Topic::Event, "unknown write read later"),
-            Outcome::Written(_) | Outcome::Found(_) => {}
+            Outcome::Unknown(_) => tally.sometimes(Sometimes::UnknownRead),
+            Outcome::Ok(_) => {}
         }
     }
     Ok(())

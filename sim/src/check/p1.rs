@@ -2,65 +2,57 @@
 //! greatest version that survived, and never one older than an ok write, unless as many disks as
 //! acknowledged it were lost.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::{BTreeMap, BTreeSet};
 
+use harness::{tally::Tally, violation::Violation};
 use kv::core::{
     quorum::Level,
-    record::Version,
-    ring::Ring,
-    types::{Key, NodeId, Slot},
+    record::{Record, Version},
+    types::{Key, NodeId},
 };
 
-use super::{Evidence, Violation, by_key, shown};
-use crate::{
-    cluster::Cluster,
-    tally::{Tally, Topic},
-};
-
-/// What the owners of some slot disagree about, if anything.
-pub fn difference(cluster: &Cluster, ring: &Arc<Ring>) -> Option<String> {
-    let members = ring.members().keys().copied();
-    let digests: BTreeMap<NodeId, BTreeMap<Slot, u64>> = members
-        .map(|node| {
-            let of = |shard| cluster.inspect(node, |n| n.inspect(shard, |shard| shard.digests()));
-            let shards = cluster.inspect(node, |node| node.shards()).unwrap_or(0);
-            (node, (0..shards).filter_map(of).flatten().collect())
-        })
-        .collect();
-    for slot in digests.values().flat_map(BTreeMap::keys) {
-        let owners = ring.owners(*slot).all();
-        let digest = |node: &NodeId| digests[node].get(slot).copied().unwrap_or(0);
-        if let Some(other) = owners.iter().find(|node| digest(node) != digest(&owners[0])) {
-            return Some(format!("{} and {other} differ in {slot}", owners[0]));
-        }
-    }
-    None
-}
+use super::{property::Property, reads::by_key};
+use crate::{evidence::Evidence, gates::Sometimes, shown::shown, store::written_at};
 
 /// Looks at what the owners hold in the end.
-pub fn check(evidence: &Evidence<'_>, tally: &mut Tally) -> Result<(), Violation> {
-    if let Some(what) = difference(evidence.cluster, evidence.ring) {
-        return Err(Violation::new("P1", what));
-    }
-    let held = final_versions(evidence);
-    for (key, places) in by_key(evidence.history) {
+pub fn check(evidence: &Evidence, tally: &mut Tally) -> Result<(), Violation> {
+    owners_agree(evidence)?;
+    let held = evidence.last_versions();
+    for (key, places) in by_key(&evidence.history) {
         for place in places {
             let done = &evidence.history[place];
-            let Some((_, version)) = done.written_at() else { continue };
+            let Some((_, version)) = written_at(done) else { continue };
             let last = held.get(key).copied();
             if last < Some(version) {
                 let key = Key::trusted(key);
                 let had_it = |disk: &&BTreeMap<Key, Version>| disk.get(&key) >= Some(&version);
                 let lost = evidence.disks_lost.iter().filter(had_it).count();
                 if lost >= copies(done.action.level(), evidence.ring.replication()) {
-                    tally.add(Topic::Event, "an ok write was lost with its disks");
+                    tally.sometimes(Sometimes::LostWithDisks);
                     continue;
                 }
                 let key = key.as_str();
                 let (version, last) = (shown(version), shown(last));
                 let what = format!("op {place} wrote {version}, the owners end with {last}");
-                return Err(Violation::new("P1", what).shown_by(key, &[place]));
+                return Err(Violation::new(Property::P1, what).shown_by(key, &[place]));
             }
+        }
+    }
+    Ok(())
+}
+
+/// All owners of a key hold the same record of it.
+fn owners_agree(evidence: &Evidence) -> Result<(), Violation> {
+    let keys: BTreeSet<&Key> = evidence.held.values().flat_map(BTreeMap::keys).collect();
+    for key in keys {
+        let of = |node: &NodeId| evidence.held.get(node)?.get(key);
+        let owners = evidence.ring.owners(evidence.ring.slot_of(key.as_str())).all();
+        let Some((first, others)) = owners.split_first() else { continue };
+        if let Some(other) = others.iter().find(|other| of(other) != of(first)) {
+            let version = |record: Option<&Record>| shown(record.map(|record| record.version));
+            let (one, two) = (version(of(first)), version(of(other)));
+            let what = format!("{first} ends with {one}, and {other} with {two}");
+            return Err(Violation::new(Property::P1, what).about(key.as_str()));
         }
     }
     Ok(())
@@ -73,22 +65,4 @@ fn copies(level: Level, replication: usize) -> usize {
         Level::Quorum | Level::Linearizable => replication / 2 + 1,
         Level::All => replication,
     }
-}
-
-/// The version of each key that all its owners hold in the end. Panics nowhere: where owners
-/// differ, [`difference`] said so before.
-pub fn final_versions(evidence: &Evidence<'_>) -> BTreeMap<String, Version> {
-    let mut held = BTreeMap::new();
-    for node in evidence.cluster.nodes() {
-        for (key, record) in evidence.cluster.records(node) {
-            if is_owner(evidence.ring, node, &key) {
-                held.insert(key.as_str().to_string(), record.version);
-            }
-        }
-    }
-    held
-}
-
-fn is_owner(ring: &Ring, node: NodeId, key: &Key) -> bool {
-    ring.owners(ring.slot_of(key.as_str())).position(node).is_some()
 }

@@ -28,13 +28,23 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use harness::{
+    history::Outcome,
+    order::overtaken,
+    tally::{Tally, Topic},
+    violation::Violation,
+};
 use kv::core::{quorum::Level, record::Version, types::NodeId};
 
-use super::{Begun, Seen, Violation, by_key, overtaken, reads, shown};
+use super::{
+    property::Property,
+    reads::{Begun, Seen, by_key, reads},
+};
 use crate::{
-    history::{Done, Outcome},
+    gates::Sometimes,
     scenario::Action,
-    tally::{Tally, Topic},
+    shown::shown,
+    store::{Done, found_at, version, written_at},
 };
 
 /// The writes of a key, by version.
@@ -44,8 +54,9 @@ type Writes = BTreeMap<Version, usize>;
 pub fn check(history: &[Done], tally: &mut Tally) -> Result<(), Violation> {
     for (key, places) in by_key(history) {
         if is_linearizable(history, &places) {
-            check_key(history, &places, tally)
-                .map_err(|(what, shown)| Violation::new("P13", what).shown_by(key, &shown))?;
+            check_key(history, &places, tally).map_err(|(what, shown)| {
+                Violation::new(Property::P13, what).shown_by(key, &shown)
+            })?;
         }
     }
     Ok(())
@@ -68,12 +79,12 @@ fn check_key(history: &[Done], places: &[usize], tally: &mut Tally) -> Result<()
     let mut writes = ok_writes(history, places)?;
     count_contention(history, &writes, tally);
     let learned = learn(history, places, &reads, &mut writes)?;
-    tally.add_many(Topic::Event, "unknown linearizable write read later", learned);
+    tally.add_many(Topic::Event, <&str>::from(Sometimes::UnknownLinearizable), learned);
 
     // What is unknown tells no version: it is never over.
     let ended = |place: &usize| -> Option<Seen> {
         let done = &history[*place];
-        Some((done.returned?, done.version()?, *place))
+        Some((done.returned?, version(done)?, *place))
     };
     let begun = |version, place: usize, is_write| Begun {
         at: history[place].invoked,
@@ -83,7 +94,7 @@ fn check_key(history: &[Done], places: &[usize], tally: &mut Tally) -> Result<()
     };
     let over = writes.values().chain(&reads).filter_map(ended);
     let all_writes = writes.iter().map(|(version, place)| begun(Some(*version), *place, true));
-    let all_reads = reads.iter().map(|place| begun(history[*place].version(), *place, false));
+    let all_reads = reads.iter().map(|place| begun(version(&history[*place]), *place, false));
     match overtaken(over.collect(), all_writes.chain(all_reads).collect()) {
         Some((begun, seen)) => Err(out_of_order(history, &writes, &begun, &seen)),
         None => Ok(()),
@@ -93,7 +104,7 @@ fn check_key(history: &[Done], places: &[usize], tally: &mut Tally) -> Result<()
 fn ok_writes(history: &[Done], places: &[usize]) -> Result<Writes, Wrong> {
     let mut writes = Writes::new();
     for place in places {
-        if let Some((_, version)) = history[*place].written_at()
+        if let Some((_, version)) = written_at(&history[*place])
             && let Some(other) = writes.insert(version, *place)
         {
             let what = format!("op {other} and op {place} both wrote {}", shown(version));
@@ -114,7 +125,7 @@ fn learn(
     let mut unknown = unknown_writes(history, places);
     let mut found: BTreeMap<Version, (Option<&str>, usize)> = BTreeMap::new();
     for place in reads {
-        let Some((_, Some(record))) = history[*place].found_at() else { continue };
+        let Some((_, Some(record))) = found_at(&history[*place]) else { continue };
         let value = record.value.as_ref().map(|value| value.as_str());
         let (first, other) = *found.entry(record.version).or_insert((value, *place));
         if first != value {
@@ -156,7 +167,7 @@ fn unknown_writes<'a>(
     let mut unknown: BTreeMap<_, VecDeque<usize>> = BTreeMap::new();
     for place in places {
         if let Some(value) = written(&history[place].action) {
-            unknown.entry((value, history[place].node)).or_default().push_back(place);
+            unknown.entry((value, NodeId(history[place].node))).or_default().push_back(place);
         }
     }
     unknown
@@ -205,6 +216,6 @@ fn count_contention(history: &[Done], writes: &Writes, tally: &mut Tally) {
         overlaps
     });
     if overlaps {
-        tally.add(Topic::Event, "linearizable key contended");
+        tally.sometimes(Sometimes::Contended);
     }
 }

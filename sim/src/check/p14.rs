@@ -3,25 +3,31 @@
 
 use std::collections::BTreeMap;
 
-use kv::core::types::NodeId;
+use harness::{order::overtaken, violation::Violation};
 
-use super::{Begun, Seen, Violation, by_key, overtaken, shown};
-use crate::history::Done;
+use super::{
+    property::Property,
+    reads::{Begun, Seen, by_key},
+};
+use crate::{
+    shown::shown,
+    store::{Done, version, written_at},
+};
 
 /// Looks at each write, and at what its coordinator had answered about the key before.
 pub fn check(history: &[Done]) -> Result<(), Violation> {
     for (key, places) in by_key(history) {
-        let mut by_node: BTreeMap<NodeId, Vec<usize>> = BTreeMap::new();
+        let mut by_node: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
         for place in places {
             by_node.entry(history[place].node).or_default().push(place);
         }
         for (node, places) in by_node {
-            if let Some((write, (_, version, before))) = older_write(history, &places) {
-                let (got, version) = (shown(history[write].version()), shown(version));
+            if let Some((write, (_, seen, before))) = older_write(history, &places) {
+                let (got, version) = (shown(version(&history[write])), shown(seen));
                 let what = format!(
-                    "op {write} got {got}, though {node} had answered op {before} with {version}"
+                    "op {write} got {got}, though n{node} had answered op {before} with {version}"
                 );
-                return Err(Violation::new("P14", what).shown_by(key, &[before, write]));
+                return Err(Violation::new(Property::P14, what).shown_by(key, &[before, write]));
             }
         }
     }
@@ -33,13 +39,13 @@ fn older_write(history: &[Done], places: &[usize]) -> Option<(usize, Seen)> {
         .iter()
         .filter_map(|place| {
             let done = &history[*place];
-            done.returned.zip(done.version()).map(|(at, version)| (at, version, *place))
+            done.returned.zip(version(done)).map(|(at, version)| (at, version, *place))
         })
         .collect();
-    let writes = places.iter().filter(|place| history[**place].written_at().is_some());
+    let writes = places.iter().filter(|place| written_at(&history[**place]).is_some());
     let begun = writes.map(|place| {
         let done = &history[*place];
-        Begun { at: done.invoked, version: done.version(), place: *place, is_write: true }
+        Begun { at: done.invoked, version: version(done), place: *place, is_write: true }
     });
     let (write, seen) = overtaken(seen, begun.collect())?;
     Some((write.place, seen))

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use harness::violation::Violation;
 use kv::{
     core::{
         quorum::Level,
@@ -18,8 +19,12 @@ use kv::{
     node::config::NodeConfig,
 };
 
-use super::{Violation, shown};
-use crate::{history::Done, scenario::Action, world::clock::true_time};
+use super::property::Property;
+use crate::{
+    scenario::Action,
+    shown::{shown, true_time},
+    store::Done,
+};
 
 /// How long after it was asked for a write may be given its version.
 fn allowed(level: Level, config: &NodeConfig) -> Micros {
@@ -52,7 +57,7 @@ pub fn check(
             // A value names its write; of a tombstone the coordinator is known.
             let is_it = match (&done.action, value) {
                 (Action::Put(_, put, _), Some(value)) => put == value.as_str(),
-                (Action::Delete(..), None) => done.node == version.node,
+                (Action::Delete(..), None) => done.node == version.node.0,
                 (Action::Put(..), None) | (Action::Delete(..) | Action::Get(..), _) => false,
             };
             let late = allowed(done.action.level(), config).0 + config.max_clock_drift.0;
@@ -71,7 +76,7 @@ pub fn check(
                 shown(*version),
                 late_us / 1_000,
             );
-            return Err(Violation::new("P16", what).shown_by(key.as_str(), &[place]));
+            return Err(Violation::new(Property::P16, what).shown_by(key.as_str(), &[place]));
         }
     }
     Ok(())

@@ -3,10 +3,14 @@
 
 use std::collections::BTreeMap;
 
+use harness::violation::Violation;
 use kv::core::quorum::Level;
 
-use super::{Seen, Violation, by_key, missed, reads, stale_read};
-use crate::history::Done;
+use super::{
+    property::Property,
+    reads::{Seen, by_key, missed, reads, stale_read},
+};
+use crate::store::{Done, version};
 
 /// Looks at the reads at SESSION, client by client.
 pub fn check(history: &[Done]) -> Result<(), Violation> {
@@ -18,12 +22,12 @@ pub fn check(history: &[Done]) -> Result<(), Violation> {
         for places in by_client.into_values() {
             let ended = |place: &usize| {
                 let done = &history[*place];
-                Some((done.returned?, done.version()?, *place))
+                Some((done.returned?, version(done)?, *place))
             };
             let seen: Vec<Seen> = places.iter().filter_map(ended).collect();
             let reads = reads(history, &places, |level| level == Level::Session);
             if let Some((read, seen)) = stale_read(history, seen, &reads) {
-                return Err(missed("P7", key, read, &seen, history));
+                return Err(missed(Property::P7, key, read, &seen, history));
             }
         }
     }

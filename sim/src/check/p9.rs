@@ -6,13 +6,18 @@
 
 use std::collections::BTreeMap;
 
+use harness::{history::Outcome, tally::Tally, violation::Violation};
 use kv::core::{quorum::Level, record::Version};
 
-use super::{Violation, by_key, reads, shown, stale_read, writes};
+use super::{
+    property::Property,
+    reads::{by_key, reads, stale_read, writes},
+};
 use crate::{
-    history::{Done, Outcome},
+    gates::Sometimes,
     scenario::Action,
-    tally::{Tally, Topic},
+    shown::shown,
+    store::{Answer, Done},
 };
 
 /// Looks at all versions and their values.
@@ -27,16 +32,16 @@ pub fn check(history: &[Done], tally: &mut Tally) -> Result<(), Violation> {
                 let value = value_or_none(value);
                 let what =
                     format!("{version} is {known} for op {first} and {value} for op {place}");
-                return Err(Violation::new("P9", what).shown_by(key, &[first, *place]));
+                return Err(Violation::new(Property::P9, what).shown_by(key, &[first, *place]));
             }
         }
         let all = writes(history, &places, |_| true);
         let at_one = reads(history, &places, |level| level == Level::One);
         if stale_read(history, all.clone(), &at_one).is_some() {
-            tally.add(Topic::Event, "stale read at one");
+            tally.sometimes(Sometimes::StaleAtOne);
         }
         if has_lost_update(history, &all) {
-            tally.add(Topic::Event, "lost update between coordinators");
+            tally.sometimes(Sometimes::LostUpdate);
         }
     }
     Ok(())
@@ -48,9 +53,11 @@ fn value_or_none(value: Option<&str>) -> String {
 
 fn version_and_value(done: &Done) -> Option<(Version, Option<&str>)> {
     match (&done.outcome, &done.action) {
-        (Outcome::Written(version), Action::Put(_, value, _)) => Some((*version, Some(value))),
-        (Outcome::Written(version), Action::Delete(..)) => Some((*version, None)),
-        (Outcome::Found(Some(record)), _) => {
+        (Outcome::Ok(Answer::Written(version)), Action::Put(_, value, _)) => {
+            Some((*version, Some(value)))
+        }
+        (Outcome::Ok(Answer::Written(version)), Action::Delete(..)) => Some((*version, None)),
+        (Outcome::Ok(Answer::Found(Some(record))), _) => {
             Some((record.version, record.value.as_ref().map(|value| value.as_str())))
         }
         _ => None,

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use harness::{
+    random::Random,
+    swarm::{pick, subset},
+};
 use kv::core::{quorum::Level, types::Limits};
 
-use super::{Fixed, pick, subset};
-use crate::{
-    random::Random,
-    scenario::{Action, Cluster, Operation},
-};
+use super::Fixed;
+use crate::scenario::{Action, Cluster, Operation};
 
 /// Of some keys in each seed, and of nearly all in some.
 const TAG: &str = "{tag}";

@@ -10,8 +10,8 @@ use kv::core::{
 };
 use proptest::prelude::*;
 use sim::{
-    history::{Done, Outcome},
     scenario::Action,
+    store::{Answer, Done, Outcome, found_at, version},
 };
 
 /// How an operation of a plan ends for its client.
@@ -100,8 +100,8 @@ pub fn true_history(plans: &[Plan]) -> Vec<Done> {
             held = Some(Record { version, value: value.as_deref().map(types::Value::trusted) });
         }
         let outcome = match (plan.end, &wrote) {
-            (End::Ok, Some(_)) => Outcome::Written(version),
-            (End::Ok | End::UnknownDone, None) => Outcome::Found(held.clone()),
+            (End::Ok, Some(_)) => Outcome::Ok(Answer::Written(version)),
+            (End::Ok | End::UnknownDone, None) => Outcome::Ok(Answer::Found(held.clone())),
             (End::Failed, _) => Outcome::Failed("busy"),
             (End::UnknownDone | End::UnknownNever, _) => Outcome::Unknown("timeout"),
         };
@@ -114,10 +114,8 @@ pub fn true_history(plans: &[Plan]) -> Vec<Done> {
         history.insert(
             place,
             Done {
-                epoch: types::Epoch(1),
-                number: place,
                 client: place as u32,
-                node,
+                node: plan.node,
                 action,
                 invoked,
                 invoked_us: invoked,
@@ -139,20 +137,21 @@ fn pick(from: &[usize], at: usize) -> Option<usize> {
 }
 
 pub fn apply(history: &mut [Done], change: &Change) {
-    let ok_reads = places(history, |done| done.found_at().is_some());
+    let ok_reads = places(history, |done| found_at(done).is_some());
     let writes = places(history, |done| done.action.is_write());
     match change {
         Change::Reread(read, write) => {
             let Some(read) = pick(&ok_reads, *read) else { return };
             let found = write.and_then(|write| pick(&writes, write));
-            history[read].outcome = Outcome::Found(found.map(|write| written_by(history, write)));
+            history[read].outcome =
+                Outcome::Ok(Answer::Found(found.map(|write| written_by(history, write))));
         }
         Change::SwapVersions(one, other) => {
-            let named: Vec<usize> = places(history, |done| done.version().is_some());
+            let named: Vec<usize> = places(history, |done| version(done).is_some());
             let (Some(one), Some(other)) = (pick(&named, *one), pick(&named, *other)) else {
                 return;
             };
-            let (Some(one), Some(other)) = (history[one].version(), history[other].version())
+            let (Some(one), Some(other)) = (version(&history[one]), version(&history[other]))
             else {
                 return;
             };
@@ -171,7 +170,7 @@ pub fn apply(history: &mut [Done], change: &Change) {
             let Some(write) = pick(&writes, *write) else { return };
             let version = written_by(history, write).version;
             history[write].outcome = match end {
-                End::Ok => Outcome::Written(version),
+                End::Ok => Outcome::Ok(Answer::Written(version)),
                 End::Failed => Outcome::Failed("busy"),
                 End::UnknownDone | End::UnknownNever => Outcome::Unknown("timeout"),
             };
@@ -191,21 +190,21 @@ fn written_by(history: &[Done], write: usize) -> Record {
         Action::Delete(..) | Action::Get(..) => None,
     };
     let read = history.iter().find_map(|done| {
-        let (_, record) = done.found_at()?;
+        let (_, record) = found_at(done)?;
         record.filter(|record| value.is_some() && record.value == value)
     });
-    let known = history[write].version().or(read.map(|record| record.version));
+    let known = version(&history[write]).or(read.map(|record| record.version));
     let timestamp = Timestamp(2 * write as u64 + 1);
-    let version = known.unwrap_or(Version { timestamp, node: history[write].node });
+    let version = known.unwrap_or(Version { timestamp, node: NodeId(history[write].node) });
     Record { version, value }
 }
 
 fn rename(history: &mut [Done], name: impl Fn(Version) -> Version) {
     for done in history {
         match &mut done.outcome {
-            Outcome::Written(version) => *version = name(*version),
-            Outcome::Found(Some(record)) => record.version = name(record.version),
-            Outcome::Found(None) | Outcome::Failed(_) | Outcome::Unknown(_) => {}
+            Outcome::Ok(Answer::Written(version)) => *version = name(*version),
+            Outcome::Ok(Answer::Found(Some(record))) => record.version = name(record.version),
+            Outcome::Ok(Answer::Found(None)) | Outcome::Failed(_) | Outcome::Unknown(_) => {}
         }
     }
 }

@@ -8,17 +8,17 @@ mod testers;
 
 use std::{cell::Cell, collections::BTreeMap};
 
+use harness::tally::Tally;
 use histories::{apply, change, places, plan, true_history};
-use kv::core::{record::Version, time::Timestamp};
+use kv::core::{record::Version, time::Timestamp, types::NodeId};
 use proptest::{
     prelude::*,
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
 use sim::{
     check::p13,
-    history::{Done, Outcome},
     scenario::Action,
-    tally::Tally,
+    store::{Answer, Done, Outcome},
 };
 
 /// Histories that are judged twice.
@@ -65,7 +65,7 @@ fn some_versions_hold(history: &[Done]) -> bool {
     let writes = places(history, |done| done.action.is_write());
     orders(writes.len()).iter().any(|order| {
         let versions = writes.iter().zip(order).map(|(place, turn)| {
-            let node = history[*place].node;
+            let node = NodeId(history[*place].node);
             let Action::Put(_, value, _) = &history[*place].action else {
                 unreachable!("no deletes")
             };
@@ -75,10 +75,10 @@ fn some_versions_hold(history: &[Done]) -> bool {
         let mut told = history.to_vec();
         for done in &mut told {
             match (&mut done.outcome, &done.action) {
-                (Outcome::Written(version), Action::Put(_, value, _)) => {
+                (Outcome::Ok(Answer::Written(version)), Action::Put(_, value, _)) => {
                     *version = versions[value.as_str()];
                 }
-                (Outcome::Found(Some(record)), _) => {
+                (Outcome::Ok(Answer::Found(Some(record))), _) => {
                     let value = record.value.as_ref().expect("no deletes");
                     record.version = versions[value.as_str()];
                 }
@@ -108,7 +108,7 @@ fn without_deletes(history: &[Done]) -> Vec<Done> {
     let mut history: Vec<Done> = history.to_vec();
     history.retain(|done| !matches!(done.action, Action::Delete(..)));
     history.retain(|done| match &done.outcome {
-        Outcome::Found(Some(record)) => record.value.is_some(),
+        Outcome::Ok(Answer::Found(Some(record))) => record.value.is_some(),
         _ => true,
     });
     history

@@ -5,8 +5,8 @@ use kv::core::{
     types::{NodeId, Value},
 };
 use sim::{
-    history::{Done, Outcome},
     scenario::Action,
+    store::{Answer, Done, Outcome},
 };
 use stateright::semantics::{
     ConsistencyTester, LinearizabilityTester, SequentialSpec,
@@ -69,8 +69,8 @@ impl SequentialSpec for Versioned {
 
     fn is_valid_step(&mut self, (action, node): &Self::Op, told: &Outcome) -> bool {
         match told {
-            Outcome::Found(found) => self.read(found.as_ref()),
-            Outcome::Written(version) => {
+            Outcome::Ok(Answer::Found(found)) => self.read(found.as_ref()),
+            Outcome::Ok(Answer::Written(version)) => {
                 let fits = self.floor() < Some(*version);
                 self.invoke(&(action.clone(), *node));
                 self.version = Held::Known(*version);
@@ -86,7 +86,8 @@ impl SequentialSpec for Versioned {
 fn moments(history: &[Done]) -> Vec<(usize, bool)> {
     let mut moments = Vec::new();
     for (place, done) in history.iter().enumerate() {
-        let is_ok = matches!(done.outcome, Outcome::Written(_) | Outcome::Found(_));
+        let is_ok =
+            matches!(done.outcome, Outcome::Ok(Answer::Written(_)) | Outcome::Ok(Answer::Found(_)));
         let is_unknown = matches!(done.outcome, Outcome::Unknown(_)) && done.action.is_write();
         if is_ok || is_unknown {
             moments.push((done.invoked, place, true));
@@ -104,7 +105,7 @@ pub fn versions_hold(history: &[Done]) -> bool {
     for (place, begins) in moments(history) {
         let done = &history[place];
         let told = match begins {
-            true => tester.on_invoke(place, (done.action.clone(), done.node)),
+            true => tester.on_invoke(place, (done.action.clone(), NodeId(done.node))),
             false => tester.on_return(place, done.outcome.clone()),
         };
         told.expect("each operation is a thread of its own");
@@ -122,7 +123,7 @@ pub fn values_hold(history: &[Done]) -> bool {
                 tester.on_invoke(place, RegisterOp::Write(Some(Value::trusted(value))))
             }
             (true, ..) => tester.on_invoke(place, RegisterOp::Read),
-            (false, _, Outcome::Found(found)) => {
+            (false, _, Outcome::Ok(Answer::Found(found))) => {
                 let value = found.as_ref().and_then(|record| record.value.clone());
                 tester.on_return(place, RegisterRet::ReadOk(value))
             }

@@ -1,0 +1,15 @@
+//! What nodes live in: clocks that lie, a network that loses, a disk, power that fails.
+
+pub mod clock;
+mod cluster;
+pub mod disk;
+pub mod host;
+pub mod network;
+mod power;
+mod queue;
+mod waiting;
+
+pub use self::{
+    cluster::{INVARIANT, Turn, World},
+    queue::Wake,
+};
