@@ -6,6 +6,7 @@
 
 pub mod actor;
 pub mod convergence;
+pub mod path;
 pub mod paxos;
 pub mod put_get;
 pub mod quorum;

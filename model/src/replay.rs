@@ -26,7 +26,7 @@ const TICK_US: u64 = 1_000_000;
 pub const NO_RINGS: &str = "a script has no steps that decide rings and let nodes learn of them";
 
 /// The scenario that takes the same path. None where the model has rings of its own: see [`NO_RINGS`].
-pub fn scenario<'a>(setup: &Setup, way: impl IntoIterator<Item = &'a Action>) -> Option<Scenario> {
+pub fn scenario<'a>(setup: &Setup, path: impl IntoIterator<Item = &'a Action>) -> Option<Scenario> {
     if !setup.rings.is_empty() {
         return None;
     }
@@ -41,7 +41,7 @@ pub fn scenario<'a>(setup: &Setup, way: impl IntoIterator<Item = &'a Action>) ->
             action: action(&ask.request),
         }));
     }
-    let script = way.into_iter().map(|action| match action {
+    let script = path.into_iter().map(|action| match action {
         Action::Ask(client) => {
             ScriptStep::Ask(places[*client].next().expect("a client has a plan"))
         }

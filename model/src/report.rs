@@ -8,22 +8,13 @@ use std::{
 use stateright::{Checker, Expectation, HasDiscoveries, Model};
 
 use crate::{
+    path::ModelPath,
     shortest::{Until, shortest},
-    world::{Action, Cluster, Setup, World},
+    world::{Cluster, Setup},
 };
 
 /// How often the progress is told.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-
-/// A path through a model.
-pub struct Way {
-    /// What it shows.
-    pub property: &'static str,
-    /// Its steps.
-    pub actions: Vec<Action>,
-    /// Where it ends.
-    pub last: World,
-}
 
 /// What exploring a model showed.
 pub struct Explored {
@@ -38,9 +29,9 @@ pub struct Explored {
     /// Whether every state was seen.
     pub is_complete: bool,
     /// Properties that are violated, each with the shortest path there.
-    pub fell: Vec<Way>,
+    pub violated: Vec<ModelPath>,
     /// What should be possible, and was seen, each with a path there.
-    pub seen: Vec<Way>,
+    pub seen: Vec<ModelPath>,
     /// What should be possible, and was not seen.
     pub impossible: Vec<&'static str>,
 }
@@ -50,7 +41,7 @@ impl Explored {
     /// possible was.
     pub fn holds(&self) -> bool {
         let is_whole = self.is_complete && self.states == self.setup.states;
-        is_whole && self.fell.is_empty() && self.impossible.is_empty()
+        is_whole && self.violated.is_empty() && self.impossible.is_empty()
     }
 }
 
@@ -119,18 +110,18 @@ pub fn explore(
             && let Some(path) = checker.discovery(name)
         {
             let last = path.last_state().clone();
-            paths.push(Way { property: name, actions: path.into_actions(), last });
+            paths.push(ModelPath { property: name, actions: path.into_actions(), last });
         }
     }
     // In the order of the model's properties.
     paths.sort_by_key(|path| properties.iter().position(|p| p.name == path.property));
-    let (seen, fell) = paths.into_iter().partition(|path| possible.contains(&path.property));
+    let (seen, violated) = paths.into_iter().partition(|path| possible.contains(&path.property));
     Explored {
         states: checker.unique_state_count(),
         depth: checker.max_depth(),
         seconds: started.elapsed().as_secs_f64(),
         is_complete: checker.is_done() && !is_cut_short,
-        fell,
+        violated,
         seen,
         impossible: of(Expectation::Sometimes, false),
         setup,

@@ -172,7 +172,7 @@ pub fn dead() -> Cluster {
     })
 }
 
-/// ABC -> ABD -> D, the second change while the first is under way.
+/// ABC -> ABD -> D, the second change while the first is under path.
 pub fn again() -> Cluster {
     base(Setup {
         name: "ring-again",

@@ -11,7 +11,7 @@ use stateright::{Expectation, Model, Property};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
-    report::Way,
+    path::ModelPath,
     world::{Action, Cluster, World},
 };
 
@@ -54,7 +54,7 @@ pub fn shortest(
     until: Until,
     threads: usize,
     progress: impl Fn(usize, usize),
-) -> Vec<Way> {
+) -> Vec<ModelPath> {
     let mut open: Vec<Property<Cluster>> = model.properties();
     open.retain(|property| names.contains(&property.name));
     let mut search =
@@ -71,7 +71,7 @@ pub fn shortest(
             open.retain(|property| {
                 let is_shown = shows(property, model, world);
                 if is_shown {
-                    found.push(search.way(property.name, *place));
+                    found.push(search.path(property.name, *place));
                 }
                 !is_shown
             });
@@ -146,7 +146,7 @@ impl Search<'_> {
         added
     }
 
-    fn way(&self, property: &'static str, place: usize) -> Way {
+    fn path(&self, property: &'static str, place: usize) -> ModelPath {
         let mut turns = Vec::new();
         let mut at = place;
         while let Some(Origin { from, turn }) = self.origins.get(at)
@@ -164,7 +164,7 @@ impl Search<'_> {
             last = self.model.next_state(&last, action.clone()).expect("it was taken before");
             actions.push(action);
         }
-        Way { property, actions, last }
+        ModelPath { property, actions, last }
     }
 }
 
@@ -194,7 +194,7 @@ mod tests {
         let explored = |threads| {
             let options = Options { threads, stop_at_first, ..Options::default() };
             let explored = explore(model(), &options, |_, _, _| {});
-            explored.fell.into_iter().map(|way| (way.property, way.actions)).collect()
+            explored.violated.into_iter().map(|path| (path.property, path.actions)).collect()
         };
         [1, 2, 3].into_iter().map(explored).collect()
     }

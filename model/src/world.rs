@@ -7,7 +7,7 @@
 mod actions;
 mod envelope;
 mod setup;
-mod steps;
+pub mod steps;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -27,7 +27,6 @@ use stateright::{
 pub use self::{
     envelope::{Envelope, Hashed},
     setup::{Ask, Budget, KEY, Setup, delete, get, hands_over, put, ring_of},
-    steps::quiet_panics,
 };
 use crate::actor::{Node, RingInput, State, node_of};
 
@@ -50,7 +49,7 @@ pub enum Outcome {
 pub struct Client {
     /// How the requests ended.
     pub outcomes: Vec<Outcome>,
-    /// One is under way. The version that it must find, if it is a read that promises any.
+    /// One is under path. The version that it must find, if it is a read that promises any.
     pub waiting: Option<Option<Version>>,
 }
 
@@ -63,7 +62,7 @@ pub struct World {
     pub nodes: Vec<Hashed<State>>,
     /// Their timers that are armed.
     pub timers: Vec<BTreeSet<Timer>>,
-    /// Messages on their way, in the order of their hashes.
+    /// Messages on their path, in the order of their hashes.
     pub network: Vec<Hashed<Envelope>>,
     /// The clients.
     pub clients: Vec<Client>,

@@ -4,8 +4,9 @@
 
 use kv::core::env::Reply;
 use model::{
+    path::ModelPath,
     replay,
-    report::{Explored, Options, Way, explore},
+    report::{Explored, Options, explore},
     world::{Cluster, Outcome},
 };
 use sim::{
@@ -40,16 +41,16 @@ fn is_same(modelled: &Outcome, simulated: &Done) -> bool {
 }
 
 /// True when there was something to replay.
-fn replays(explored: &Explored, way: &Way) -> bool {
-    let name = format!("{}: {}", explored.setup.name, way.property);
-    let Some(written) = replay::scenario(&explored.setup, &way.actions) else {
+fn replays(explored: &Explored, path: &ModelPath) -> bool {
+    let name = format!("{}: {}", explored.setup.name, path.property);
+    let Some(written) = replay::scenario(&explored.setup, &path.actions) else {
         assert!(!explored.setup.rings.is_empty(), "{name}: it has one ring for ever");
         return false;
     };
     let scenario = Scenario::parse(&written.text()).unwrap_or_else(|why| panic!("{name}: {why}"));
     let verdict = run::run(&scenario, true);
     assert_eq!(verdict.violation, None, "{name}");
-    for (client, modelled) in (0..).zip(&way.last.clients) {
+    for (client, modelled) in (0..).zip(&path.last.clients) {
         let of_client = verdict.history.iter().filter(|done| done.client == client);
         let same = modelled.outcomes.iter().zip(of_client).all(|(one, other)| is_same(one, other));
         assert!(same, "{name}: {modelled:?}, but {:?}", verdict.history);
@@ -60,15 +61,15 @@ fn replays(explored: &Explored, way: &Way) -> bool {
 /// One test, so that the models have all cores one after the other.
 #[test]
 fn every_model_holds_to_its_end_and_its_paths_are_taken_by_the_simulation_too() {
-    let mut ways = 0;
+    let mut paths = 0;
     for explored in all() {
         let name = explored.setup.name;
-        let fell: Vec<&str> = explored.fell.iter().map(|way| way.property).collect();
-        assert!(fell.is_empty(), "{name}: {fell:?} violated");
+        let violated: Vec<&str> = explored.violated.iter().map(|path| path.property).collect();
+        assert!(violated.is_empty(), "{name}: {violated:?} violated");
         assert!(explored.is_complete, "{name}: an unfinished search proves nothing");
         assert_eq!(explored.impossible, Vec::<&str>::new(), "{name}: never seen");
         assert_eq!(explored.states, explored.setup.states, "{name}: states");
-        ways += explored.seen.iter().filter(|way| replays(&explored, way)).count();
+        paths += explored.seen.iter().filter(|path| replays(&explored, path)).count();
     }
-    assert!(ways > 15, "{ways} paths were replayed");
+    assert!(paths > 15, "{paths} paths were replayed");
 }

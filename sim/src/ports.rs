@@ -1,20 +1,31 @@
 //! The ports of a simulated node: the store's side of what the harness gives it.
 
-use harness::system::Io;
+use harness::system::{Io, System};
 use kv::{
     core::{
-        env::{Entry, Note, Timer},
+        env::{Entry, Note, Reply, Timer},
+        message::Message,
         time::{Micros, Timestamp},
     },
     node::{Machine, Outbox, Ports, Position},
 };
 
-use crate::store::{Alarm, Store};
+/// A timer of one of a node's machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Alarm {
+    /// The machine.
+    pub machine: Machine,
+    /// Its timer.
+    pub timer: Timer,
+}
 
 /// A node's ports.
-pub struct SimPorts(pub Io<Store>);
+pub struct SimPorts<S: System>(pub Io<S>);
 
-impl Ports for SimPorts {
+impl<S> Ports for SimPorts<S>
+where
+    S: System<Timer = Alarm, Entry = Entry, Message = Message, Reply = Reply>,
+{
     fn now(&self) -> Timestamp {
         Timestamp::from_micros(self.0.now_us())
     }

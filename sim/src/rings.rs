@@ -158,8 +158,8 @@ mod tests {
 
     #[test]
     fn rings_that_follow_each_other_hold_and_are_named() {
-        let (mut rings, fell) = Rings::new(&first());
-        assert_eq!(fell, None);
+        let (mut rings, violation) = Rings::new(&first());
+        assert_eq!(violation, None);
         let joint = with(&first(), 4, MemberState::Leaving);
         assert_eq!(rings.take(&joint), Ok(vec![]));
         let evicted = with(&joint, 3, MemberState::Evicted);

@@ -12,7 +12,7 @@ use harness::{
 };
 use kv::{
     core::{
-        env::{Entry, Failure, Reply, Request, Timer},
+        env::{Entry, Failure, Reply, Request},
         message::{Body, Message},
         quorum::Level,
         record::{Record, Version},
@@ -20,12 +20,12 @@ use kv::{
         seen::Seen,
         types::{Epoch, Key, NodeId, RequestId, Value},
     },
-    node::{Batch, Era, Machine, Node, recover::Recovered},
+    node::{Batch, Era, Node, recover::Recovered},
 };
 
 use crate::{
     gates::Sometimes,
-    ports::SimPorts,
+    ports::{self, Alarm},
     says,
     scenario::{Action, ChangeKind, Cluster},
 };
@@ -49,6 +49,9 @@ pub type Outcome = history::Outcome<Answer>;
 /// What a story of the store may tell.
 pub type Happened = harness::log::Happened<Store>;
 
+/// The ports of a node of the store.
+pub type SimPorts = ports::SimPorts<Store>;
+
 /// A node that runs.
 pub struct Running {
     /// The node.
@@ -56,15 +59,6 @@ pub struct Running {
     batch: Batch,
     /// The key that its last step was about, if it was about one.
     pub touched: Option<Key>,
-}
-
-/// A timer of one of a node's machines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Alarm {
-    /// The machine.
-    pub machine: Machine,
-    /// Its timer.
-    pub timer: Timer,
 }
 
 /// What a client was told that has its answer.
@@ -100,7 +94,7 @@ impl System for Store {
     type Change = Change;
 
     fn start(setup: &Cluster, id: u32, ring: Arc<Ring>, kept: Vec<Entry>, io: Io<Self>) -> Running {
-        let (id, ports) = (NodeId(id), SimPorts(io));
+        let (id, ports) = (NodeId(id), ports::SimPorts(io));
         let node = Node::start(id, &setup.config, ring, Recovered::replay(kept), ports);
         let batch = node.batch();
         Running { node, batch, touched: None }

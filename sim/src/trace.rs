@@ -12,7 +12,7 @@ use kv::{
 };
 use strum::VariantArray as _;
 
-use crate::store::{Alarm, Store};
+use crate::{ports::Alarm, store::Store};
 
 /// What a node was given.
 #[derive(Clone, Debug, PartialEq)]

@@ -25,6 +25,11 @@ const ROOMS: [(&str, &[&str]); 7] = [
     ("server", &["core", "node", "wire", "resp", "log"]),
     ("cli", &["core", "node", "resp", "log", "server"]),
 ];
+/// The packages of the workspace.
+const PACKAGES: [&str; 6] =
+    ["kv/src", "sim/src", "sim/harness/src", "sim/planted/src", "model/src", "tests/src"];
+/// What the harness and the planted bugs' runner must not name: any of ours that they could test, and madsim.
+const STRANGERS: [&str; 4] = ["kv", "sim", "model", "madsim"];
 /// The most lines of a file before its tests, and of a function.
 const MOST_LINES: usize = 500;
 const MOST_FUNCTION_LINES: usize = 60;
@@ -40,6 +45,8 @@ struct Found {
     module: Module,
     /// What it names of its own package, as paths from the root.
     named: BTreeSet<Module>,
+    /// What else its paths begin with: packages, mostly.
+    others: BTreeSet<String>,
     /// Modules that are there for tests only.
     for_tests: Vec<Module>,
     /// Where its tests begin.
@@ -70,7 +77,14 @@ impl Found {
         let mut from = match path.first().map(String::as_str) {
             Some("crate") => Vec::new(),
             Some("self" | "super") => self.module.clone(),
-            _ => return,
+            Some(other) => {
+                // A name alone may be a variable's.
+                if path.len() > 1 {
+                    self.others.insert(other.to_string());
+                }
+                return;
+            }
+            None => return,
         };
         for part in path {
             match part.as_str() {
@@ -167,7 +181,7 @@ fn package(folder: &str) -> BTreeMap<Module, (PathBuf, Found)> {
         found.tests_at.get_or_insert(text.lines().count());
         files.insert(module, (path, found));
     }
-    assert!(files.len() > 3, "{folder:?} has few files");
+    assert!(files.len() > 2, "{folder:?} has few files");
     let for_tests: Vec<Module> = files.values().flat_map(|(_, f)| f.for_tests.clone()).collect();
     files.retain(|module, _| !for_tests.iter().any(|tests| module.starts_with(tests)));
     files
@@ -195,7 +209,7 @@ fn arrows(files: &BTreeMap<Module, (PathBuf, Found)>) -> Vec<(&Module, &Module)>
 
 #[test]
 fn no_files_name_each_other_in_a_circle() {
-    for folder in ["kv/src", "tests/src"] {
+    for folder in PACKAGES {
         let files = package(folder);
         let arrows: DiGraphMap<&Module, ()> = arrows(&files).into_iter().collect();
         let circles: Vec<Vec<String>> = tarjan_scc(&arrows)
@@ -222,9 +236,25 @@ fn each_room_of_kv_names_only_those_below_it() {
 }
 
 #[test]
+fn the_harness_and_the_runner_of_planted_bugs_know_nothing_of_what_they_test() {
+    for folder in ["sim/harness", "sim/planted"] {
+        let manifest = fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap();
+        let depends =
+            |name: &&str| manifest.lines().any(|line| line.starts_with(&format!("{name}.")));
+        let known: Vec<&str> = STRANGERS.into_iter().filter(|name| depends(name)).collect();
+        assert!(known.is_empty(), "{folder} depends on {known:?}");
+        for (path, found) in package(&format!("{folder}/src")).into_values() {
+            let named: Vec<&str> =
+                STRANGERS.into_iter().filter(|name| found.others.contains(*name)).collect();
+            assert!(named.is_empty(), "{path:?} names {named:?}");
+        }
+    }
+}
+
+#[test]
 fn no_file_and_no_function_is_too_long() {
     let (mut files, mut functions) = (Vec::new(), Vec::new());
-    for folder in ["kv/src", "sim/src", "model/src", "tests/src"] {
+    for folder in PACKAGES {
         for (path, found) in package(folder).into_values() {
             let name = path.strip_prefix(root()).expect("it is below").display().to_string();
             let lines = found.tests_at.unwrap_or_default();

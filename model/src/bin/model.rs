@@ -11,8 +11,9 @@ use comfy_table::{ContentArrangement, Table, presets::UTF8_BORDERS_ONLY};
 use harness::text;
 use indicatif::{ProgressBar, ProgressStyle};
 use model::{
+    path::ModelPath,
     replay,
-    report::{Explored, Options, Stage, Way, explore},
+    report::{Explored, Options, Stage, explore},
     world::{self, Cluster},
 };
 use serde_json::{Value, json};
@@ -54,7 +55,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    world::quiet_panics();
+    world::steps::quiet_panics();
     match run(Cli::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
@@ -109,9 +110,9 @@ fn run(cli: Cli) -> Result<bool> {
         if let Some(folder) = &cli.write {
             write(&explored, folder, cli.json)?;
         }
-        let fell = !explored.fell.is_empty();
+        let violated = !explored.violated.is_empty();
         all.push(explored);
-        if fell && cli.stop_at_first {
+        if violated && cli.stop_at_first {
             break;
         }
     }
@@ -140,32 +141,32 @@ fn chosen(names: &[String]) -> Result<Vec<Cluster>> {
 fn write(explored: &Explored, folder: &Path, json: bool) -> Result<()> {
     std::fs::create_dir_all(folder)
         .with_context(|| format!("{} cannot be made", folder.display()))?;
-    for way in explored.fell.iter().chain(&explored.seen) {
-        let Some(scenario) = replay::scenario(&explored.setup, &way.actions) else {
+    for path in explored.violated.iter().chain(&explored.seen) {
+        let Some(scenario) = replay::scenario(&explored.setup, &path.actions) else {
             continue;
         };
-        let path = folder.join(file(explored, way));
-        std::fs::write(&path, scenario.text())
-            .with_context(|| format!("{} cannot be written", path.display()))?;
+        let file = folder.join(file(explored, path));
+        std::fs::write(&file, scenario.text())
+            .with_context(|| format!("{} cannot be written", file.display()))?;
         if !json {
-            text::tell(&format!("  {}: cargo sim replay {}", way.property, path.display()));
+            text::tell(&format!("  {}: cargo sim replay {}", path.property, file.display()));
         }
     }
     Ok(())
 }
 
 /// The name of a path's file: the model, and what it shows, in few letters.
-fn file(explored: &Explored, way: &Way) -> String {
-    let short = way.property.split(':').next().unwrap_or(way.property);
+fn file(explored: &Explored, path: &ModelPath) -> String {
+    let short = path.property.split(':').next().unwrap_or(path.property);
     let words = short.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
     let words: Vec<&str> = words.collect();
     format!("{}-{}.ron", explored.setup.name, words.join("-"))
 }
 
 fn verdict(explored: &Explored) -> String {
-    let fell: Vec<&str> = explored.fell.iter().map(|way| way.property).collect();
-    if !fell.is_empty() {
-        format!("violated: {}", fell.join("; "))
+    let violated: Vec<&str> = explored.violated.iter().map(|path| path.property).collect();
+    if !violated.is_empty() {
+        format!("violated: {}", violated.join("; "))
     } else if !explored.is_complete {
         "not explored to its end".into()
     } else if !explored.impossible.is_empty() {
@@ -216,13 +217,13 @@ fn as_json(all: &[Explored], holds: bool) -> String {
 
 fn model_json(explored: &Explored) -> Value {
     let can_replay = explored.setup.rings.is_empty();
-    let steps = |way: &Way| {
-        let file = can_replay.then(|| file(explored, way));
+    let steps = |path: &ModelPath| {
+        let file = can_replay.then(|| file(explored, path));
         let why = (!can_replay).then_some(replay::NO_RINGS);
-        let steps = way.actions.len();
-        json!({ "property": way.property, "steps": steps, "file": file, "no_file": why })
+        let steps = path.actions.len();
+        json!({ "property": path.property, "steps": steps, "file": file, "no_file": why })
     };
-    let names = |ways: &[Way]| ways.iter().map(|way| way.property).collect::<Vec<_>>();
+    let names = |paths: &[ModelPath]| paths.iter().map(|path| path.property).collect::<Vec<_>>();
     json!({
         "model": explored.setup.name,
         "about": explored.setup.about,
@@ -231,8 +232,8 @@ fn model_json(explored: &Explored) -> Value {
         "depth": explored.depth,
         "seconds": explored.seconds,
         "complete": explored.is_complete,
-        "violated": names(&explored.fell),
-        "paths": explored.fell.iter().map(steps).collect::<Vec<_>>(),
+        "violated": names(&explored.violated),
+        "paths": explored.violated.iter().map(steps).collect::<Vec<_>>(),
         "seen": names(&explored.seen),
         "never_seen": explored.impossible,
     })

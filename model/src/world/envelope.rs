@@ -52,7 +52,7 @@ impl<T: fmt::Debug> fmt::Debug for Hashed<T> {
     }
 }
 
-/// A message on its way.
+/// A message on its path.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Envelope {
     /// Who sent it.

@@ -26,7 +26,7 @@ use super::{Cluster, Envelope, Hashed, KEY, Outcome, World, broken};
 use crate::actor::{CLIENTS, Node, RingInput, Said, State, actor_of, node_of};
 
 thread_local! {
-    /// A panic is a promise that fell, and is told as such.
+    /// A panic is a violated promise, and is told as such.
     static IS_STEP: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -37,7 +37,7 @@ fn quietly(act: impl FnOnce()) -> std::thread::Result<()> {
     acted
 }
 
-/// Lets panics of the core within a step print nothing: a broken invariant is a promise that fell.
+/// Lets panics of the core within a step print nothing: a broken invariant is a violated promise.
 pub fn quiet_panics() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

@@ -35,7 +35,7 @@ pub enum Engine {
 /// What an engine found.
 pub struct Found {
     /// What failed: properties that are violated, or a test.
-    pub fell: String,
+    pub failed: String,
     /// The model in which it is violated.
     pub model: Option<String>,
     /// How much it took, in the engine's own measure.
@@ -52,7 +52,7 @@ pub struct Found {
 pub enum Replay {
     /// The engine is no model.
     None,
-    /// This fell, or nothing did.
+    /// This failed, or nothing did.
     As(String),
     /// There is no such scenario: why.
     Impossible(String),
@@ -84,12 +84,12 @@ impl Engine {
         Self::EVERY.into_iter().find(|engine| engine.name() == name)
     }
 
-    /// Looks for what is wrong with a tree, of which these properties and tests may fall, in these models where any
+    /// Looks for what is wrong with a tree, of which these properties and tests may fail, in these models where any
     /// are named. None: it found nothing.
     pub fn search(
         self,
         tree: &Path,
-        may_fall: &[String],
+        may_fail: &[String],
         models: &[String],
         doing: Doing<'_>,
     ) -> Result<Option<Found>> {
@@ -98,7 +98,7 @@ impl Engine {
             Self::Model => model(tree, models, doing),
             Self::Loom => loom(tree, doing),
             Self::Trace => trace(tree, doing),
-            Self::Unit => unit(tree, may_fall, doing),
+            Self::Unit => unit(tree, may_fail, doing),
         }
     }
 }
@@ -111,22 +111,22 @@ impl Found {
     /// For people: what failed, and where.
     pub fn what(&self) -> String {
         match &self.model {
-            Some(model) => format!("{} in {model}", self.fell),
-            None => self.fell.clone(),
+            Some(model) => format!("{} in {model}", self.failed),
+            None => self.failed.clone(),
         }
     }
 
-    /// Whether what fell is something that may. Anything else is not the bug's doing, or was not understood.
-    pub fn is_among(&self, may_fall: &[String]) -> bool {
-        self.properties().any(|of| may_fall.iter().any(|may| may == of))
+    /// Whether what failed is something that may. Anything else is not the bug's doing, or was not understood.
+    pub fn is_among(&self, may_fail: &[String]) -> bool {
+        self.properties().any(|of| may_fail.iter().any(|may| may == of))
     }
 
     /// A promise of a model may be that of several properties.
     fn properties(&self) -> impl Iterator<Item = &str> {
-        self.fell.split(", ")
+        self.failed.split(", ")
     }
 
-    /// Whether the way that a model wrote, if any, breaks a property in the simulation too. Where it wrote
+    /// Whether the path that a model wrote, if any, breaks a property in the simulation too. Where it wrote
     /// none, the patch has to say so.
     pub fn replays(&self, is_known_not_to: bool) -> bool {
         match &self.replay {
@@ -187,40 +187,40 @@ fn simulation(tree: &Path, doing: Doing<'_>) -> Result<Option<Found>> {
     // The first that was looked at comes first; a bug may break several.
     let also = first["also"].as_array().into_iter().flatten();
     let all = [&first["property"]].into_iter().chain(also).filter_map(Value::as_str);
-    let fell = all.collect::<Vec<_>>().join(", ");
+    let failed = all.collect::<Vec<_>>().join(", ");
     let seconds = swept["wall_seconds"].as_f64().unwrap_or(0.0);
     let effort = format!("{seeds} seeds");
     let found =
-        Found { fell, model: None, effort, seeds: Some(seeds), seconds, replay: Replay::None };
+        Found { failed, model: None, effort, seeds: Some(seeds), seconds, replay: Replay::None };
     Ok(Some(found))
 }
 
 fn model(tree: &Path, names: &[String], doing: Doing<'_>) -> Result<Option<Found>> {
     let built = build(tree, &["sim", "model"], doing)?;
     doing("running");
-    let ways = tree.join("../ways");
-    if ways.exists() {
-        fs::remove_dir_all(&ways).with_context(|| ways.display().to_string())?;
+    let paths = tree.join("../paths");
+    if paths.exists() {
+        fs::remove_dir_all(&paths).with_context(|| paths.display().to_string())?;
     }
     let started = Instant::now();
     let mut command = Command::new(built.join("model"));
     command.current_dir(tree).args(["--stop-at-first", "--json", "--write"]);
-    command.arg(&ways).args(names);
+    command.arg(&paths).args(names);
     let explored = json(&mut command)?;
     let models = explored["models"].as_array().context("models are a list")?;
-    let fallen = models.iter().find(|model| model["violated"].get(0).is_some());
-    let Some(fallen) = fallen else { return Ok(None) };
-    let property = fallen["violated"][0].as_str().unwrap_or("?");
-    let way = &fallen["paths"][0];
-    let replay = match way["file"].as_str() {
-        Some(file) => Replay::As(replay(&built.join("sim"), &ways.join(file))?),
-        None => Replay::Impossible(way["no_file"].as_str().context("a reason")?.to_string()),
+    let failing = models.iter().find(|model| model["violated"].get(0).is_some());
+    let Some(failing) = failing else { return Ok(None) };
+    let property = failing["violated"][0].as_str().unwrap_or("?");
+    let path = &failing["paths"][0];
+    let replay = match path["file"].as_str() {
+        Some(file) => Replay::As(replay(&built.join("sim"), &paths.join(file))?),
+        None => Replay::Impossible(path["no_file"].as_str().context("a reason")?.to_string()),
     };
-    let (name, states) = (&fallen["model"], &fallen["states"]);
+    let (name, states) = (&failing["model"], &failing["states"]);
     Ok(Some(Found {
-        fell: short(property).to_string(),
+        failed: short(property).to_string(),
         model: name.as_str().map(str::to_string),
-        effort: format!("{states} states, {} steps", way["steps"]),
+        effort: format!("{states} states, {} steps", path["steps"]),
         seeds: None,
         seconds: started.elapsed().as_secs_f64(),
         replay,
@@ -232,9 +232,9 @@ fn short(property: &str) -> &str {
     property.split_once(':').map_or(property, |(short, _)| short)
 }
 
-/// What the simulation says to a way that the model wrote.
-fn replay(sim: &Path, way: &Path) -> Result<String> {
-    let told = json(Command::new(sim).args(["replay", "--json"]).arg(way))?;
+/// What the simulation says to a path that the model wrote.
+fn replay(sim: &Path, path: &Path) -> Result<String> {
+    let told = json(Command::new(sim).args(["replay", "--json"]).arg(path))?;
     let property = told["violation"]["property"].as_str();
     Ok(property.unwrap_or("nothing violated").to_string())
 }
@@ -249,9 +249,9 @@ fn trace(tree: &Path, doing: Doing<'_>) -> Result<Option<Found>> {
     Ok(test(tree, MADSIM, "target", &package, &["each_step"], doing)?.found)
 }
 
-fn unit(tree: &Path, may_fall: &[String], doing: Doing<'_>) -> Result<Option<Found>> {
+fn unit(tree: &Path, may_fail: &[String], doing: Doing<'_>) -> Result<Option<Found>> {
     let package = ["-p", "kv", "--no-default-features", "--lib"];
-    let names: Vec<&str> = named_tests(may_fall).collect();
+    let names: Vec<&str> = named_tests(may_fail).collect();
     ensure!(!names.is_empty(), "the patch names no test");
     let tested = test(tree, MADSIM, "target", &package, &names, doing)?;
     for name in names {
@@ -262,9 +262,9 @@ fn unit(tree: &Path, may_fall: &[String], doing: Doing<'_>) -> Result<Option<Fou
     Ok(tested.found)
 }
 
-/// What may fall and is a test, not a property: tests are sentences.
-fn named_tests(may_fall: &[String]) -> impl Iterator<Item = &str> {
-    may_fall.iter().map(String::as_str).filter(|name| name.contains('_'))
+/// What may fail and is a test, not a property: tests are sentences.
+fn named_tests(may_fail: &[String]) -> impl Iterator<Item = &str> {
+    may_fail.iter().map(String::as_str).filter(|name| name.contains('_'))
 }
 
 /// What came of tests.
@@ -300,12 +300,12 @@ fn test(
     if done.status.success() {
         return Ok(Tested { begun, found: None });
     }
-    let Some(fell) = begun.last().cloned() else {
+    let Some(failed) = begun.last().cloned() else {
         bail!(String::from_utf8_lossy(&done.stderr).into_owned());
     };
     let effort = format!("{} tests before it passed", begun.len() - 1);
     let seconds = started.elapsed().as_secs_f64();
-    let found = Found { fell, model: None, effort, seeds: None, seconds, replay: Replay::None };
+    let found = Found { failed, model: None, effort, seeds: None, seconds, replay: Replay::None };
     Ok(Tested { begun, found: Some(found) })
 }
 
@@ -338,15 +338,15 @@ mod tests {
     }
 
     #[test]
-    fn only_what_may_fall_is_found() {
-        let fell = "P3, P4".to_string();
+    fn only_what_may_fail_is_found() {
+        let failed = "P3, P4".to_string();
         let (model, effort) = (Some("quorum".to_string()), String::new());
         let replay = Replay::As("P4".into());
-        let found = Found { fell, model, effort, seeds: None, seconds: 0.0, replay };
+        let found = Found { failed, model, effort, seeds: None, seconds: 0.0, replay };
         assert_eq!(found.what(), "P3, P4 in quorum");
-        let may_fall = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert!(found.is_among(&may_fall(&["P0", "P4"])));
-        assert!(!found.is_among(&may_fall(&["P0", "P", "quorum", "a_test"])));
+        let may_fail = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert!(found.is_among(&may_fail(&["P0", "P4"])));
+        assert!(!found.is_among(&may_fail(&["P0", "P", "quorum", "a_test"])));
         assert!(found.replays(false));
     }
 }

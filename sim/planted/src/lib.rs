@@ -74,12 +74,12 @@ fn control(root: &Path, tree: &Path, bugs: &[Bug], doing: impl Fn(String)) -> Re
             Kind::Patch(_, engines) => engines.contains(&engine),
             Kind::NoRoom(_) => false,
         });
-        let may_fall: Vec<String> = of_engine.flat_map(|bug| bug.may_fall.clone()).collect();
-        if may_fall.is_empty() {
+        let may_fail: Vec<String> = of_engine.flat_map(|bug| bug.may_fail.clone()).collect();
+        if may_fail.is_empty() {
             continue;
         }
         let doing = |stage: &str| doing(format!("no bug, {}: {stage}", engine.name()));
-        let found = engine.search(tree, &may_fall, &[], &doing);
+        let found = engine.search(tree, &may_fail, &[], &doing);
         let found = found.with_context(|| format!("{}, with nothing planted", engine.name()))?;
         if let Some(found) = found {
             let (name, what, effort) = (engine.name(), found.what(), found.effort);
@@ -99,7 +99,7 @@ fn root() -> Result<PathBuf> {
 }
 
 fn plant(root: &Path, tree: &Path, bug: Bug, doing: impl Fn(String)) -> Result<Fate> {
-    let Bug { id, title, source, kind, may_fall, models, no_replay } = bug;
+    let Bug { id, title, source, kind, may_fail, models, no_replay } = bug;
     let came = match kind {
         Kind::NoRoom(why) => Came::NoRoom(why),
         Kind::Patch(patch, engines) => {
@@ -108,7 +108,7 @@ fn plant(root: &Path, tree: &Path, bug: Bug, doing: impl Fn(String)) -> Result<F
             let mut all = Vec::new();
             for engine in engines {
                 let doing = |stage: &str| doing(format!("{id}, {}: {stage}", engine.name()));
-                let found = engine.search(tree, &may_fall, &models, &doing);
+                let found = engine.search(tree, &may_fail, &models, &doing);
                 let found =
                     found.with_context(|| format!("{}, with {id} planted", engine.name()))?;
                 all.push((engine, found));
@@ -116,7 +116,7 @@ fn plant(root: &Path, tree: &Path, bug: Bug, doing: impl Fn(String)) -> Result<F
             Came::Of(all)
         }
     };
-    Ok(Fate { id, title, source, came, may_fall, no_replay })
+    Ok(Fate { id, title, source, came, may_fail, no_replay })
 }
 
 #[cfg(test)]

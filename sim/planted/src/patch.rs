@@ -34,7 +34,7 @@ pub struct Bug {
     /// The patch, and who must find it; or why there is none.
     pub kind: Kind,
     /// The properties, promises of models and tests that it may break.
-    pub may_fall: Vec<String>,
+    pub may_fail: Vec<String>,
     /// The models that are explored; none stands for all.
     pub models: Vec<String>,
     /// Why the path of the model that finds it is not replayed, where that is known.
@@ -66,16 +66,16 @@ pub fn read(folder: &Path) -> Result<Vec<Bug>> {
         let listed = |line: String| line.split(", ").map(str::to_string).collect();
         let models = line("models").map(listed).unwrap_or_default();
         let (title, source) = (header("title")?, header("source")?);
-        let mut may_fall = Vec::new();
+        let mut may_fail = Vec::new();
         let kind = match path.extension().and_then(|extension| extension.to_str()) {
             Some("patch") => {
-                may_fall = listed(header("falls")?);
+                may_fail = listed(header("falls")?);
                 Kind::Patch(body(&text), engines(&header("engine")?, &id)?)
             }
             Some("absent") => Kind::NoRoom(header("why")?),
             _ => bail!("{}: neither .patch nor .absent", path.display()),
         };
-        bugs.push(Bug { id, title, source, kind, may_fall, models, no_replay });
+        bugs.push(Bug { id, title, source, kind, may_fail, models, no_replay });
     }
     bugs.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(bugs)

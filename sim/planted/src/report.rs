@@ -23,7 +23,7 @@ pub struct Fate {
     /// What came of it.
     pub came: Came,
     /// The properties, promises of models and tests that it may break.
-    pub may_fall: Vec<String>,
+    pub may_fail: Vec<String>,
     /// Why the path of the model that finds it is not replayed, where that is known.
     pub no_replay: Option<String>,
 }
@@ -52,7 +52,7 @@ impl Fate {
 
     /// Whether what failed is what the bug may break.
     fn counts(&self, found: &Found) -> bool {
-        found.is_among(&self.may_fall)
+        found.is_among(&self.may_fail)
     }
 
     /// What an engine found of it, if that was asked: nothing, where something else failed.
@@ -116,7 +116,7 @@ fn what(fate: &Fate, found: &Found) -> String {
     let what = found.what();
     match fate.counts(found) {
         true => what,
-        false => format!("NOT FOUND, for {what} is not among {}", fate.may_fall.join(", ")),
+        false => format!("NOT FOUND, for {what} is not among {}", fate.may_fail.join(", ")),
     }
 }
 
@@ -222,7 +222,7 @@ fn fate_json(fate: &Fate) -> Value {
         Came::NoRoom(why) => (Vec::new(), Some(why)),
     };
     json!({
-        "id": fate.id, "title": fate.title, "source": fate.source, "falls": fate.may_fall,
+        "id": fate.id, "title": fate.title, "source": fate.source, "falls": fate.may_fail,
         "engines": engines, "no_room": why, "no_replay": fate.no_replay,
     })
 }
@@ -231,13 +231,13 @@ fn fate_json(fate: &Fate) -> Value {
 mod tests {
     use super::*;
 
-    fn fate(fell: &str, seeds: u64) -> Fate {
-        let (fell, effort) = (fell.to_string(), format!("{seeds} seeds"));
+    fn fate(failed: &str, seeds: u64) -> Fate {
+        let (failed, effort) = (failed.to_string(), format!("{seeds} seeds"));
         let (model, seeds, replay) = (None, Some(seeds), Replay::None);
-        let found = Found { fell, model, effort, seeds, seconds: 0.0, replay };
+        let found = Found { failed, model, effort, seeds, seconds: 0.0, replay };
         let came = Came::Of(vec![(Engine::Simulation, Some(found))]);
         let (id, title, source) = ("one".into(), "a mistake".into(), "our own".into());
-        Fate { id, title, source, came, may_fall: vec!["P3".into()], no_replay: None }
+        Fate { id, title, source, came, may_fail: vec!["P3".into()], no_replay: None }
     }
 
     #[test]

@@ -50,13 +50,13 @@ fn judge_alike(
         changes.iter().for_each(|change| apply(&mut history, change));
         let holds = p13(&history);
         prop_assert_eq!(holds, stateright(&history), "{:#?}", history);
-        prop_assert!(holds || !changes.is_empty(), "a true register fell: {:#?}", history);
+        prop_assert!(holds || !changes.is_empty(), "a true register failed: {:#?}", history);
         let counted = if holds { &good } else { &bad };
         counted.set(counted.get() + 1);
         Ok(())
     });
     ran.unwrap_or_else(|why| panic!("{why}"));
-    println!("{} histories held, {} fell", good.get(), bad.get());
+    println!("{} histories held, {} failed", good.get(), bad.get());
     assert!(good.get() > CASES / 10 && bad.get() > CASES / 10, "one verdict is rare");
 }
 

@@ -58,7 +58,7 @@ fn steps() -> Vec<Step> {
     let step = |name, env, args: &[&[&'static str]]| Step { name, env, args: args.concat() };
     let doc = Some(("RUSTDOCFLAGS", "-D warnings"));
     let doc_sim = Some(("RUSTDOCFLAGS", "-D warnings --cfg madsim"));
-    let ours: &[&str] = &["-p", "kv", "-p", "tests"];
+    let ours: &[&str] = &["-p", "kv", "-p", "harness", "-p", "planted", "-p", "tests"];
     vec![
         step("format", None, &[&["fmt", "--all", "--check"]]),
         step(
@@ -95,7 +95,7 @@ fn steps() -> Vec<Step> {
                 &["-p", "sim", "-p", "model"],
             ],
         ),
-        step("unit", None, &[&["test", "--quiet", "-p", "kv"]]),
+        step("unit", None, &[&["test", "--quiet", "-p", "kv", "-p", "harness", "-p", "planted"]]),
         step("loom", None, &[&["loom"]]),
         step("simulation", None, &[&["test", "--quiet", "--release"], &MADSIM, &["-p", "sim"]]),
         step("model", None, &[&["test", "--quiet", "--release"], &MADSIM, &["-p", "model"]]),

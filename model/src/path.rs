@@ -1,0 +1,13 @@
+//! Paths through models.
+
+use crate::world::{Action, World};
+
+/// A path through a model.
+pub struct ModelPath {
+    /// What it shows.
+    pub property: &'static str,
+    /// Its steps.
+    pub actions: Vec<Action>,
+    /// Where it ends.
+    pub last: World,
+}
