@@ -7,10 +7,10 @@ use std::{collections::BTreeMap, env::args, io};
 use harness::prelude::*;
 
 /// When a value was put, and through which node.
-type Value = (u64, u32);
+pub(crate) type Value = (u64, u32);
 
 #[derive(Clone, Debug, Hash)]
-enum Message {
+pub(crate) enum Message {
     Write(u64, Value),
     Written(u64, Value),
     Read(u64),
@@ -18,7 +18,7 @@ enum Message {
 }
 
 /// A node, with the write-back or without.
-struct Node<const MENDED: bool> {
+pub(crate) struct Node<const MENDED: bool> {
     me: u32,
     nodes: u32,
     held: Value,

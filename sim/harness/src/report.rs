@@ -127,9 +127,8 @@ mod tests {
 
     #[test]
     fn a_table_is_as_wide_as_the_terminal_and_cut_between_names() {
-        let names: Vec<String> = (0..35)
-            .map(|n| format!("event {n} that has {} words more", "many ".repeat(n % 6).trim()))
-            .collect();
+        let names: Vec<String> =
+            (0..35).map(|n| format!("event {n}, {}", "more ".repeat(n % 5).trim())).collect();
         let mut swept = Swept { seeds: 10, wall: Duration::from_secs(1), ..Swept::default() };
         for name in &names {
             swept.tally.add_many(Topic::Event, name.clone(), 12_345);

@@ -175,3 +175,58 @@ impl SimNetwork {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network(loss: u32) -> SimNetwork {
+        let usual = Link { latency_us: (10, 20), loss, duplicate: 0, reorder: 0 };
+        SimNetwork::new(&Network { usual, links: Vec::new() }, Random::new(1, "network"))
+    }
+
+    #[test]
+    fn a_link_is_cut_as_often_as_it_is_mended() {
+        let mut network = network(0);
+        network.cut(1, 2, true);
+        network.cut(1, 2, true);
+        network.cut(1, 2, false);
+        assert_eq!(network.fate(1, 2), Fate::Cut);
+        assert!(matches!(network.fate(2, 1), Fate::Arrives(10..=20)), "the other way is open");
+        network.cut(1, 2, false);
+        assert!(matches!(network.fate(1, 2), Fate::Arrives(_)));
+    }
+
+    #[test]
+    fn an_island_is_cut_off_from_all_others_and_not_within() {
+        let mut network = network(0);
+        network.isolate(&[1, 2], true);
+        assert_eq!(network.fate(1, 9), Fate::Cut);
+        assert_eq!(network.fate(9, 2), Fate::Cut);
+        assert!(matches!(network.fate(1, 2), Fate::Arrives(_)));
+        network.isolate(&[1, 2], false);
+        assert!(matches!(network.fate(1, 9), Fate::Arrives(_)));
+    }
+
+    #[test]
+    fn a_slow_node_adds_to_what_it_sends_and_what_it_gets() {
+        let mut network = network(0);
+        network.slow_down(1, 1_000);
+        assert!(matches!(network.fate(1, 2), Fate::Arrives(1_010..=1_020)));
+        assert!(matches!(network.fate(2, 1), Fate::Arrives(1_010..=1_020)));
+        network.slow_down(1, -1_000);
+        assert!(matches!(network.fate(1, 2), Fate::Arrives(10..=20)));
+    }
+
+    #[test]
+    fn a_storm_comes_and_goes_and_healing_ends_all() {
+        let mut network = network(100);
+        network.storm(900, 0, 0);
+        assert_eq!(network.fate(1, 2), Fate::Lost);
+        network.storm(-900, 1_000, 0);
+        let fates: Vec<Fate> = (0..100).map(|_| network.fate(1, 2)).collect();
+        assert!(fates.iter().all(|fate| matches!(fate, Fate::Lost | Fate::Twice(..))));
+        network.heal();
+        assert!((0..100).all(|_| matches!(network.fate(1, 2), Fate::Arrives(_))));
+    }
+}
