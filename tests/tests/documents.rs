@@ -62,7 +62,7 @@ const fn entry(
 const PORTS: &str = "other ports";
 const FEWER: &str = "fewer seeds";
 
-/// `Use it`.
+/// `Run it`.
 const DEVELOPMENT: &[Entry] = &[
     entry(
         "cargo build --release",
