@@ -3,10 +3,10 @@
 
 use kv::core::quorum::Level;
 
-use crate::world::{Budget, Cluster, Outcome, Setup, delete, get, put};
+use crate::world::{Budget, ClusterModel, Outcome, Setup, delete, get, put};
 
 /// The model.
-pub fn model() -> Cluster {
+pub fn model() -> ClusterModel {
     let level = Level::Quorum;
     let plans = vec![
         vec![put(1, "a", level)],
@@ -23,7 +23,7 @@ pub fn model() -> Cluster {
         converges: true,
         ..Setup::default()
     };
-    Cluster::new(setup)
+    ClusterModel::new(setup)
         .quorum()
         .converges()
         .sometimes("the delete wins", |cluster, world| {

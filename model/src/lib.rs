@@ -23,7 +23,7 @@ pub mod world;
 use kv::core::quorum::Level;
 
 /// All models: first those on one ring, whose paths the simulation can take too.
-pub fn all() -> Vec<world::Cluster> {
+pub fn all() -> Vec<world::ClusterModel> {
     vec![
         put_get::model(Level::Quorum),
         session::model(),

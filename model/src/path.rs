@@ -1,6 +1,6 @@
 //! Paths through models.
 
-use crate::world::{Action, World};
+use crate::world::{Action, ModelState};
 
 /// A path through a model.
 pub struct ModelPath {
@@ -9,5 +9,5 @@ pub struct ModelPath {
     /// Its steps.
     pub actions: Vec<Action>,
     /// Where it ends.
-    pub last: World,
+    pub last: ModelState,
 }

@@ -9,7 +9,7 @@ use kv::core::{
     types::{Epoch, NodeId},
 };
 
-use crate::world::{Budget, Cluster, Setup, World, ring_of};
+use crate::world::{Budget, ClusterModel, ModelState, Setup, ring_of};
 
 const SLOTS: u16 = 8;
 
@@ -47,10 +47,10 @@ fn speaks(body: &Body) -> bool {
     }
 }
 
-fn base(setup: Setup) -> Cluster {
-    Cluster::new(Setup { speaks, ..setup }).always(
+fn base(setup: Setup) -> ClusterModel {
+    ClusterModel::new(Setup { speaks, ..setup }).always(
         "one ring of each epoch is decided",
-        |_, world: &World| {
+        |_, world: &ModelState| {
             let rings = || world.nodes.iter().map(|node| node.topology.ring());
             let epochs = rings().map(|ring| (ring.epoch(), ring));
             let mut decided: BTreeMap<_, &Arc<Ring>> = BTreeMap::new();
@@ -60,7 +60,7 @@ fn base(setup: Setup) -> Cluster {
 }
 
 /// Whether a ring like this one was decided.
-fn decided(world: &World, is_it: impl Fn(&Ring) -> bool) -> bool {
+fn decided(world: &ModelState, is_it: impl Fn(&Ring) -> bool) -> bool {
     world.nodes.iter().any(|node| is_it(node.topology.ring()))
 }
 
@@ -73,7 +73,7 @@ fn join(address: &str, instance: u64) -> Change {
 }
 
 /// Two members propose different rings at once.
-pub fn model() -> Cluster {
+pub fn model() -> ClusterModel {
     base(Setup {
         name: "paxos",
         about: "two members propose the next ring, one crashes",
@@ -89,7 +89,7 @@ pub fn model() -> Cluster {
 }
 
 /// On a joint ring: its change is given up by one, while another drops a member from it.
-pub fn joint() -> Cluster {
+pub fn joint() -> ClusterModel {
     let first = ring_of(3, SLOTS);
     let mut members = first.members().clone();
     set(&mut members, 3, MemberState::Leaving);

@@ -3,20 +3,20 @@
 
 use kv::core::{env::Reply, quorum::Level};
 
-use crate::world::{Budget, Cluster, Setup, World, get, put};
+use crate::world::{Budget, ClusterModel, ModelState, Setup, get, put};
 
 /// The clients.
 const WRITER: usize = 0;
 const READER: usize = 1;
 
-fn has_read(world: &World, client: usize, something: bool) -> bool {
+fn has_read(world: &ModelState, client: usize, something: bool) -> bool {
     let wanted =
         |reply: &Reply| matches!(reply, Reply::Found(found) if found.is_some() == something);
     world.replies(client).any(wanted)
 }
 
 /// The model, with all requests at one level.
-pub fn model(level: Level) -> Cluster {
+pub fn model(level: Level) -> ClusterModel {
     let setup = Setup {
         name: "put-get",
         about: "a put and a get through another node, and a get at any time",
@@ -26,7 +26,7 @@ pub fn model(level: Level) -> Cluster {
         budget: Budget::default(),
         ..Setup::default()
     };
-    Cluster::new(setup)
+    ClusterModel::new(setup)
         .quorum()
         .always("P3: a read after an ok write finds it", |_, world| !has_read(world, WRITER, false))
         .sometimes("the writer reads", |_, world| has_read(world, WRITER, true))

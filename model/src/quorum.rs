@@ -3,10 +3,10 @@
 
 use kv::core::{env::Reply, quorum::Level};
 
-use crate::world::{Budget, Cluster, Setup, World, get, put};
+use crate::world::{Budget, ClusterModel, ModelState, Setup, get, put};
 
 /// Two writers, one after the other where they please, and a reader that reads twice.
-pub fn model() -> Cluster {
+pub fn model() -> ClusterModel {
     let level = Level::Quorum;
     let plans = vec![
         vec![put(1, "a", level)],
@@ -23,7 +23,7 @@ pub fn model() -> Cluster {
         is_register: true,
         ..Setup::default()
     };
-    Cluster::new(setup)
+    ClusterModel::new(setup)
         .quorum()
         .sometimes("P6 is not promised: an ok write is lost to an earlier one", |_, world| {
             world.history.as_ref().is_some_and(|(_, agrees)| !agrees)
@@ -32,7 +32,7 @@ pub fn model() -> Cluster {
         .sometimes("a read finds nothing", |_, world| finds(world, false))
 }
 
-fn finds(world: &World, something: bool) -> bool {
+fn finds(world: &ModelState, something: bool) -> bool {
     let wanted =
         |reply: &Reply| matches!(reply, Reply::Found(found) if found.is_some() == something);
     (0..world.clients.len()).any(|client| world.replies(client).any(wanted))

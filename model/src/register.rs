@@ -5,14 +5,14 @@ use kv::core::{
     quorum::Level,
 };
 
-use crate::world::{Ask, Budget, Cluster, Setup, World, get, put};
+use crate::world::{Ask, Budget, ClusterModel, ModelState, Setup, get, put};
 
 const LEVEL: Level = Level::Linearizable;
 
-fn base(setup: Setup) -> Cluster {
-    Cluster::new(setup)
+fn base(setup: Setup) -> ClusterModel {
+    ClusterModel::new(setup)
         .quorum()
-        .always("P13: histories are linearizable", |_, world: &World| {
+        .always("P13: histories are linearizable", |_, world: &ModelState| {
             world.history.as_ref().is_none_or(|(_, agrees)| *agrees)
         })
         .sometimes("a read finds the one value", |_, world| reads(world, "a"))
@@ -21,7 +21,7 @@ fn base(setup: Setup) -> Cluster {
         })
 }
 
-fn reads(world: &World, value: &str) -> bool {
+fn reads(world: &ModelState, value: &str) -> bool {
     let found = |reply: &Reply| match reply {
         Reply::Found(Some(record)) => record.value.as_ref().is_some_and(|v| v.as_str() == value),
         Reply::Found(None) | Reply::Written(_) | Reply::Failed(_) => false,
@@ -30,7 +30,7 @@ fn reads(world: &World, value: &str) -> bool {
 }
 
 /// Two writers and a reader; messages may be late for ever.
-pub fn model() -> Cluster {
+pub fn model() -> ClusterModel {
     let plans: Vec<Vec<Ask>> = vec![
         vec![put(1, "a", LEVEL)],
         vec![put(2, "b", LEVEL)],
@@ -50,7 +50,7 @@ pub fn model() -> Cluster {
 }
 
 /// A writer and a reader that reads twice; a message may be lost, and timers fire early.
-pub fn lossy() -> Cluster {
+pub fn lossy() -> ClusterModel {
     let plans = vec![vec![put(1, "a", LEVEL)], vec![get(2, LEVEL), get(3, LEVEL)]];
     let budget = Budget { losses: 1, doubles: 1, hedges: 1, timeouts: 1, ..Budget::default() };
     let setup = Setup {

@@ -10,7 +10,7 @@ use stateright::{Checker, Expectation, HasDiscoveries, Model};
 use crate::{
     path::ModelPath,
     shortest::{Until, shortest},
-    world::{Cluster, Setup},
+    world::{ClusterModel, Setup},
 };
 
 /// How often the progress is told.
@@ -71,7 +71,7 @@ pub enum Stage {
 /// The path to a violation is the shortest, and the same whatever the threads. Where several properties are
 /// violated and the first one ends it, they are those that the first such state violates.
 pub fn explore(
-    model: Cluster,
+    model: ClusterModel,
     options: &Options,
     progress: impl Fn(Stage, usize, usize),
 ) -> Explored {

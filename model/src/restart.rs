@@ -3,10 +3,10 @@
 
 use kv::core::quorum::Level;
 
-use crate::world::{Budget, Cluster, Outcome, Setup, get, put};
+use crate::world::{Budget, ClusterModel, Outcome, Setup, get, put};
 
 /// The model.
-pub fn model() -> Cluster {
+pub fn model() -> ClusterModel {
     let level = Level::Quorum;
     let setup = Setup {
         name: "restart",
@@ -18,7 +18,7 @@ pub fn model() -> Cluster {
         converges: true,
         ..Setup::default()
     };
-    Cluster::new(setup)
+    ClusterModel::new(setup)
         .quorum()
         .converges()
         .sometimes("a put is unknown, for its node crashed", |_, world| {

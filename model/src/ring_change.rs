@@ -15,7 +15,7 @@ use kv::core::{
 };
 
 use crate::world::{
-    Ask, Budget, Cluster, KEY, Setup, World, broken, get, hands_over, put, ring_of,
+    Ask, Budget, ClusterModel, KEY, ModelState, Setup, broken, get, hands_over, put, ring_of,
 };
 
 /// Few slots: the one of the key, and some that stay empty.
@@ -83,12 +83,12 @@ fn speaks(body: &Body) -> bool {
     }
 }
 
-fn base(setup: Setup) -> Cluster {
-    seen(Cluster::new(Setup { speaks, ..setup }))
+fn base(setup: Setup) -> ClusterModel {
+    seen(ClusterModel::new(Setup { speaks, ..setup }))
 }
 
 /// The first client writes, the second reads: on all rings.
-fn seen(cluster: Cluster) -> Cluster {
+fn seen(cluster: ClusterModel) -> ClusterModel {
     cluster
         .quorum()
         .sometimes("a write ends on a joint ring", |cluster, world| {
@@ -105,16 +105,16 @@ fn seen(cluster: Cluster) -> Cluster {
         })
 }
 
-fn last(cluster: &Cluster) -> Epoch {
+fn last(cluster: &ClusterModel) -> Epoch {
     cluster.rings().last().expect("a first ring at least").epoch()
 }
 
-fn is_joint(cluster: &Cluster, epoch: Epoch) -> bool {
+fn is_joint(cluster: &ClusterModel, epoch: Epoch) -> bool {
     cluster.rings().iter().any(|ring| ring.epoch() == epoch && ring.is_joint())
 }
 
 /// The versions of the first client's writes, and on which rings they ended.
-fn written(world: &World) -> impl Iterator<Item = (Version, Epoch)> + '_ {
+fn written(world: &ModelState) -> impl Iterator<Item = (Version, Epoch)> + '_ {
     world.answers(0).filter_map(|(reply, epoch)| match reply {
         Reply::Written(version) => Some((*version, epoch)),
         Reply::Found(_) | Reply::Failed(_) => None,
@@ -133,19 +133,19 @@ fn abd(name: &'static str, about: &'static str, plans: Vec<Vec<Ask>>) -> Setup {
 }
 
 /// ABC -> ABD: C writes by its old ring.
-pub fn replaced() -> Cluster {
+pub fn replaced() -> ClusterModel {
     let about = "a member is replaced by another, and goes on writing";
     base(Setup { states: 434_649, ..abd("ring-replaced", about, plans(3, [1, 4])) })
 }
 
 /// ABC -> ABD: C reads by its old ring.
-pub fn stale() -> Cluster {
+pub fn stale() -> ClusterModel {
     let about = "a member is replaced by another, and goes on reading";
     base(Setup { states: 416_306, ..abd("ring-stale", about, plans(1, [3, 4])) })
 }
 
 /// ABC -> A: who stays pulls from those who go.
-pub fn shrunk() -> Cluster {
+pub fn shrunk() -> ClusterModel {
     base(Setup {
         name: "ring-shrunk",
         about: "two of three members go",
@@ -158,7 +158,7 @@ pub fn shrunk() -> Cluster {
 }
 
 /// ABC -> ABD, and C is dead.
-pub fn dead() -> Cluster {
+pub fn dead() -> ClusterModel {
     base(Setup {
         name: "ring-dead",
         about: "a member that is dead is replaced by another",
@@ -173,7 +173,7 @@ pub fn dead() -> Cluster {
 }
 
 /// ABC -> ABD -> D, the second change while the first is under path.
-pub fn again() -> Cluster {
+pub fn again() -> ClusterModel {
     base(Setup {
         name: "ring-again",
         about: "a joint ring is followed by another joint ring",
@@ -189,7 +189,7 @@ pub fn again() -> Cluster {
 ///
 /// What holds here rests on the joint quorums: each has a majority of ABC, whatever its epoch. Nobody pulls,
 /// for no ring comes of it: D has what it is sent. Of the reads of one node only every other one asks D.
-pub fn cancelled() -> Cluster {
+pub fn cancelled() -> ClusterModel {
     let setup = Setup {
         name: "ring-cancelled",
         about: "a member is to be replaced by another, and that is given up",
@@ -200,12 +200,12 @@ pub fn cancelled() -> Cluster {
         speaks: |body| speaks(body) && !matches!(body, Body::Pull { .. } | Body::Pulled { .. }),
         ..Setup::default()
     };
-    seen(Cluster::new(setup))
+    seen(ClusterModel::new(setup))
 }
 
 /// ABC -> ACD: B leaves, and hands over what nobody else may have, for one acknowledgement is all that its
 /// write waits for. D does not ask it for what it wrote: it pulls from A and C.
-pub fn left() -> Cluster {
+pub fn left() -> ClusterModel {
     let level = Level::Quorum;
     let setup = Setup {
         name: "ring-leave",
@@ -220,7 +220,7 @@ pub fn left() -> Cluster {
         patient: Some(NodeId(2)),
         ..Setup::default()
     };
-    seen(Cluster::new(setup))
+    seen(ClusterModel::new(setup))
         .always(broken::DROPPED, |_, world| world.broken != Some(broken::DROPPED))
         .always("an ok write at any level is on an owner of the newest ring", |cluster, world| {
             let newest = cluster.owned(world).max().flatten();
@@ -235,12 +235,12 @@ pub fn left() -> Cluster {
 
 /// ABC -> ABD at LINEARIZABLE: two writes one after the other, and the clock of the second writer is
 /// behind.
-pub fn register() -> Cluster {
+pub fn register() -> ClusterModel {
     let level = Level::Linearizable;
     let plans = vec![vec![put(3, "a", level), put(1, "b", level)]];
     let about = "LINEARIZABLE while a member is replaced by another";
     let setup = Setup { clocks: vec![1, 1, 2, 1], ..abd("ring-register", about, plans) };
-    Cluster::new(Setup { states: 985_177, speaks, ..setup })
+    ClusterModel::new(Setup { states: 985_177, speaks, ..setup })
         .always("P13: a later LINEARIZABLE write has a larger version", |_, world| {
             let versions: Vec<Version> = written(world).map(|(version, _)| version).collect();
             versions.is_sorted_by(|one, later| one < later)
@@ -255,7 +255,7 @@ pub fn register() -> Cluster {
 
 /// ABC -> ACD: C, which D pulls from, crashes and starts again from its journal, and B writes by its old
 /// ring. Nobody has to ask B for what it wrote.
-pub fn crash() -> Cluster {
+pub fn crash() -> ClusterModel {
     let level = Level::Quorum;
     base(Setup {
         name: "ring-crash",

@@ -2,9 +2,9 @@
 
 use kv::core::{env::Reply, quorum::Level};
 
-use crate::world::{Budget, Cluster, Setup, World, get, put};
+use crate::world::{Budget, ClusterModel, ModelState, Setup, get, put};
 
-fn has_read(world: &World, number: usize, value: &str) -> bool {
+fn has_read(world: &ModelState, number: usize, value: &str) -> bool {
     match world.replies(0).nth(number) {
         Some(Reply::Found(Some(record))) => {
             record.value.as_ref().is_some_and(|held| held.as_str() == value)
@@ -14,7 +14,7 @@ fn has_read(world: &World, number: usize, value: &str) -> bool {
 }
 
 /// The model.
-pub fn model() -> Cluster {
+pub fn model() -> ClusterModel {
     let level = Level::Session;
     let setup = Setup {
         name: "session",
@@ -28,7 +28,7 @@ pub fn model() -> Cluster {
         budget: Budget { hedges: 1, doubles: 1, ..Budget::default() },
         ..Setup::default()
     };
-    Cluster::new(setup)
+    ClusterModel::new(setup)
         .sometimes("it reads its own write twice", |_, world| {
             has_read(world, 1, "a") && has_read(world, 2, "a")
         })

@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
     path::ModelPath,
-    world::{Action, Cluster, World},
+    world::{Action, ClusterModel, ModelState},
 };
 
 /// States of a level that each thread expands before the results are put together.
@@ -34,28 +34,28 @@ struct Origin {
 }
 
 struct Search<'a> {
-    model: &'a Cluster,
+    model: &'a ClusterModel,
     threads: usize,
     known: HashSet<u64>,
     origins: Vec<Origin>,
 }
 
 /// A state, and its place among all that are known.
-type Placed = (usize, World);
+type Placed = (usize, ModelState);
 
 /// A state that one of a level leads to: its hash, its origin, and itself.
-type Successor = (u64, Origin, World);
+type Successor = (u64, Origin, ModelState);
 
 /// The shortest paths to states that show these properties of a model: to one that violates it, or is its
 /// example. `progress` is told how many states there are so far, and how deep they lie.
 pub fn shortest(
-    model: &Cluster,
+    model: &ClusterModel,
     names: &[&'static str],
     until: Until,
     threads: usize,
     progress: impl Fn(usize, usize),
 ) -> Vec<ModelPath> {
-    let mut open: Vec<Property<Cluster>> = model.properties();
+    let mut open: Vec<Property<ClusterModel>> = model.properties();
     open.retain(|property| names.contains(&property.name));
     let mut search =
         Search { model, threads: threads.max(1), known: HashSet::new(), origins: Vec::new() };
@@ -85,7 +85,7 @@ pub fn shortest(
     found
 }
 
-fn shows(property: &Property<Cluster>, model: &Cluster, world: &World) -> bool {
+fn shows(property: &Property<ClusterModel>, model: &ClusterModel, world: &ModelState) -> bool {
     let holds = (property.condition)(model, world);
     match property.expectation {
         Expectation::Always => !holds,
@@ -94,7 +94,7 @@ fn shows(property: &Property<Cluster>, model: &Cluster, world: &World) -> bool {
     }
 }
 
-fn fingerprint(world: &World) -> u64 {
+fn fingerprint(world: &ModelState) -> u64 {
     let mut hasher = Xxh3::new();
     std::hash::Hash::hash(world, &mut hasher);
     hasher.finish()
@@ -180,7 +180,7 @@ mod tests {
 
     const PLANTED: &str = "planted: no client is ever answered";
 
-    fn planted(model: Cluster) -> Cluster {
+    fn planted(model: ClusterModel) -> ClusterModel {
         model.always(PLANTED, |_, world| {
             (0..world.clients.len()).all(|client| world.replies(client).next().is_none())
         })
@@ -188,7 +188,7 @@ mod tests {
 
     /// The paths to what is violated, by 1, 2 and 3 threads.
     fn paths(
-        model: impl Fn() -> Cluster,
+        model: impl Fn() -> ClusterModel,
         stop_at_first: bool,
     ) -> Vec<Vec<(&'static str, Vec<Action>)>> {
         let explored = |threads| {

@@ -57,7 +57,7 @@ type Tester = LinearizabilityTester<(usize, usize), Register<Option<Value>>>;
 
 /// A state.
 #[derive(Clone, Debug, PartialEq, Hash)]
-pub struct World {
+pub struct ModelState {
     /// The nodes.
     pub nodes: Vec<Hashed<State>>,
     /// Their timers that are armed.
@@ -104,11 +104,11 @@ pub enum Action {
 }
 
 /// A model: its setup, and what must hold.
-pub struct Cluster {
+pub struct ClusterModel {
     /// What decides it.
     pub setup: Setup,
     rings: Vec<Arc<Ring>>,
-    properties: Vec<Property<Cluster>>,
+    properties: Vec<Property<ClusterModel>>,
 }
 
 /// Why a step broke a promise.
@@ -131,7 +131,7 @@ pub mod broken {
     pub const P9: &str = "P9: a version names one write";
 }
 
-impl Cluster {
+impl ClusterModel {
     /// A model in which only the promises that every step keeps are looked at.
     pub fn new(setup: Setup) -> Self {
         let rings = match setup.rings.is_empty() {
@@ -140,7 +140,9 @@ impl Cluster {
         };
         let always = |name, holds| Property::always(name, holds);
         let properties = vec![
-            always(broken::INVARIANT, |_, world: &World| world.broken != Some(broken::INVARIANT)),
+            always(broken::INVARIANT, |_, world: &ModelState| {
+                world.broken != Some(broken::INVARIANT)
+            }),
             always(broken::P0, |_, world| world.broken != Some(broken::P0)),
             always(broken::P2, |_, world| world.broken != Some(broken::P2)),
             always(broken::P7, |_, world| world.broken != Some(broken::P7)),
@@ -155,13 +157,13 @@ impl Cluster {
     }
 
     /// Something else that must hold.
-    pub fn always(mut self, name: &'static str, holds: fn(&Self, &World) -> bool) -> Self {
+    pub fn always(mut self, name: &'static str, holds: fn(&Self, &ModelState) -> bool) -> Self {
         self.properties.push(Property::always(name, holds));
         self
     }
 
     /// Something that must be possible.
-    pub fn sometimes(mut self, name: &'static str, holds: fn(&Self, &World) -> bool) -> Self {
+    pub fn sometimes(mut self, name: &'static str, holds: fn(&Self, &ModelState) -> bool) -> Self {
         self.properties.push(Property::sometimes(name, holds));
         self
     }
@@ -177,13 +179,13 @@ impl Cluster {
     }
 
     /// The versions that the owners of the newest ring have, old and new.
-    pub fn owned(&self, world: &World) -> impl Iterator<Item = Option<Version>> {
+    pub fn owned(&self, world: &ModelState) -> impl Iterator<Item = Option<Version>> {
         let ring = &self.rings[world.decided - 1];
         let owners = ring.owners(ring.slot_of(KEY)).all().iter();
         owners.map(|owner| world.nodes[owner.0 as usize - 1].shard.version(KEY))
     }
 
-    fn is_equal(&self, world: &World) -> bool {
+    fn is_equal(&self, world: &ModelState) -> bool {
         if !self.is_quiescent(world) {
             return true;
         }
@@ -203,7 +205,7 @@ impl Cluster {
     }
 
     /// What a client asks next.
-    fn next_ask(&self, world: &World, client: usize) -> Option<&Ask> {
+    fn next_ask(&self, world: &ModelState, client: usize) -> Option<&Ask> {
         let Client { outcomes, waiting } = &world.clients[client];
         let is_next = |ask: &&Ask| !self.setup.dead.contains(&ask.node);
         match waiting {
@@ -213,7 +215,7 @@ impl Cluster {
     }
 
     /// Whether all clients are through with their plans.
-    pub fn is_served(&self, world: &World) -> bool {
+    pub fn is_served(&self, world: &ModelState) -> bool {
         let mut all = world.clients.iter().zip(&self.setup.plans);
         all.all(|(client, plan)| client.outcomes.len() == plan.len())
     }
@@ -225,12 +227,12 @@ impl Cluster {
     }
 
     /// Whether nothing is left to happen.
-    pub fn is_quiescent(&self, world: &World) -> bool {
+    pub fn is_quiescent(&self, world: &ModelState) -> bool {
         world.network.is_empty() && self.is_served(world) && world.rounds == self.rounds()
     }
 }
 
-impl World {
+impl ModelState {
     fn insert(&mut self, envelope: Hashed<Envelope>) {
         let at = self.network.partition_point(|other| other.fingerprint() < envelope.fingerprint());
         self.network.insert(at, envelope);
@@ -248,7 +250,7 @@ impl World {
     }
 
     /// The newest version that a request at QUORUM or above ended with.
-    fn newest_ended(&self, cluster: &Cluster) -> Option<Version> {
+    fn newest_ended(&self, cluster: &ClusterModel) -> Option<Version> {
         let all = self.clients.iter().zip(&cluster.setup.plans);
         let ended = all.flat_map(|(client, plan)| client.outcomes.iter().zip(plan));
         let majority = ended.filter(|(_, ask)| ask.request.level().is_majority());
@@ -292,12 +294,12 @@ impl Outcome {
     }
 }
 
-impl Model for Cluster {
-    type State = World;
+impl Model for ClusterModel {
+    type State = ModelState;
     type Action = Action;
 
-    fn init_states(&self) -> Vec<World> {
-        let mut world = World {
+    fn init_states(&self) -> Vec<ModelState> {
+        let mut world = ModelState {
             nodes: Vec::new(),
             timers: vec![BTreeSet::new(); self.setup.clocks.len()],
             network: Vec::new(),
@@ -321,7 +323,7 @@ impl Model for Cluster {
         vec![world]
     }
 
-    fn actions(&self, world: &World, actions: &mut Vec<Action>) {
+    fn actions(&self, world: &ModelState, actions: &mut Vec<Action>) {
         if world.broken.is_some() {
             return;
         }
@@ -349,7 +351,7 @@ impl Model for Cluster {
         self.ring_actions(world, actions);
     }
 
-    fn next_state(&self, world: &World, action: Action) -> Option<World> {
+    fn next_state(&self, world: &ModelState, action: Action) -> Option<ModelState> {
         let mut next = world.clone();
         self.spend(&mut next, &action);
         match action {

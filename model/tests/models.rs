@@ -7,7 +7,7 @@ use model::{
     path::ModelPath,
     replay,
     report::{Explored, Options, explore},
-    world::{Cluster, Outcome},
+    world::{ClusterModel, Outcome},
 };
 use sim::{
     run,
@@ -18,7 +18,7 @@ use sim::{
 fn all() -> Vec<Explored> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let options = Options { threads, ..Options::default() };
-    let explored = |model: Cluster| explore(model, &options, |_, _, _| {});
+    let explored = |model: ClusterModel| explore(model, &options, |_, _, _| {});
     model::all().into_iter().map(explored).collect()
 }
 

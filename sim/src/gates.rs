@@ -137,7 +137,6 @@ impl Sometimes {
             Self::LostUpdate => BY_CLOCK,
             Self::SessionOverflowed => SESSION,
             Self::Contended | Self::UnknownLinearizable => LINEARIZABLE,
-            Self::MemberDied => Never("the seeds that kill a member mostly have three"),
             Self::LostWithDisks => Never("it takes deaths at just the wrong time"),
             Self::JointRing
             | Self::FinalRing
@@ -154,6 +153,7 @@ impl Sometimes {
             | Self::JointAfterJoint
             | Self::JoinerDropped
             | Self::JoinerDied
+            | Self::MemberDied
             | Self::Left
             | Self::OneOfThreeDied
             | Self::SeveralJoined
@@ -217,6 +217,7 @@ fn when_noted(note: Note) -> When {
         | Note::SeemsDown
         | Note::TakenForDead
         | Note::OwnPauseNoticed
+        | Note::GossipRefused
         | Note::EvictionDue => ALWAYS,
     }
 }

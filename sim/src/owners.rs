@@ -8,8 +8,25 @@ use kv::core::{
     types::{NodeId, Slot},
 };
 
-/// Looks at the first and the last slot, and at those on both sides of some tokens of each member.
+/// The owners of a slot before a change and after it, as something says they are. The old ones are in the order
+/// of the ring, and the new ones are a set.
+type Owners = (Vec<NodeId>, Vec<NodeId>);
+
+/// Looks at the owners that a ring says its slots have.
+///
+/// # Errors
+///
+/// A slot has other owners than its successors.
 pub fn check(ring: &Ring) -> Result<(), Violation> {
+    check_all(ring, |slot| {
+        let owners = ring.owners(slot);
+        let old = owners.members(owners.old()).collect();
+        (old, owners.members(owners.new_set()).collect())
+    })
+}
+
+/// Looks at the first and the last slot, and at those on both sides of some tokens of each member.
+fn check_all(ring: &Ring, owners: impl Fn(Slot) -> Owners) -> Result<(), Violation> {
     let last = ring.size() - 1;
     let tokens = ring.members().values().flat_map(|member| {
         let turns = member.tokens.len().div_ceil(4).max(1);
@@ -17,16 +34,12 @@ pub fn check(ring: &Ring) -> Result<(), Violation> {
     });
     let beside = tokens.flat_map(|token| [token.0, token.0.saturating_add(1).min(last)]);
     for slot in beside.chain([0, last]).map(Slot) {
-        let owners = ring.owners(slot);
+        let (has_old, mut has_new) = owners(slot);
         let old = successors(ring, slot, MemberState::is_old);
-        let new = successors(ring, slot, MemberState::is_new);
-        let has_old: Vec<NodeId> = owners.members(owners.old()).collect();
-        let mut has_new: Vec<NodeId> = owners.members(owners.new_set()).collect();
-        // The old owners are in the ring's order; the new ones are a set.
-        let mut sorted = new.clone();
+        let mut new = successors(ring, slot, MemberState::is_new);
         has_new.sort_unstable();
-        sorted.sort_unstable();
-        if has_old != old || has_new != sorted {
+        new.sort_unstable();
+        if has_old != old || has_new != new {
             let what = format!(
                 "ring {}: slot {} is owned by {has_old:?}, later by {has_new:?}; its successors \
                  are {old:?}, later {new:?}",
@@ -52,4 +65,40 @@ fn successors(ring: &Ring, slot: Slot, is: fn(MemberState) -> bool) -> Vec<NodeI
     nearest.sort_unstable();
     nearest.truncate(ring.replication());
     nearest.into_iter().map(|(_, id)| id).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_that_are_not_the_successors_are_found() {
+        let addresses: Vec<String> = (1..=5).map(|node| format!("node{node}:1")).collect();
+        let ring = Ring::form(&addresses, 3, 256).unwrap();
+        assert_eq!(check(&ring), Ok(()));
+        let of = |slot: Slot| {
+            let all = successors(&ring, slot, MemberState::is_old);
+            (all.clone(), all)
+        };
+        assert_eq!(check_all(&ring, of), Ok(()));
+        let wrong: [fn(Owners) -> Owners; 4] = [
+            // In another order.
+            |(mut old, new)| {
+                old.swap(0, 1);
+                (old, new)
+            },
+            // One too few, before or after.
+            |(old, new)| (old[1..].to_vec(), new),
+            |(old, new)| (old, new[1..].to_vec()),
+            // Somebody else.
+            |(old, mut new)| {
+                new[0] = NodeId(9);
+                (old, new)
+            },
+        ];
+        for spoil in wrong {
+            let violation = check_all(&ring, |slot| spoil(of(slot))).unwrap_err();
+            assert_eq!(violation.property, INVARIANT);
+        }
+    }
 }

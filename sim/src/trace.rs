@@ -1,6 +1,6 @@
 //! The recorded steps of a run in the store's own types, as the model follows them.
 
-use harness::{system::Input, trace::Step};
+use harness::{system::Input, trace::RecordedStep};
 use kv::{
     core::{
         env::{Entry, Note, Reply, Request, Timer},
@@ -62,11 +62,11 @@ pub struct Moved {
 }
 
 /// The steps of a recorded run, in the store's own types.
-pub fn moves(steps: Vec<Step<Store>>) -> Vec<Moved> {
+pub fn moves(steps: Vec<RecordedStep<Store>>) -> Vec<Moved> {
     steps.into_iter().map(moved).collect()
 }
 
-fn moved(step: Step<Store>) -> Moved {
+fn moved(step: RecordedStep<Store>) -> Moved {
     let recorded = step.effects;
     let note = |name: &str| Note::VARIANTS.iter().copied().find(|note| note.name() == name);
     Moved {

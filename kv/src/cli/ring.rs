@@ -15,7 +15,7 @@ use super::{
 };
 use crate::core::ring::{
     RING_SIZE,
-    plan::{self, Step},
+    plan::{self, PlanStep},
 };
 
 /// Tokens of the random rings that are measured beside ours.
@@ -104,7 +104,7 @@ impl FromStr for Nodes {
 
 /// A ring on the way, with the random rings beside it: the largest share in parts of the mean.
 struct Row {
-    step: Step,
+    step: PlanStep,
     random: [f64; RANDOM_TOKENS.len()],
 }
 

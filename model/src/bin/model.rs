@@ -14,7 +14,7 @@ use model::{
     path::ModelPath,
     replay,
     report::{Explored, Options, Stage, explore},
-    world::{self, Cluster},
+    world::{self, ClusterModel},
 };
 use serde_json::{Value, json};
 use stateright::Model as _;
@@ -122,7 +122,7 @@ fn run(cli: Cli) -> Result<bool> {
     Ok(holds)
 }
 
-fn chosen(names: &[String]) -> Result<Vec<Cluster>> {
+fn chosen(names: &[String]) -> Result<Vec<ClusterModel>> {
     let all = model::all();
     let known: Vec<&str> = all.iter().map(|model| model.setup.name).collect();
     for name in names {
@@ -133,7 +133,7 @@ fn chosen(names: &[String]) -> Result<Vec<Cluster>> {
         );
     }
     let is_chosen =
-        |model: &Cluster| names.is_empty() || names.iter().any(|n| n == model.setup.name);
+        |model: &ClusterModel| names.is_empty() || names.iter().any(|n| n == model.setup.name);
     Ok(all.into_iter().filter(is_chosen).collect())
 }
 

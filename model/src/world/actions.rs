@@ -5,24 +5,24 @@ use std::collections::BTreeSet;
 use kv::core::{env::Timer, ring::Ring, types::NodeId};
 use stateright::actor::Id;
 
-use super::{Action, Cluster, Envelope, World, hands_over};
+use super::{Action, ClusterModel, Envelope, ModelState, hands_over};
 use crate::actor::node_of;
 
-impl Cluster {
+impl ClusterModel {
     /// Whether a node may still crash.
-    pub(super) fn may_crash(&self, world: &World, node: NodeId) -> bool {
+    pub(super) fn may_crash(&self, world: &ModelState, node: NodeId) -> bool {
         let frail = &self.setup.frail;
         world.budget.crashes > 0 && (frail.is_empty() || frail.contains(&node))
     }
 
     /// Whether a node may make another round of pulls and offers.
-    fn may_move_on(&self, world: &World, node: NodeId) -> bool {
+    fn may_move_on(&self, world: &ModelState, node: NodeId) -> bool {
         let is_over = || world.network.iter().all(|envelope| !hands_over(&envelope.message.body));
         self.setup.patient.is_none_or(|patient| patient == node && is_over())
     }
 
     /// The timers that may fire: at any time while the budget lasts, and whenever nothing else happens.
-    pub(super) fn timer_actions(&self, world: &World, actions: &mut Vec<Action>) {
+    pub(super) fn timer_actions(&self, world: &ModelState, actions: &mut Vec<Action>) {
         let is_still = world.network.is_empty();
         let is_served = self.is_served(world);
         for (at, timers) in world.timers.iter().enumerate() {
@@ -53,7 +53,7 @@ impl Cluster {
         }
     }
 
-    pub(super) fn ring_actions(&self, world: &World, actions: &mut Vec<Action>) {
+    pub(super) fn ring_actions(&self, world: &ModelState, actions: &mut Vec<Action>) {
         let changes = (0..world.changes.len()).filter(|at| !world.changes[*at]);
         actions.extend(changes.map(Action::Change));
         if let Some(next) = self.rings.get(world.decided)
@@ -72,7 +72,7 @@ impl Cluster {
     }
 
     /// A joint ring becomes final once all have reported who must.
-    pub(super) fn may_decide(&self, world: &World, next: &Ring) -> bool {
+    pub(super) fn may_decide(&self, world: &ModelState, next: &Ring) -> bool {
         let last = &self.rings[world.decided - 1];
         let has_synced = |node: &NodeId| {
             let topology = &world.nodes[node.0 as usize - 1].topology;
@@ -84,14 +84,14 @@ impl Cluster {
 
     /// A message of a later epoch than its receiver's waits until that one has learned of the ring: in
     /// truth it is dropped, as is seen here, and sent again.
-    pub(super) fn can_arrive(&self, world: &World, envelope: &Envelope) -> bool {
+    pub(super) fn can_arrive(&self, world: &ModelState, envelope: &Envelope) -> bool {
         let node = &world.nodes[envelope.to.0 as usize - 1];
         self.rings.len() == 1
             || envelope.message.epoch <= node.shard.epoch()
             || !self.is_ignored(world, envelope, |one, other| one.shard == other.shard)
     }
 
-    pub(super) fn spend(&self, world: &mut World, action: &Action) {
+    pub(super) fn spend(&self, world: &mut ModelState, action: &Action) {
         let is_still = world.network.is_empty();
         let is_served = self.is_served(world);
         let budget = &mut world.budget;

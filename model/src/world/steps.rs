@@ -22,7 +22,7 @@ use stateright::{
     },
 };
 
-use super::{Cluster, Envelope, Hashed, KEY, Outcome, World, broken};
+use super::{ClusterModel, Envelope, Hashed, KEY, ModelState, Outcome, broken};
 use crate::actor::{CLIENTS, Node, RingInput, Said, State, actor_of, node_of};
 
 thread_local! {
@@ -88,11 +88,11 @@ fn may_matter(receiver: &State, body: &Body) -> bool {
     }
 }
 
-impl Cluster {
+impl ClusterModel {
     /// Lets a node act, and takes what it does.
     pub(super) fn step(
         &self,
-        world: &mut World,
+        world: &mut ModelState,
         node: NodeId,
         act: impl FnOnce(&Node, Id, &mut Cow<'_, State>, &mut Out<Node>),
     ) {
@@ -122,7 +122,7 @@ impl Cluster {
     /// ring: and who is none may forget it once each owner of the newest ring has it.
     fn is_broken_by_going_back(
         &self,
-        world: &World,
+        world: &ModelState,
         node: NodeId,
         before: Option<Version>,
     ) -> Option<&'static str> {
@@ -138,7 +138,7 @@ impl Cluster {
     /// Drops answers that nobody awaits, and proposals that come too late: their arrival changes nothing,
     /// now or later. That a node which may crash remembers afterwards what it promised, or under which
     /// names it asked, is not to be taken for granted.
-    fn forget_dead_messages(&self, world: &mut World) {
+    fn forget_dead_messages(&self, world: &mut ModelState) {
         let network = std::mem::take(&mut world.network);
         let may_matter = |envelope: &Hashed<Envelope>| {
             let receiver = &world.nodes[envelope.to.0 as usize - 1];
@@ -150,7 +150,7 @@ impl Cluster {
     /// Drops messages of older epochs than that of their receiver, once it is seen that they do nothing:
     /// epochs only grow, so they never will. That a crash makes none forget its epoch is not taken for
     /// granted.
-    pub(super) fn forget_fenced_messages(&self, world: &mut World) {
+    pub(super) fn forget_fenced_messages(&self, world: &mut ModelState) {
         let network = std::mem::take(&mut world.network);
         let does_something = |envelope: &Hashed<Envelope>| {
             let at = envelope.to.0 as usize - 1;
@@ -165,7 +165,7 @@ impl Cluster {
     /// Whether a message leaves its receiver the same, and is not answered by anything that is sent here.
     pub(super) fn is_ignored(
         &self,
-        world: &World,
+        world: &ModelState,
         envelope: &Envelope,
         is_same: fn(&State, &State) -> bool,
     ) -> bool {
@@ -184,7 +184,7 @@ impl Cluster {
         acted.is_ok() && is_silent && is_same(&state, before)
     }
 
-    pub(super) fn take(&self, world: &mut World, at: usize, out: Out<Node>) {
+    pub(super) fn take(&self, world: &mut ModelState, at: usize, out: Out<Node>) {
         for command in out {
             match command {
                 Command::Send(to, Said::Peer(message)) => {
@@ -212,7 +212,7 @@ impl Cluster {
         }
     }
 
-    pub(super) fn ask(&self, world: &mut World, client: usize) {
+    pub(super) fn ask(&self, world: &mut ModelState, client: usize) {
         let Some(mut ask) = self.next_ask(world, client).cloned() else { return };
         let number = world.clients[client].outcomes.len();
         let needs = match &mut ask.request {
@@ -241,7 +241,7 @@ impl Cluster {
         });
     }
 
-    fn answered(&self, world: &mut World, at: usize, request: RequestId, reply: Reply) {
+    fn answered(&self, world: &mut ModelState, at: usize, request: RequestId, reply: Reply) {
         let client = usize::try_from(request.0 >> 8).expect("few clients");
         let number = usize::try_from(request.0 & 0xff).expect("few requests");
         // A node that crashed cannot answer: its client has gone on.
@@ -279,7 +279,7 @@ impl Cluster {
     }
 
     /// Whether a request wrote what was found.
-    pub(super) fn was_written(&self, world: &World, found: Option<&Record>) -> bool {
+    pub(super) fn was_written(&self, world: &ModelState, found: Option<&Record>) -> bool {
         let Some(record) = found else { return true };
         world.clients.iter().zip(&self.setup.plans).any(|(client, plan)| {
             let begun = client.outcomes.len() + usize::from(client.waiting.is_some());
@@ -297,7 +297,7 @@ impl Cluster {
         })
     }
 
-    pub(super) fn crash(&self, world: &mut World, node: NodeId) {
+    pub(super) fn crash(&self, world: &mut ModelState, node: NodeId) {
         let at = node.0 as usize - 1;
         world.timers[at].clear();
         for (client, plan) in world.clients.iter_mut().zip(&self.setup.plans) {
@@ -312,7 +312,7 @@ impl Cluster {
         });
     }
 
-    pub(super) fn fire(&self, world: &mut World, node: NodeId, timer: Timer) {
+    pub(super) fn fire(&self, world: &mut ModelState, node: NodeId, timer: Timer) {
         // One firing stands for as many as it takes until an owner counts as silent, or until a proposer
         // that heard another takes its turn.
         let times = match timer {
@@ -330,13 +330,13 @@ impl Cluster {
         }
     }
 
-    pub(super) fn tell(&self, world: &mut World, node: NodeId, input: RingInput) {
+    pub(super) fn tell(&self, world: &mut ModelState, node: NodeId, input: RingInput) {
         self.step(world, node, |node, id, state, out| {
             node.on_msg(id, state, Id::from(CLIENTS), Said::Change(input), out);
         });
     }
 
-    pub(super) fn deliver(&self, world: &mut World, envelope: &Envelope) {
+    pub(super) fn deliver(&self, world: &mut ModelState, envelope: &Envelope) {
         let from = actor_of(envelope.from);
         let said = Said::Peer(envelope.message.clone());
         self.step(world, envelope.to, |node, id, state, out| {

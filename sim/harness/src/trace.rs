@@ -18,7 +18,7 @@ pub enum Given<S: System> {
 
 /// A step of a run.
 #[derive_where(Clone, Debug)]
-pub struct Step<S: System> {
+pub struct RecordedStep<S: System> {
     /// The node.
     pub node: u32,
     /// Its wall clock, in microseconds since the Unix epoch.

@@ -30,7 +30,7 @@ struct Cli {
 }
 
 /// A check: a command that succeeds or fails.
-struct Step {
+struct Check {
     name: &'static str,
     env: Option<(&'static str, &'static str)>,
     args: Vec<&'static str>,
@@ -54,8 +54,8 @@ const LOOM: [&str; 4] =
     ["--config", "build.rustflags=['--cfg','loom']", "--target-dir", "target/loom"];
 const CORE: [&str; 3] = ["-p", "kv", "--no-default-features"];
 
-fn steps() -> Vec<Step> {
-    let step = |name, env, args: &[&[&'static str]]| Step { name, env, args: args.concat() };
+fn steps() -> Vec<Check> {
+    let step = |name, env, args: &[&[&'static str]]| Check { name, env, args: args.concat() };
     let doc = Some(("RUSTDOCFLAGS", "-D warnings"));
     let doc_sim = Some(("RUSTDOCFLAGS", "-D warnings --cfg madsim"));
     let ours: &[&str] = &["-p", "kv", "-p", "harness", "-p", "planted", "-p", "tests"];
@@ -105,7 +105,7 @@ fn steps() -> Vec<Step> {
     ]
 }
 
-impl Step {
+impl Check {
     fn command(&self) -> String {
         let env = self.env.map(|(name, value)| format!("{name}='{value}' ")).unwrap_or_default();
         let quoted = |arg: &&str| match arg.contains([' ', '\'', '[']) {
@@ -203,7 +203,7 @@ fn word(passed: bool) -> &'static str {
     if passed { "PASS" } else { "FAIL" }
 }
 
-fn summary(results: &[(&Step, Outcome)], took: Duration, as_json: bool) -> ExitCode {
+fn summary(results: &[(&Check, Outcome)], took: Duration, as_json: bool) -> ExitCode {
     let failed = results.iter().filter(|(_, outcome)| !outcome.passed).count();
     let skipped: usize = results.iter().map(|(_, outcome)| outcome.skipped.len()).sum();
     let mut counts = format!("{} passed, {failed} failed", results.len() - failed);
@@ -237,7 +237,7 @@ fn summary(results: &[(&Step, Outcome)], took: Duration, as_json: bool) -> ExitC
 }
 
 /// A step as JSON.
-fn told(step: &Step, Outcome { passed, skipped, took }: &Outcome) -> serde_json::Value {
+fn told(step: &Check, Outcome { passed, skipped, took }: &Outcome) -> serde_json::Value {
     json!({
         "step": step.name, "passed": passed, "skipped": skipped, "seconds": took.as_secs_f64(),
         "command": step.command(),

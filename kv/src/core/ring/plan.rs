@@ -13,7 +13,7 @@ const DRAWS: u64 = 3;
 
 /// A ring on the way, as its owner table has it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Step {
+pub struct PlanStep {
     /// The members.
     pub nodes: usize,
     /// The slots of each member as a replica, ascending.
@@ -23,7 +23,7 @@ pub struct Step {
     pub moved: Option<usize>,
 }
 
-impl Step {
+impl PlanStep {
     /// The mean of the shares: what is fair.
     pub fn mean(&self) -> f64 {
         self.shares.iter().sum::<usize>() as f64 / self.nodes as f64
@@ -42,7 +42,12 @@ impl Step {
 
 /// The way from a first ring of `from` members to one of `to`, by single joins. Where R is more than
 /// there are members, all of them own each slot.
-pub fn grow(replication: usize, from: usize, to: usize, size: u16) -> Result<Vec<Step>, RingError> {
+pub fn grow(
+    replication: usize,
+    from: usize,
+    to: usize,
+    size: u16,
+) -> Result<Vec<PlanStep>, RingError> {
     let tokens = match from {
         0 => return Err(RingError::NoMembers),
         _ => allocate::initial(from, size),
@@ -52,13 +57,13 @@ pub fn grow(replication: usize, from: usize, to: usize, size: u16) -> Result<Vec
         let members = members.map(|(tokens, id)| (NodeId(id), member(tokens)));
         first(members.collect(), replication, size)?
     };
-    let mut steps = vec![Step { nodes: from, shares: shares(&ring), moved: None }];
+    let mut steps = vec![PlanStep { nodes: from, shares: shares(&ring), moved: None }];
     for id in (1..).skip(from).take(to.saturating_sub(from)) {
         let joint = joined(&ring, NodeId(id))?;
         let moved = gained(&joint).values().sum();
         ring = settled(&joint)?;
         let nodes = ring.members().len();
-        steps.push(Step { nodes, shares: shares(&ring), moved: Some(moved) });
+        steps.push(PlanStep { nodes, shares: shares(&ring), moved: Some(moved) });
     }
     Ok(steps)
 }
@@ -187,7 +192,7 @@ mod tests {
 
     fn most_over_mean(ring: &Ring) -> f64 {
         let shares = shares(ring);
-        Step { nodes: shares.len(), shares, moved: None }.most_over_mean()
+        PlanStep { nodes: shares.len(), shares, moved: None }.most_over_mean()
     }
 
     fn without(ring: &Ring, leaver: NodeId) -> Ring {

@@ -15,7 +15,7 @@ use crate::{
     property::{self, Judged},
     system::{DoneOf, ScenarioOf},
     tally::Tally,
-    trace::Step,
+    trace::RecordedStep,
     violation::Violation,
     world::{Turn, Wake, World},
 };
@@ -44,7 +44,7 @@ pub struct Verdict<S: Judged> {
     /// How long after healing the cluster had converged, if it had.
     pub converged_us: Option<u64>,
     /// What each node was given and did, if it was recorded.
-    pub trace: Vec<Step<S>>,
+    pub trace: Vec<RecordedStep<S>>,
 }
 
 /// Runs a scenario to its end. `keep_text`: keep the log's text, and what a story tells.

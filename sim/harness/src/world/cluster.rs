@@ -14,7 +14,7 @@ use crate::{
     },
     system::{Effects, Input, ScenarioOf, System},
     tally::{Sometimes, Tally, Topic},
-    trace::{Given, Step},
+    trace::{Given, RecordedStep},
     violation::Violation,
     watch::{Scene, Watch as _, Watched},
     world::{
@@ -67,7 +67,7 @@ pub struct World<S: Watched> {
     /// While a script decides: what waits for it.
     pub(super) waiting: Option<Waiting<S>>,
     /// What each node was given and did, if it is recorded.
-    pub(crate) trace: Option<Vec<Step<S>>>,
+    pub(crate) trace: Option<Vec<RecordedStep<S>>>,
     /// Is shown each message, if anything is.
     pub(crate) meter: Option<Meter<S>>,
 }
@@ -353,7 +353,7 @@ impl<S: Watched> World<S> {
         let entries = shared.journal.since(entries_before).to_vec();
         let effects = Effects { entries, ..effects.clone() };
         let (now_us, uptime_us) = (shared.now_us, shared.uptime_us);
-        trace.push(Step { node, now_us, uptime_us, given, effects });
+        trace.push(RecordedStep { node, now_us, uptime_us, given, effects });
     }
 
     fn send(&mut self, from: u32, to: u32, message: S::Message) {
