@@ -171,6 +171,27 @@ const ALONE: &[Entry] = &[
     ),
 ];
 
+const HARNESS: &[Entry] = &[
+    entry(
+        "cargo test -p harness",
+        &["cargo test -p harness -- --list"],
+        How::Ends(0),
+        "its list: its tests are in a step of cargo verify",
+    ),
+    entry(
+        "cargo doc -p harness",
+        &["cargo doc -p harness --no-deps"],
+        How::Ends(0),
+        "without the pages of its dependencies",
+    ),
+    entry(
+        "cargo run -p harness --example register",
+        &["cargo run -p harness --example register"],
+        How::Ends(0),
+        "",
+    ),
+];
+
 const SIMULATIONS: &[Entry] = &[
     entry("cargo sim", &["cargo sim --seeds 20"], How::Ends(0), FEWER),
     entry(
@@ -299,7 +320,7 @@ fn each_command_of_the_documents_has_an_entry_here_and_each_entry_is_in_the_docu
 }
 
 fn all() -> impl Iterator<Item = &'static Entry> {
-    [DEVELOPMENT, MEMBERS, ALONE, SIMULATIONS, TRIALS].into_iter().flatten()
+    [DEVELOPMENT, MEMBERS, ALONE, HARNESS, SIMULATIONS, TRIALS].into_iter().flatten()
 }
 
 #[test]
@@ -315,6 +336,11 @@ fn what_is_said_of_members_that_come_and_go_works() {
 #[test]
 fn what_needs_no_cluster_works() {
     Scene::new(1).play(ALONE);
+}
+
+#[test]
+fn what_is_said_of_the_harness_works() {
+    Scene::new(1).play(HARNESS);
 }
 
 #[test]
