@@ -45,7 +45,7 @@ mod tests {
     fn at_one_a_read_may_miss_an_ok_write_and_the_model_finds_that() {
         let checker = model(Level::One).checker().spawn_bfs().join();
         checker.assert_any_discovery("P3: a read after an ok write finds it");
-        // Quorum's promise alone falls.
+        // The promise of QUORUM alone is violated.
         assert!(checker.discovery(broken::P0).is_none());
     }
 }

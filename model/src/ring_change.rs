@@ -172,7 +172,7 @@ pub fn dead() -> ClusterModel {
     })
 }
 
-/// ABC -> ABD -> D, the second change while the first is under path.
+/// ABC -> ABD -> D, the second change while the first is under way.
 pub fn again() -> ClusterModel {
     base(Setup {
         name: "ring-again",

@@ -49,7 +49,7 @@ pub enum Outcome {
 pub struct Client {
     /// How the requests ended.
     pub outcomes: Vec<Outcome>,
-    /// One is under path. The version that it must find, if it is a read that promises any.
+    /// One is under way. The version that it must find, if it is a read that promises any.
     pub waiting: Option<Option<Version>>,
 }
 
@@ -62,7 +62,7 @@ pub struct ModelState {
     pub nodes: Vec<Hashed<State>>,
     /// Their timers that are armed.
     pub timers: Vec<BTreeSet<Timer>>,
-    /// Messages on their path, in the order of their hashes.
+    /// Messages on their way, in the order of their hashes.
     pub network: Vec<Hashed<Envelope>>,
     /// The clients.
     pub clients: Vec<Client>,

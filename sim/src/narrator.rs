@@ -13,9 +13,10 @@ use kv::core::{
     types::{NodeId, OpId},
 };
 use serde_json::{Value, json};
+use strum::VariantArray as _;
 
 use crate::{
-    check::Held,
+    check::{Held, property::Property},
     names::Names,
     says::{records, verb},
     scenario::Action,
@@ -52,9 +53,25 @@ pub struct StoreNarrator {
     arrived: BTreeSet<(NodeId, Version)>,
 }
 
-/// Properties that are about what nodes hold in the end.
+/// Whether a violation is about what nodes hold in the end.
 fn is_about_the_end(property: &str) -> bool {
-    matches!(property, "P1" | "P5")
+    let known = Property::VARIANTS.iter().find(|known| <&str>::from(**known) == property);
+    match known {
+        Some(Property::P1 | Property::P5) => true,
+        Some(
+            Property::P0
+            | Property::P3
+            | Property::P4
+            | Property::P7
+            | Property::P8
+            | Property::P9
+            | Property::P13
+            | Property::P14
+            | Property::P16,
+        )
+        // Of a step, or of the harness.
+        | None => false,
+    }
 }
 
 impl Narrator<Store> for StoreNarrator {

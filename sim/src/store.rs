@@ -20,7 +20,7 @@ use kv::{
         seen::Seen,
         types::{Epoch, Key, NodeId, RequestId, Value},
     },
-    node::{Batch, Era, Node, recover::Recovered},
+    node::{Batch, Era, Machine, Node, recover::Recovered},
 };
 
 use crate::{
@@ -166,7 +166,12 @@ impl System for Store {
     }
 
     fn timer_name(alarm: &Alarm) -> String {
-        format!("{:?}", alarm.timer)
+        let Alarm { machine, timer } = alarm;
+        match machine {
+            // The models have one shard.
+            Machine::Shard(0) | Machine::Topology | Machine::Detector => format!("{timer:?}"),
+            Machine::Shard(shard) => format!("{timer:?} of shard {shard}"),
+        }
     }
 
     fn patience_us(setup: &Cluster) -> u64 {

@@ -52,7 +52,7 @@ impl<T: fmt::Debug> fmt::Debug for Hashed<T> {
     }
 }
 
-/// A message on its path.
+/// A message on its way.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Envelope {
     /// Who sent it.

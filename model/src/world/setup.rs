@@ -54,11 +54,11 @@ pub struct Budget {
     pub doubles: u8,
     /// Nodes that crash, and start again from their journals.
     pub crashes: u8,
-    /// Hedge timers that fire while messages are on their path.
+    /// Hedge timers that fire while messages are on their way.
     pub hedges: u8,
-    /// Timeouts that fire while messages are on their path.
+    /// Timeouts that fire while messages are on their way.
     pub timeouts: u8,
-    /// Comparisons of digests that begin while requests are under path.
+    /// Comparisons of digests that begin while requests are under way.
     pub syncs: u8,
     /// Proposers that try again.
     pub proposals: u8,

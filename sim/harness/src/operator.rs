@@ -11,6 +11,8 @@ use crate::{
 pub trait Operated: Watched {
     /// The operators: [`Idle`] where nobody asks for anything.
     type Operator: Operator<Self>;
+    /// The property that a cluster violates that does not converge in time.
+    const CONVERGENCE: &str = "convergence";
 }
 
 /// The operators.

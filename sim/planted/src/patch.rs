@@ -4,7 +4,7 @@
 //!
 //! - `title`, `source`: what it does, and where it was seen,
 //! - `engine`: who must find it, all of these,
-//! - `falls`: the properties, promises of models and tests that it may break, as the engines name them.
+//! - `may fail`: the properties, promises of models and tests that it may break, as the engines name them.
 //!   Where anything else fails, the bug is not found: the engine may have seen something else. The engine
 //!   `unit` runs the tests that are named here, and no others,
 //! - `models`: those that are explored, where not all are: the smallest one that sees the bug may have a path
@@ -69,7 +69,7 @@ pub fn read(folder: &Path) -> Result<Vec<Bug>> {
         let mut may_fail = Vec::new();
         let kind = match path.extension().and_then(|extension| extension.to_str()) {
             Some("patch") => {
-                may_fail = listed(header("falls")?);
+                may_fail = listed(header("may fail")?);
                 Kind::Patch(body(&text), engines(&header("engine")?, &id)?)
             }
             Some("absent") => Kind::NoRoom(header("why")?),

@@ -222,7 +222,7 @@ fn fate_json(fate: &Fate) -> Value {
         Came::NoRoom(why) => (Vec::new(), Some(why)),
     };
     json!({
-        "id": fate.id, "title": fate.title, "source": fate.source, "falls": fate.may_fail,
+        "id": fate.id, "title": fate.title, "source": fate.source, "may_fail": fate.may_fail,
         "engines": engines, "no_room": why, "no_replay": fate.no_replay,
     })
 }

@@ -308,6 +308,7 @@ fn can_evict(ring: &Ring, died: &BTreeSet<NodeId>) -> bool {
 
 impl Operated for Store {
     type Operator = StoreOperator;
+    const CONVERGENCE: &str = "P1";
 }
 
 impl Operator<Store> for StoreOperator {

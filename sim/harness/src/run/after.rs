@@ -7,8 +7,6 @@ use crate::{
 
 /// How often the cluster is looked at while it converges, in microseconds.
 const LOOK_EVERY_US: u64 = 250_000;
-/// The property that a cluster violates that does not converge.
-const CONVERGENCE: &str = "P1";
 /// The property that a cluster violates that has converged and does not serve.
 const LIVENESS: &str = "liveness";
 
@@ -55,7 +53,7 @@ impl<S: Judged> Run<'_, S> {
             Some(what) => {
                 let within = self.scenario.converge_within_ms;
                 let what = format!("{within} ms after all faults were healed, {what}");
-                self.fail(Violation::new(CONVERGENCE, what));
+                self.fail(Violation::new(S::CONVERGENCE, what));
             }
         }
     }
