@@ -183,9 +183,6 @@ fn when_noted(note: Note) -> When {
             "no acknowledged record is lost as long as no disk is, so that some owner has what a session saw; a \
              coordinator that is behind the ring may not ask that one, but hardly ever",
         ),
-        Note::GossipRefused => {
-            Never("nodes of one version say nothing that a detector cannot read")
-        }
         Note::Busy
         | Note::ClockRefused
         | Note::ClockJumped
