@@ -183,6 +183,9 @@ fn when_noted(note: Note) -> When {
             "no acknowledged record is lost as long as no disk is, so that some owner has what a session saw; a \
              coordinator that is behind the ring may not ask that one, but hardly ever",
         ),
+        Note::GossipRefused => Never(
+            "it takes gossip to a member that has just said that it lives: some sweeps of 400 seeds have none",
+        ),
         Note::Busy
         | Note::ClockRefused
         | Note::ClockJumped
@@ -214,7 +217,6 @@ fn when_noted(note: Note) -> When {
         | Note::SeemsDown
         | Note::TakenForDead
         | Note::OwnPauseNoticed
-        | Note::GossipRefused
         | Note::EvictionDue => ALWAYS,
     }
 }
