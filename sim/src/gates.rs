@@ -184,7 +184,7 @@ fn when_noted(note: Note) -> When {
              coordinator that is behind the ring may not ask that one, but hardly ever",
         ),
         Note::GossipRefused => Never(
-            "it takes gossip to a member that has just said that it lives: some sweeps of 400 seeds have none",
+            "it takes a message that SWIM does not expect, which is rare: some sweeps of 400 seeds have none",
         ),
         Note::Busy
         | Note::ClockRefused
