@@ -12,14 +12,14 @@
 //!
 //! use kv::{
 //!     core::{
-//!         env::{Entry, Note, Reply, Request, Timer},
+//!         env::{Entry, Note, Reply, Request},
 //!         message::Message,
 //!         quorum::Level,
 //!         ring::{RING_SIZE, Ring},
 //!         time::{Micros, Timestamp},
 //!         types::{Key, Limits, NodeId, RequestId, Value},
 //!     },
-//!     node::{Machine, Node, Outbox, Ports, Position, config::NodeConfig, recover::Recovered},
+//!     node::{Alarm, Node, Outbox, Ports, Position, config::NodeConfig, recover::Recovered},
 //! };
 //!
 //! #[derive(Default)]
@@ -34,7 +34,7 @@
 //! impl Ports for Plug {
 //!     fn now(&self) -> Timestamp { Timestamp::from_micros(1) }
 //!     fn uptime(&self) -> Micros { Micros(1) }
-//!     fn set_timer(&self, _: Machine, _: Timer, _: Micros) {}
+//!     fn set_timer(&self, _: Alarm, _: Micros) {}
 //!     fn append(&self, _: Entry) -> Position { Position(0) }
 //!     fn durable(&self) -> Position { Position(0) }
 //!     fn note(&self, _: Note) {}

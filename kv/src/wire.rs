@@ -15,7 +15,7 @@ use crate::core::{
 };
 
 /// The version of all of this. Nodes of different versions do not talk.
-pub const PROTOCOL: u16 = 5;
+pub const PROTOCOL: u16 = 6;
 /// The longest frame, in bytes. A ring of 200 members fits, with room to spare.
 pub const MAX_FRAME: usize = 1024 * 1024;
 /// The longest frame of a handshake, in bytes: a stranger makes us hold no more.
@@ -285,31 +285,8 @@ pub fn decode_messages(mut frame: &[u8]) -> Result<Vec<Message>, WireError> {
 /// Whether there is a map in a message: that of a ring's members. Such messages are rare.
 fn has_ring(body: &Body) -> bool {
     match body {
-        Body::Promise { .. } | Body::Accept { .. } | Body::Ring(_) => true,
-        Body::Write { .. }
-        | Body::Written { .. }
-        | Body::Read { .. }
-        | Body::Found { .. }
-        | Body::Fenced { .. }
-        | Body::Digests { .. }
-        | Body::Differ { .. }
-        | Body::Versions { .. }
-        | Body::Newer { .. }
-        | Body::Delta { .. }
-        | Body::Probe { .. }
-        | Body::ProbeReply { .. }
-        | Body::Pull { .. }
-        | Body::Pulled { .. }
-        | Body::Offer { .. }
-        | Body::Wanted { .. }
-        | Body::Prepare { .. }
-        | Body::Accepted { .. }
-        | Body::Refused { .. }
-        | Body::Synced
-        | Body::RingRequest
-        | Body::IsNewest { .. }
-        | Body::Newest { .. }
-        | Body::Gossip(_) => false,
+        Body::Topology(body) => body.has_ring(),
+        Body::Shard(_) | Body::Gossip(_) => false,
     }
 }
 
@@ -318,11 +295,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::core::types::{Ballot, Epoch, Key, OpId};
+    use crate::core::{
+        message::{KeyRequest, Paxos, TopologyBody},
+        types::{Ballot, Epoch, Key, OpId},
+    };
 
     fn message(sequence: u64) -> Message {
-        let body = Body::Read { op: OpId { shard: 1, sequence }, key: Key::trusted("k") };
-        Message { epoch: Epoch(3), body }
+        let read = KeyRequest::Read { op: OpId { shard: 1, sequence }, key: Key::trusted("k") };
+        Message { epoch: Epoch(3), body: read.into() }
     }
 
     #[test]
@@ -413,8 +393,8 @@ mod tests {
             ("wait", answered(Welcome::Wait), welcome),
             ("one message", said(&[message(300)]), messages),
             ("some messages", said(&[message(1), message(300)]), messages),
-            ("a ring", told(Body::Ring(ring.clone())), messages),
-            ("a proposal", told(Body::Accept { ballot, ring }), messages),
+            ("a ring", told(TopologyBody::Ring(ring.clone()).into()), messages),
+            ("a proposal", told(Paxos::Accept { ballot, ring }.into()), messages),
             ("gossip", told(Body::Gossip(vec![1, 2, 3])), messages),
         ]
     }
@@ -444,7 +424,7 @@ mod tests {
 
     #[test]
     fn a_ring_with_its_members_in_another_order_is_refused() {
-        let body = Body::Ring(ring());
+        let body = TopologyBody::Ring(ring()).into();
         let bytes = content(|out| encode_messages(&[Message { epoch: Epoch(3), body }], out));
         let at = |needle: &[u8]| bytes.windows(needle.len()).position(|bytes| bytes == needle);
         // Members are their ids, then their addresses, and all are equally long.

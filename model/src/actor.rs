@@ -10,16 +10,16 @@ use kv::{
     core::{
         env::{
             Clients, Clock, Entry, Env, Journal, Network, Note, Progress, Publish, Reply, Request,
-            Timer, Trace,
+            ShardTimer, Timers, TopologyEnv, TopologyTimer, Trace,
         },
-        message::{Message, Recipient},
+        message::{Body, Message},
         ring::{Change, Ring},
         shard::{Input, Shard},
         time::{Micros, Timestamp},
         topology::{Topology, TopologyInput},
         types::{Epoch, NodeId, RequestId},
     },
-    node::{Machine, config::NodeConfig, recover::Recovered},
+    node::{Alarm, config::NodeConfig, recover::Recovered},
 };
 use stateright::actor::{Actor, Id, Out};
 
@@ -78,7 +78,7 @@ pub enum Event {
     /// A peer says something.
     Message(NodeId, Message),
     /// A timer of a machine fires.
-    Timer(Machine, Timer),
+    Timer(Alarm),
     /// Something about rings.
     Ring(RingInput),
 }
@@ -90,7 +90,7 @@ impl State {
         config: &NodeConfig,
         first: &Arc<Ring>,
         kept: Recovered,
-        env: &mut impl Env,
+        env: &mut (impl Env + TopologyEnv),
     ) -> Self {
         let ring = kept.ring().unwrap_or(first).clone();
         let mut shard = kept.shard(config.shard(node, 0), ring.clone());
@@ -102,7 +102,7 @@ impl State {
     }
 
     /// One step, as the node's message handlers make it.
-    pub fn handle(&mut self, event: Event, env: &mut (impl Env + Publish)) {
+    pub fn handle(&mut self, event: Event, env: &mut (impl Env + TopologyEnv)) {
         match event {
             Event::Request(id, request) => self.shard.handle(Input::Request(id, request), env),
             Event::Ring(RingInput::Change(change)) => {
@@ -111,24 +111,23 @@ impl State {
             Event::Ring(RingInput::Install(ring)) => {
                 self.topology.handle(TopologyInput::Install(ring), env);
             }
-            Event::Timer(Machine::Shard(_), timer) => self.shard.handle(Input::Timer(timer), env),
-            Event::Timer(Machine::Topology, timer) => {
+            Event::Timer(Alarm::Shard(_, timer)) => self.shard.handle(Input::Timer(timer), env),
+            Event::Timer(Alarm::Topology(timer)) => {
                 self.topology.handle(TopologyInput::Timer(timer), env);
             }
-            Event::Timer(Machine::Detector, _) => {}
-            Event::Message(from, message) => {
-                let ring = self.topology.ring();
-                let (epoch, size) = (ring.epoch(), ring.size());
-                let seen = (message.epoch > epoch).then_some(message.epoch);
-                match message.body.recipient(size) {
-                    Recipient::Topology => {
+            Event::Timer(Alarm::Detector) => {}
+            Event::Message(from, Message { epoch, body }) => {
+                let seen = (epoch > self.topology.ring().epoch()).then_some(epoch);
+                match body {
+                    Body::Shard(body) => {
+                        self.shard.handle(Input::Message(from, Message { epoch, body }), env);
+                    }
+                    Body::Topology(body) => {
+                        let message = Message { epoch, body };
                         self.topology.handle(TopologyInput::Message(from, message), env);
                     }
                     // It advises, and no promise rests on it: no model has one.
-                    Recipient::Detector => {}
-                    Recipient::Slot(_) | Recipient::Shard(_) | Recipient::EveryShard => {
-                        self.shard.handle(Input::Message(from, message), env);
-                    }
+                    Body::Gossip(_) => {}
                 }
                 if let Some(epoch) = seen {
                     self.topology.handle(TopologyInput::Seen(from, epoch), env);
@@ -179,9 +178,17 @@ impl Clock for Step<'_> {
     fn uptime(&self) -> Micros {
         Micros(0)
     }
+}
 
-    fn set_timer(&mut self, timer: Timer, _after: Micros) {
-        self.out.set_timer(timer, Duration::ZERO..Duration::ZERO);
+impl Timers<ShardTimer> for Step<'_> {
+    fn set_timer(&mut self, timer: ShardTimer, _after: Micros) {
+        self.out.set_timer(Alarm::Shard(0, timer), Duration::ZERO..Duration::ZERO);
+    }
+}
+
+impl Timers<TopologyTimer> for Step<'_> {
+    fn set_timer(&mut self, timer: TopologyTimer, _after: Micros) {
+        self.out.set_timer(Alarm::Topology(timer), Duration::ZERO..Duration::ZERO);
     }
 }
 
@@ -258,7 +265,7 @@ impl Node {
 
 impl Actor for Node {
     type Msg = Said;
-    type Timer = Timer;
+    type Timer = Alarm;
     type State = State;
     type Storage = Recovered;
     type Random = ();
@@ -294,14 +301,7 @@ impl Actor for Node {
         self.step(state.to_mut(), event, out);
     }
 
-    fn on_timeout(&self, _id: Id, state: &mut Cow<'_, State>, timer: &Timer, out: &mut Out<Self>) {
-        let machine = match timer {
-            Timer::Fetch | Timer::Confirm | Timer::Propose | Timer::Report => Machine::Topology,
-            Timer::Detect => Machine::Detector,
-            Timer::Hedge | Timer::Timeout | Timer::Sync | Timer::Probe | Timer::Pull => {
-                Machine::Shard(0)
-            }
-        };
-        self.step(state.to_mut(), Event::Timer(machine, *timer), out);
+    fn on_timeout(&self, _id: Id, state: &mut Cow<'_, State>, alarm: &Alarm, out: &mut Out<Self>) {
+        self.step(state.to_mut(), Event::Timer(*alarm), out);
     }
 }

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use kv::core::{
-    message::Body,
+    message::{Body, Paxos, TopologyBody},
     ring::{Change, Joiner, Member, MemberState, Ring},
     types::{Epoch, NodeId},
 };
@@ -16,34 +16,13 @@ const SLOTS: u16 = 8;
 /// Of the messages, those that decide. Who is told the outcome decides nothing, so nobody is: that leaves the
 /// others the most time to decide otherwise.
 fn speaks(body: &Body) -> bool {
-    match body {
-        Body::Prepare { .. }
-        | Body::Promise { .. }
-        | Body::Accept { .. }
-        | Body::Accepted { .. } => true,
-        Body::Write { .. }
-        | Body::Written { .. }
-        | Body::Read { .. }
-        | Body::Found { .. }
-        | Body::Fenced { .. }
-        | Body::Digests { .. }
-        | Body::Differ { .. }
-        | Body::Versions { .. }
-        | Body::Newer { .. }
-        | Body::Delta { .. }
-        | Body::Pull { .. }
-        | Body::Pulled { .. }
-        | Body::Offer { .. }
-        | Body::Wanted { .. }
-        | Body::Synced
-        | Body::Refused { .. }
-        | Body::Ring(_)
-        | Body::Gossip(_)
-        | Body::Probe { .. }
-        | Body::ProbeReply { .. }
-        | Body::RingRequest
-        | Body::IsNewest { .. }
-        | Body::Newest { .. } => false,
+    let Body::Topology(TopologyBody::Paxos(paxos)) = body else { return false };
+    match paxos {
+        Paxos::Prepare { .. }
+        | Paxos::Promise { .. }
+        | Paxos::Accept { .. }
+        | Paxos::Accepted { .. } => true,
+        Paxos::Refused { .. } => false,
     }
 }
 

@@ -48,7 +48,7 @@ pub fn scenario<'a>(setup: &Setup, path: impl IntoIterator<Item = &'a Action>) -
         Action::Deliver(envelope) => ScriptStep::Deliver(wire(envelope)),
         Action::Lose(envelope) => ScriptStep::Lose(wire(envelope)),
         Action::Double(envelope) => ScriptStep::Double(wire(envelope)),
-        Action::Fire(node, timer) => ScriptStep::Fire(node.0, format!("{timer:?}")),
+        Action::Fire(node, timer) => ScriptStep::Fire(node.0, timer.name()),
         Action::Crash(node) => ScriptStep::Crash(node.0),
         Action::Decide | Action::Learn(..) | Action::Change(_) => {
             unreachable!("there is one ring for ever")

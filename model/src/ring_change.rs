@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use kv::core::{
     env::Reply,
-    message::Body,
+    message::{Body, KeyAnswer, ShardBody, SlotsAnswer, SlotsRequest},
     quorum::Level,
     record::Version,
     ring::{Change, Joiner, Ring},
@@ -53,34 +53,21 @@ fn leave(node: u32) -> Change {
 /// [`left`]'s.
 fn speaks(body: &Body) -> bool {
     match body {
-        Body::Write { .. }
-        | Body::Written { .. }
-        | Body::Read { .. }
-        | Body::Found { .. }
-        | Body::Pull { .. }
-        | Body::Pulled { .. } => true,
-        Body::Fenced { .. }
-        | Body::Digests { .. }
-        | Body::Differ { .. }
-        | Body::Versions { .. }
-        | Body::Newer { .. }
-        | Body::Delta { .. }
-        | Body::Offer { .. }
-        | Body::Wanted { .. }
-        | Body::Prepare { .. }
-        | Body::Promise { .. }
-        | Body::Accept { .. }
-        | Body::Accepted { .. }
-        | Body::Refused { .. }
-        | Body::Synced
-        | Body::Probe { .. }
-        | Body::ProbeReply { .. }
-        | Body::Gossip(_)
-        | Body::RingRequest
-        | Body::IsNewest { .. }
-        | Body::Newest { .. }
-        | Body::Ring(_) => false,
+        Body::Shard(ShardBody::KeyAnswer(KeyAnswer::Fenced { .. })) => false,
+        Body::Shard(ShardBody::KeyRequest(_) | ShardBody::KeyAnswer(_)) => true,
+        body => pulls(body),
     }
+}
+
+/// Whether a message is one by which a new owner pulls.
+fn pulls(body: &Body) -> bool {
+    matches!(
+        body,
+        Body::Shard(
+            ShardBody::SlotsRequest { request: SlotsRequest::Pull { .. }, .. }
+                | ShardBody::SlotsAnswer { answer: SlotsAnswer::Pulled { .. }, .. }
+        )
+    )
 }
 
 fn base(setup: Setup) -> ClusterModel {
@@ -197,7 +184,7 @@ pub fn cancelled() -> ClusterModel {
         clocks: vec![1, 1, 1, 1],
         plans: plans(4, [1, 1]),
         rings: rings(&[&[join(), evict(3)], &[Change::Cancel(Epoch(2))]]),
-        speaks: |body| speaks(body) && !matches!(body, Body::Pull { .. } | Body::Pulled { .. }),
+        speaks: |body| speaks(body) && !pulls(body),
         ..Setup::default()
     };
     seen(ClusterModel::new(setup))

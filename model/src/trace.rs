@@ -15,14 +15,14 @@ use kv::{
     core::{
         env::{
             Clients, Clock, Entry, Journal, Network, Note, Progress, Publish, Reply, Request,
-            Timer, Trace,
+            ShardTimer, Timers, TopologyTimer, Trace,
         },
-        message::{Body, Message},
+        message::{Body, KeyRequest, Message, ShardBody},
         ring::Ring,
         time::{Micros, Timestamp},
         types::{Epoch, NodeId, RequestId},
     },
-    node::{Machine, config::NodeConfig, recover::Recovered},
+    node::{Alarm, config::NodeConfig, recover::Recovered},
 };
 use sim::trace::{Effects, Given, Moved};
 
@@ -54,14 +54,13 @@ struct Node {
     /// The highest entry of the shard: what it does leaves after that is durable.
     highest: u64,
     gate: VecDeque<Gated>,
-    armed: BTreeSet<(Machine, Timer)>,
+    armed: BTreeSet<Alarm>,
 }
 
 /// The environment of a step: the readings that were recorded, and the effects.
 struct Step {
     now: Timestamp,
     uptime: Micros,
-    machine: Machine,
     effects: Effects,
 }
 
@@ -73,9 +72,17 @@ impl Clock for Step {
     fn uptime(&self) -> Micros {
         self.uptime
     }
+}
 
-    fn set_timer(&mut self, timer: Timer, after: Micros) {
-        self.effects.timers.push((self.machine, timer, after));
+impl Timers<ShardTimer> for Step {
+    fn set_timer(&mut self, timer: ShardTimer, after: Micros) {
+        self.effects.timers.push((Alarm::Shard(0, timer), after));
+    }
+}
+
+impl Timers<TopologyTimer> for Step {
+    fn set_timer(&mut self, timer: TopologyTimer, after: Micros) {
+        self.effects.timers.push((Alarm::Topology(timer), after));
     }
 }
 
@@ -150,12 +157,8 @@ impl Follower {
     fn step(&mut self, moved: &Moved) -> Result<(), String> {
         self.is_enabled(moved)?;
         let node = self.nodes.entry(moved.node).or_default();
-        let machine = match moved.given {
-            Given::Timer(machine, _) => machine,
-            _ => Machine::Shard(0),
-        };
         let (now, uptime) = (moved.now, moved.uptime);
-        let mut step = Step { now, uptime, machine, effects: Effects::default() };
+        let mut step = Step { now, uptime, effects: Effects::default() };
         let event = match moved.given.clone() {
             Given::Crash => {
                 node.crash();
@@ -173,7 +176,7 @@ impl Follower {
             }
             Given::Request(id, request) => Some(Event::Request(id, request)),
             Given::Message(from, message) => Some(Event::Message(from, message)),
-            Given::Timer(machine, timer) => Some(Event::Timer(machine, timer)),
+            Given::Timer(alarm) => Some(Event::Timer(alarm)),
         };
         if let Some(event) = event {
             let state = node.state.as_mut().ok_or("the node does not run")?;
@@ -210,11 +213,11 @@ impl Follower {
                     false => Err(format!("{from} never sent {message:?} to {}", moved.node)),
                 }
             }
-            Given::Timer(machine, timer) => {
+            Given::Timer(alarm) => {
                 let node = self.nodes.entry(moved.node).or_default();
-                match node.armed.remove(&(*machine, *timer)) {
+                match node.armed.remove(alarm) {
                     true => Ok(()),
-                    false => Err(format!("{timer:?} of {} is not armed", moved.node)),
+                    false => Err(format!("{} of {} is not armed", alarm.name(), moved.node)),
                 }
             }
             Given::Durable(upto) => {
@@ -245,7 +248,7 @@ impl Node {
         if !effects.entries.is_empty() {
             self.highest = self.journal.len() as u64;
         }
-        self.armed.extend(effects.timers.iter().map(|(machine, timer, _)| (*machine, *timer)));
+        self.armed.extend(effects.timers.iter().map(|(alarm, _)| *alarm));
         let (messages, replies) =
             (std::mem::take(&mut effects.messages), std::mem::take(&mut effects.replies));
         if !messages.is_empty() || !replies.is_empty() {
@@ -279,7 +282,13 @@ fn compare(model: &Effects, recorded: &Effects) -> Result<(), String> {
 /// What happens to a trace so that it is no longer one of the model's: for tests of this check.
 pub fn tamper_with_message(trace: &mut [Moved]) -> bool {
     trace.iter_mut().rev().any(|moved| match &mut moved.given {
-        Given::Message(_, Message { body: Body::Write { record, .. }, .. }) => {
+        Given::Message(
+            _,
+            Message {
+                body: Body::Shard(ShardBody::KeyRequest(KeyRequest::Write { record, .. })),
+                ..
+            },
+        ) => {
             record.version.timestamp.0 += 1;
             true
         }

@@ -11,12 +11,15 @@ pub mod steps;
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use kv::core::{
-    env::{Failure, Reply, Timer},
-    record::{Record, Version},
-    ring::{RING_SIZE, Ring},
-    time::Timestamp,
-    types::{Epoch, NodeId, Value},
+use kv::{
+    core::{
+        env::{Failure, Reply},
+        record::{Record, Version},
+        ring::{RING_SIZE, Ring},
+        time::Timestamp,
+        types::{Epoch, NodeId, Value},
+    },
+    node::Alarm,
 };
 use stateright::{
     Model, Property,
@@ -61,7 +64,7 @@ pub struct ModelState {
     /// The nodes.
     pub nodes: Vec<Hashed<State>>,
     /// Their timers that are armed.
-    pub timers: Vec<BTreeSet<Timer>>,
+    pub timers: Vec<BTreeSet<Alarm>>,
     /// Messages on their way, in the order of their hashes.
     pub network: Vec<Hashed<Envelope>>,
     /// The clients.
@@ -92,7 +95,7 @@ pub enum Action {
     /// A message arrives, and will arrive once more.
     Double(Hashed<Envelope>),
     /// A timer fires.
-    Fire(NodeId, Timer),
+    Fire(NodeId, Alarm),
     /// A node crashes, and starts again from its journal.
     Crash(NodeId),
     /// The next ring of the setup's list is decided.

@@ -7,7 +7,7 @@ use harness::{
     story::narrator::{Message as Told, Narrated, Narrator},
 };
 use kv::core::{
-    message::{Body, Message},
+    message::{Body, KeyAnswer, Message, ShardBody},
     record::Version,
     ring::Change,
     types::{NodeId, OpId},
@@ -139,10 +139,8 @@ impl Narrator<Store> for StoreNarrator {
 
     /// What a coordinator asks for an operation that shows the violation.
     fn sent(&mut self, verdict: &Verdict, at: u64, from: u32, message: &Message) {
-        let (op, key) = match &message.body {
-            Body::Write { op, key, .. } | Body::Read { op, key } => (*op, key),
-            _ => return,
-        };
+        let Body::Shard(ShardBody::KeyRequest(request)) = &message.body else { return };
+        let (op, key) = (request.op(), request.key());
         let from = NodeId(from);
         if self.asked.contains_key(&(from, op)) {
             return;
@@ -164,7 +162,7 @@ impl Narrator<Store> for StoreNarrator {
     fn message(&mut self, verdict: &Verdict, told: &Told<'_, Message>) -> Option<String> {
         let (from, to, message) = (NodeId(told.from), NodeId(told.to), told.message);
         let verb = verb(&message.body);
-        if let Body::Found { op, record } = &message.body {
+        if let Body::Shard(ShardBody::KeyAnswer(KeyAnswer::Found { op, record })) = &message.body {
             let place = self.asked.get(&(to, *op)).copied();
             let key = match place {
                 Some(place) => verdict.history[place].action.key(),

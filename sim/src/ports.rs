@@ -3,21 +3,12 @@
 use harness::system::{Io, System};
 use kv::{
     core::{
-        env::{Entry, Note, Reply, Timer},
+        env::{Entry, Note, Reply},
         message::Message,
         time::{Micros, Timestamp},
     },
-    node::{Machine, Outbox, Ports, Position},
+    node::{Alarm, Outbox, Ports, Position},
 };
-
-/// A timer of one of a node's machines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Alarm {
-    /// The machine.
-    pub machine: Machine,
-    /// Its timer.
-    pub timer: Timer,
-}
 
 /// A node's ports.
 pub struct SimPorts<S: System>(pub Io<S>);
@@ -34,8 +25,8 @@ where
         Micros(self.0.uptime_us())
     }
 
-    fn set_timer(&self, machine: Machine, timer: Timer, after: Micros) {
-        self.0.set_timer(Alarm { machine, timer }, after.0);
+    fn set_timer(&self, alarm: Alarm, after: Micros) {
+        self.0.set_timer(alarm, after.0);
     }
 
     fn append(&self, entry: Entry) -> Position {

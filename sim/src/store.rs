@@ -13,20 +13,19 @@ use harness::{
 use kv::{
     core::{
         env::{Entry, Failure, Reply, Request},
-        message::{Body, Message},
+        message::{Body, Message, TopologyBody},
         quorum::Level,
         record::{Record, Version},
         ring::{Change, Ring},
         seen::Seen,
         types::{Epoch, Key, NodeId, RequestId, Value},
     },
-    node::{Batch, Era, Machine, Node, recover::Recovered},
+    node::{Alarm, Batch, Era, Node, recover::Recovered},
 };
 
 use crate::{
     gates::Sometimes,
-    ports::{self, Alarm},
-    says,
+    ports, says,
     scenario::{Action, ChangeKind, Cluster},
 };
 
@@ -113,7 +112,7 @@ impl System for Store {
                 node.request(batch, RequestId(ticket), request);
                 node.run_and_flush(batch);
             }
-            Input::Timer(Alarm { machine, timer }) => node.timer(machine, timer),
+            Input::Timer(alarm) => node.timer(alarm),
             Input::Durable(_) => node.durable(),
             Input::Change(change) => node.change(change),
         }
@@ -137,7 +136,7 @@ impl System for Store {
     }
 
     fn is_news(message: &Message) -> bool {
-        matches!(message.body, Body::Ring(_))
+        matches!(message.body, Body::Topology(TopologyBody::Ring(_)))
     }
 
     fn is_told(message: &Message) -> bool {
@@ -145,11 +144,11 @@ impl System for Store {
     }
 
     fn show_message(message: &Message) -> String {
-        format!("{} {}", message.epoch, says::Said(&message.body))
+        format!("{} {}", message.epoch, message.body)
     }
 
     fn show_timer(alarm: &Alarm) -> String {
-        format!("{:?} {:?}", alarm.machine, alarm.timer)
+        alarm.to_string()
     }
 
     fn show_reply(reply: &Reply) -> String {
@@ -166,12 +165,7 @@ impl System for Store {
     }
 
     fn timer_name(alarm: &Alarm) -> String {
-        let Alarm { machine, timer } = alarm;
-        match machine {
-            // The models have one shard.
-            Machine::Shard(0) | Machine::Topology | Machine::Detector => format!("{timer:?}"),
-            Machine::Shard(shard) => format!("{timer:?} of shard {shard}"),
-        }
+        alarm.name()
     }
 
     fn patience_us(setup: &Cluster) -> u64 {

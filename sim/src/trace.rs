@@ -3,16 +3,16 @@
 use harness::{system::Input, trace::RecordedStep};
 use kv::{
     core::{
-        env::{Entry, Note, Reply, Request, Timer},
+        env::{Entry, Note, Reply, Request},
         message::Message,
         time::{Micros, Timestamp},
         types::{NodeId, RequestId},
     },
-    node::Machine,
+    node::Alarm,
 };
 use strum::VariantArray as _;
 
-use crate::{ports::Alarm, store::Store};
+use crate::store::Store;
 
 /// What a node was given.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,7 +26,7 @@ pub enum Given {
     /// A peer's message arrives.
     Message(NodeId, Message),
     /// A timer fires.
-    Timer(Machine, Timer),
+    Timer(Alarm),
     /// So many entries of its journal are durable.
     Durable(u64),
 }
@@ -37,7 +37,7 @@ pub struct Effects {
     /// Entries for its journal.
     pub entries: Vec<Entry>,
     /// Timers that it armed.
-    pub timers: Vec<(Machine, Timer, Micros)>,
+    pub timers: Vec<(Alarm, Micros)>,
     /// Branches that it counted.
     pub notes: Vec<Note>,
     /// Messages that left it.
@@ -77,7 +77,7 @@ fn moved(step: RecordedStep<Store>) -> Moved {
         effects: Effects {
             entries: recorded.entries,
             timers: (recorded.timers.into_iter())
-                .map(|(Alarm { machine, timer }, after_us)| (machine, timer, Micros(after_us)))
+                .map(|(alarm, after_us)| (alarm, Micros(after_us)))
                 .collect(),
             notes: recorded.notes.into_iter().filter_map(note).collect(),
             messages: (recorded.messages.into_iter())
@@ -99,7 +99,7 @@ fn given(given: harness::trace::Given<Store>) -> Given {
         Recorded::Input(Input::Ask(ticket, (request, _))) => {
             Given::Request(RequestId(ticket), request)
         }
-        Recorded::Input(Input::Timer(Alarm { machine, timer })) => Given::Timer(machine, timer),
+        Recorded::Input(Input::Timer(alarm)) => Given::Timer(alarm),
         Recorded::Input(Input::Durable(upto)) => Given::Durable(upto),
         Recorded::Input(Input::Change(_)) => unreachable!("what operators ask is not recorded"),
     }

@@ -7,7 +7,7 @@ use harness::{
     world::network::Fate,
 };
 use kv::core::{
-    message::{Body, Message},
+    message::{Body, KeyAnswer, KeyRequest, Message},
     quorum::Level,
     record::{Record, Version},
     ring::Change,
@@ -68,12 +68,10 @@ fn missed_write() -> (Scenario, Verdict) {
         Happened::Sent(id, from, to, message, fate)
     };
     let op = |sequence| OpId { shard: 0, sequence };
-    let write = |sequence, record: &Record| Body::Write {
-        op: op(sequence),
-        key: key(),
-        record: record.clone(),
+    let write = |sequence, record: &Record| -> Body {
+        KeyRequest::Write { op: op(sequence), key: key(), record: record.clone() }.into()
     };
-    let found = Body::Found { op: op(5), record: Some(old.clone()) };
+    let found = KeyAnswer::Found { op: op(5), record: Some(old.clone()) }.into();
     let told = vec![
         (0, Happened::Phase("load")),
         (0, Happened::Started(1)),
@@ -89,12 +87,15 @@ fn missed_write() -> (Scenario, Verdict) {
         (20_000, sent(3, 1, 2, write(2, &new), Fate::Arrives(1_500))),
         (20_000, sent(4, 1, 3, write(2, &new), Fate::Lost)),
         (21_500, Happened::Arrived(3)),
-        (21_500, sent(5, 2, 1, Body::Written { op: op(2) }, Fate::Arrives(1_600))),
+        (21_500, sent(5, 2, 1, KeyAnswer::Written { op: op(2) }.into(), Fate::Arrives(1_600))),
         (23_100, Happened::Arrived(5)),
         (23_100, Happened::Ended(1)),
         (25_000, Happened::Stopped(2, 3)),
         (30_000, Happened::Invoked(2)),
-        (30_000, sent(6, 3, 1, Body::Read { op: op(5), key: key() }, Fate::Arrives(700))),
+        (
+            30_000,
+            sent(6, 3, 1, KeyRequest::Read { op: op(5), key: key() }.into(), Fate::Arrives(700)),
+        ),
         (30_700, Happened::Arrived(6)),
         (30_700, sent(7, 1, 3, found, Fate::Arrives(800))),
         (31_500, Happened::Arrived(7)),

@@ -4,11 +4,14 @@ use std::{fs, path::Path};
 
 use kv::{
     core::{
-        message::{Body, Compared, Message, Range},
+        message::{
+            Body, Compared, KeyAnswer, KeyRequest, Message, Paxos, Range, ShardBody, SlotsAnswer,
+            SlotsRequest, TopologyBody,
+        },
         record::{Record, Version},
         ring::{RING_SIZE, Ring},
         time::{Micros, Timestamp},
-        types::{Epoch, Key, NodeId, OpId, Slot, Value},
+        types::{Ballot, Epoch, Key, NodeId, OpId, Slot, Value},
     },
     wire::{self, Greeting, Hello, Join, Purpose},
 };
@@ -48,50 +51,82 @@ fn messages() -> Vec<Message> {
     let version = Version { timestamp: Timestamp::from_micros(1_000_000), node: NodeId(2) };
     let record = |text: Option<&str>| Record { version, value: text.map(Value::trusted) };
     let key = || Key::trusted("é{tag}");
-    let bodies = [
-        Body::Write { op, key: key(), record: record(Some("value")) },
-        Body::Written { op },
-        Body::Read { op, key: key() },
-        Body::Found { op, record: Some(record(None)) },
-        Body::Fenced { op },
-        Body::Digests {
-            shard: 0,
-            shards: 8,
-            pass: 1,
-            digests: vec![(Slot(1), u64::MAX), (Slot(2), 0)],
-        },
-        Body::Differ { shard: 0, pass: 1, part: 7, parts: 8, slots: vec![(Slot(1), 300)] },
-        Body::Versions {
-            shard: 0,
-            pass: 1,
-            ranges: vec![Range {
-                slot: Slot(1),
-                after: None,
-                upto: Some(key()),
-                versions: vec![(key(), version)],
-            }],
-        },
-        Body::Newer {
-            shard: 0,
-            pass: 1,
-            parts: vec![Compared {
-                slot: Slot(1),
-                after: None,
-                upto: Some(key()),
-                is_last: false,
-                records: vec![(key(), record(Some("newer")))],
-                want: vec![Key::trusted("")],
-            }],
-        },
-        Body::Delta { slot: Slot(RING_SIZE - 1), records: vec![(key(), record(Some("")))] },
-        Body::Probe { shard: 0, sent: Micros(1) },
-        Body::ProbeReply { shard: 0, sent: Micros(1), now: version.timestamp },
-        Body::RingRequest,
-        Body::Ring(ring().into()),
-        Body::IsNewest { era: 1 },
-        Body::Newest { era: u64::MAX },
+    let ballot = Ballot { round: 1, node: NodeId(2) };
+    let range =
+        Range { slot: Slot(1), after: None, upto: Some(key()), versions: vec![(key(), version)] };
+    let compared = Compared {
+        slot: Slot(1),
+        after: None,
+        upto: Some(key()),
+        is_last: false,
+        records: vec![(key(), record(Some("newer")))],
+        want: vec![Key::trusted("")],
+    };
+    let digests = vec![(Slot(1), u64::MAX), (Slot(2), 0)];
+    let ask = |request| ShardBody::SlotsRequest { shard: 0, request }.into();
+    let answer = |answer| ShardBody::SlotsAnswer { shard: 0, answer }.into();
+    let bodies: [Body; 17] = [
+        KeyRequest::Write { op, key: key(), record: record(Some("value")) }.into(),
+        KeyAnswer::Written { op }.into(),
+        KeyRequest::Read { op, key: key() }.into(),
+        KeyAnswer::Found { op, record: Some(record(None)) }.into(),
+        KeyAnswer::Fenced { op }.into(),
+        ask(SlotsRequest::Digests { shards: 8, pass: 1, digests }),
+        answer(SlotsAnswer::Differ { pass: 1, part: 7, parts: 8, slots: vec![(Slot(1), 300)] }),
+        ask(SlotsRequest::Versions { pass: 1, ranges: vec![range] }),
+        answer(SlotsAnswer::Newer { pass: 1, parts: vec![compared] }),
+        ShardBody::Delta { slot: Slot(RING_SIZE - 1), records: vec![(key(), record(Some("")))] }
+            .into(),
+        ShardBody::Probe { shard: 0, sent: Micros(1) }.into(),
+        ShardBody::ProbeReply { shard: 0, sent: Micros(1), now: version.timestamp }.into(),
+        Paxos::Refused { ballot, promised: ballot }.into(),
+        TopologyBody::RingRequest.into(),
+        TopologyBody::Ring(ring().into()).into(),
+        TopologyBody::IsNewest { era: 1 }.into(),
+        TopologyBody::Newest { era: u64::MAX }.into(),
     ];
     bodies.into_iter().map(|body| Message { epoch: Epoch(1), body }).collect()
+}
+
+/// What nodes say, and what is near to it, by the names of the files from which a fuzzer starts.
+fn seeds() -> Vec<(&'static str, Vec<u8>)> {
+    let address = "h1:7000".to_string();
+    let (cluster, from, to) = (ring().cluster(), NodeId(1), NodeId(2));
+    let hello = Hello { cluster, from, to, instance: 3, address, client: "c:1".into() };
+    let hello = content(|out| wire::encode(&Greeting::new(Purpose::Link(hello)), out));
+    let said =
+        |body| content(|out| wire::encode_messages(&[Message { epoch: Epoch(1), body }], out));
+    let (op, key) = (OpId { shard: 2, sequence: 1 }, Key::trusted("a"));
+    let read = said(KeyRequest::Read { op, key: key.clone() }.into());
+    let latest = Version { timestamp: Timestamp(u64::MAX), node: NodeId(1) };
+    let record = Record { version: latest, value: Some(Value::trusted("v")) };
+    let write = said(KeyRequest::Write { op, key, record }.into());
+    // A number of one byte, made two: after the magic bytes the version of the protocol, and an epoch.
+    let longer =
+        |bytes: &[u8], at: usize| [&bytes[..at], &[bytes[at] | 0x80, 0], &bytes[at + 1..]].concat();
+    vec![
+        ("hello-longer-than-need-be", longer(&hello, 4)),
+        ("hello-with-a-tail", [&hello[..], &[0]].concat()),
+        ("hello", hello),
+        ("read-longer-than-need-be", longer(&read, 0)),
+        ("read", read),
+        ("write-latest", write),
+        ("ring", content(|out| wire::encode(&ring(), out))),
+        ("all-messages", content(|out| wire::encode_messages(&messages(), out))),
+    ]
+}
+
+/// `RENEW_SEEDS=1` writes them anew, after a change of the protocol.
+#[test]
+fn a_fuzzer_of_the_peers_protocol_starts_from_what_is_said_today() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/wire");
+    for (name, bytes) in seeds() {
+        let file = folder.join(name);
+        if std::env::var_os("RENEW_SEEDS").is_some() {
+            fs::write(&file, &bytes).unwrap();
+        }
+        assert_eq!(fs::read(&file).unwrap(), bytes, "{name} is old: run this with RENEW_SEEDS=1");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::{
 
 use kv::{
     core::{
-        message::{Body, Message},
+        message::{Body, Message, TopologyBody},
         ring::{RING_SIZE, Ring},
         types::{Epoch, NodeId},
     },
@@ -174,7 +174,7 @@ fn who_joins_asks_all_at_the_same_time_and_waits_for_none_that_is_paused() {
 
 /// Says what a member answers to anybody.
 fn ask_for_the_ring(link: &TcpStream) {
-    let message = Message { epoch: Epoch(0), body: Body::RingRequest };
+    let message = Message { epoch: Epoch(0), body: TopologyBody::RingRequest.into() };
     write(link, |bytes| wire::encode_messages([&message], bytes));
 }
 
@@ -211,7 +211,11 @@ fn one_who_is_no_member_and_could_not_be_reached_is_answered_when_it_speaks_agai
         });
         answers.set_read_timeout(Some(PATIENCE)).unwrap();
         let messages = wire::decode_messages(&frame(&answers)).unwrap();
-        assert!(messages.iter().any(|message| matches!(message.body, Body::Ring(_))));
+        assert!(
+            messages
+                .iter()
+                .any(|message| matches!(message.body, Body::Topology(TopologyBody::Ring(_))))
+        );
     };
     is_answered(&listener);
     drop(listener);

@@ -192,7 +192,9 @@ fn signed(micros: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::env::{Clients, Clock, Journal, Network, Note, Progress, Reply, Timer, Trace};
+    use crate::core::env::{
+        Clients, Clock, Journal, Network, Note, Progress, Reply, ShardTimer, Timers, Trace,
+    };
     use crate::core::{
         message::Message,
         types::{Epoch, RequestId},
@@ -221,8 +223,10 @@ mod tests {
         fn uptime(&self) -> Micros {
             Micros(self.uptime)
         }
+    }
 
-        fn set_timer(&mut self, _timer: Timer, _after: Micros) {}
+    impl Timers<ShardTimer> for Watch {
+        fn set_timer(&mut self, _timer: ShardTimer, _after: Micros) {}
     }
 
     impl Network for Watch {

@@ -22,7 +22,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::core::{
-    env::{Clock, Network, Note, Timer, Trace},
+    env::{Clock, DetectorTimer, Network, Note, Timers, Trace},
     exact,
     message::{Body, Message},
     ring::Ring,
@@ -56,7 +56,7 @@ pub struct DetectorConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum DetectorInput {
     /// A peer says something.
-    Message(NodeId, Message),
+    Gossip(NodeId, Vec<u8>),
     /// Its timer fired.
     Timer,
     /// There is a newer ring.
@@ -70,9 +70,9 @@ pub trait Advise {
 }
 
 /// All that a detector needs of its world.
-pub trait DetectorEnv: Clock + Network + Trace + Advise {}
+pub trait DetectorEnv: Clock + Timers<DetectorTimer> + Network + Trace + Advise {}
 
-impl<T: Clock + Network + Trace + Advise> DetectorEnv for T {}
+impl<T: Clock + Timers<DetectorTimer> + Network + Trace + Advise> DetectorEnv for T {}
 
 /// A process of a member, as SWIM knows it: of two with the same id the later one counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -214,7 +214,7 @@ impl Detector {
     pub fn start(&mut self, env: &mut impl DetectorEnv) {
         if self.is_on() {
             self.looked = env.uptime();
-            env.set_timer(Timer::Detect, self.tick());
+            env.set_timer(DetectorTimer, self.tick());
         }
     }
 
@@ -228,7 +228,7 @@ impl Detector {
             return;
         }
         match input {
-            DetectorInput::Message(from, message) => self.message(from, message, env),
+            DetectorInput::Gossip(from, bytes) => self.gossip(from, &bytes, env),
             DetectorInput::Timer => self.look(env),
             // Two threads may bring rings in the other order.
             DetectorInput::Ring(ring) if ring.epoch() <= self.ring.epoch() => {}
@@ -244,14 +244,13 @@ impl Detector {
         }
     }
 
-    fn message(&mut self, from: NodeId, message: Message, env: &mut impl DetectorEnv) {
-        let Body::Gossip(bytes) = message.body else { return };
+    fn gossip(&mut self, from: NodeId, bytes: &[u8], env: &mut impl DetectorEnv) {
         // Whoever is no member is told by others, at our epoch.
         if !self.ring.members().contains_key(&from) {
             return;
         }
-        match updates(&bytes) {
-            Some(_) => self.drive(env, |swim, runtime| swim.handle_data(&bytes, runtime)),
+        match updates(bytes) {
+            Some(_) => self.drive(env, |swim, runtime| swim.handle_data(bytes, runtime)),
             None => env.note(Note::GossipRefused),
         }
     }
@@ -271,7 +270,7 @@ impl Detector {
         self.greet(env);
         self.end_suspicions(now, env);
         self.judge(now, env);
-        env.set_timer(Timer::Detect, self.tick());
+        env.set_timer(DetectorTimer, self.tick());
     }
 
     /// Notes since when members are expected that were never heard of.

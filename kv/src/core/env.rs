@@ -15,9 +15,9 @@ use crate::core::{
     types::{Epoch, Incarnation, Key, NodeId, RequestId, Slot, Value},
 };
 
-/// A timer of a machine. A machine has at most one of each kind armed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Timer {
+/// A timer of a shard. A machine has at most one of each kind armed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ShardTimer {
     /// Ask further owners, and the silent ones again.
     Hedge,
     /// Give up on the oldest requests.
@@ -28,17 +28,24 @@ pub enum Timer {
     Probe,
     /// Pull from the old owners, and offer to the new ones.
     Pull,
-    /// Ask for the ring again (topology).
-    Fetch,
-    /// Ask again whether the ring is the newest, after a pause (topology).
-    Confirm,
-    /// Propose the next ring, or see to it that what was accepted is decided (topology).
-    Propose,
-    /// Report again that this node has done its part of a change (topology).
-    Report,
-    /// Look at who is silent (detector).
-    Detect,
 }
+
+/// A timer of a topology.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TopologyTimer {
+    /// Ask for the ring again.
+    Fetch,
+    /// Ask again whether the ring is the newest, after a pause.
+    Confirm,
+    /// Propose the next ring, or see to it that what was accepted is decided.
+    Propose,
+    /// Report again that this node has done its part of a change.
+    Report,
+}
+
+/// The only timer of a detector: look at who is silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DetectorTimer;
 
 /// Time.
 pub trait Clock {
@@ -48,9 +55,12 @@ pub trait Clock {
     /// The monotonic clock, since the process started. Constant within a step. For lengths of time
     /// only: round trips, and jumps of the wall clock.
     fn uptime(&self) -> Micros;
+}
 
+/// The timers of a kind of machine: whoever runs a machine arms no other's.
+pub trait Timers<T> {
     /// Arms a timer: it fires some time after `after`, as an input.
-    fn set_timer(&mut self, timer: Timer, after: Micros);
+    fn set_timer(&mut self, timer: T, after: Micros);
 }
 
 /// The way to other nodes.
@@ -320,11 +330,14 @@ pub trait Progress {
 }
 
 /// All that a shard needs of its world.
-pub trait Env: Clock + Network + Journal + Clients + Trace + Progress {}
+pub trait Env: Clock + Timers<ShardTimer> + Network + Journal + Clients + Trace + Progress {}
 
-impl<T: Clock + Network + Journal + Clients + Trace + Progress> Env for T {}
+impl<T> Env for T where
+    T: Clock + Timers<ShardTimer> + Network + Journal + Clients + Trace + Progress
+{
+}
 
-/// What the topology needs beside [`Env`]: the way to the node's shards.
+/// The way from a topology to the node's shards.
 pub trait Publish {
     /// Hands a ring to each shard, once what the topology persisted is durable.
     fn publish(&mut self, ring: Arc<Ring>);
@@ -332,3 +345,8 @@ pub trait Publish {
     /// A majority said, since the pause before this era of the node, that the ring of this epoch is the newest.
     fn confirmed(&mut self, era: u64, epoch: Epoch);
 }
+
+/// All that a topology needs of its world.
+pub trait TopologyEnv: Clock + Timers<TopologyTimer> + Network + Journal + Trace + Publish {}
+
+impl<T: Clock + Timers<TopologyTimer> + Network + Journal + Trace + Publish> TopologyEnv for T {}

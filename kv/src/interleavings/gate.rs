@@ -4,7 +4,11 @@
 use loom::thread;
 
 use super::{EVERYTHING, Setup, explore, get, put};
-use crate::core::{message::Body, quorum::Level, types::Epoch};
+use crate::core::{
+    message::{Body, KeyRequest, TopologyBody},
+    quorum::Level,
+    types::Epoch,
+};
 
 #[test]
 fn loom_a_reply_leaves_with_the_journal_or_after_it_but_leaves() {
@@ -67,7 +71,7 @@ fn loom_an_owner_acknowledges_only_what_its_journal_holds() {
         let deliverer = node.clone();
         let deliverer = thread::spawn(move || deliverer.hear(1, write));
         let reader = node.clone();
-        let read = Body::Read { op: to.first_op(0), key: to.key(0) };
+        let read = KeyRequest::Read { op: to.first_op(0), key: to.key(0) };
         let reader = thread::spawn(move || reader.hear(1, read));
         node.journal_reaches(EVERYTHING);
         deliverer.join().unwrap();
@@ -95,12 +99,16 @@ fn a_ring_and_its_journal(name: &str, setup: Setup, said: Body) {
 #[test]
 fn loom_a_shard_answers_at_a_new_epoch_only_once_its_ring_is_durable() {
     let setup = Setup::new(2, 1);
-    let read = Body::Read { op: setup.first_op(0), key: setup.key(0) };
-    a_ring_and_its_journal("gate, a ring and a read", setup, read);
+    let read = KeyRequest::Read { op: setup.first_op(0), key: setup.key(0) };
+    a_ring_and_its_journal("gate, a ring and a read", setup, read.into());
 }
 
 #[test]
 fn loom_the_topology_shows_a_ring_only_once_it_is_durable() {
     let setup = Setup::new(2, 1);
-    a_ring_and_its_journal("gate, a ring and who asks for it", setup, Body::RingRequest);
+    a_ring_and_its_journal(
+        "gate, a ring and who asks for it",
+        setup,
+        TopologyBody::RingRequest.into(),
+    );
 }

@@ -3,7 +3,13 @@
 use loom::thread;
 
 use super::{PEER, Setup, explore, get, put};
-use crate::core::{env::Reply, message::Body, quorum::Level, shard::Shard, types::Epoch};
+use crate::core::{
+    env::Reply,
+    message::{Body, KeyRequest, ShardBody, SlotsRequest, TopologyBody},
+    quorum::Level,
+    shard::Shard,
+    types::Epoch,
+};
 
 #[test]
 fn loom_two_shards_serve_two_threads_while_a_message_is_for_both() {
@@ -14,11 +20,14 @@ fn loom_two_shards_serve_two_threads_while_a_message_is_for_both() {
             let (node, request) = (node.clone(), put(&setup.key(shard), Level::One));
             thread::spawn(move || node.ask(u64::from(shard), request))
         });
-        node.hear(1, Body::Digests { shard: 0, shards: 1, pass: 1, digests: Vec::new() });
+        let request = SlotsRequest::Digests { shards: 1, pass: 1, digests: Vec::new() };
+        node.hear(1, ShardBody::SlotsRequest { shard: 0, request });
         writers.into_iter().for_each(|writer| writer.join().unwrap());
         assert_eq!(node.answered(), [0, 1]);
         let held = [0, 1].map(|shard| node.inspect(shard, |shard| shard.counts().0));
-        let is_write = |body: &Body| matches!(body, Body::Write { .. });
+        let is_write = |body: &Body| {
+            matches!(body, Body::Shard(ShardBody::KeyRequest(KeyRequest::Write { .. })))
+        };
         let sent = node.log(|log| {
             log.messages.iter().filter(|(to, said)| *to == PEER && is_write(&said.body)).count()
         });
@@ -66,7 +75,7 @@ fn loom_the_shards_and_the_topology_never_wait_for_each_other() {
         let (installer, ring) = (node.clone(), setup.next_ring());
         let installer = thread::spawn(move || installer.install(ring));
         // A peer that asks for the ring, and one that looks at both.
-        node.hear(1, Body::RingRequest);
+        node.hear(1, TopologyBody::RingRequest);
         let seen = node.inspect(0, Shard::epoch);
         assert!(seen <= node.ring().epoch());
         asker.join().unwrap();

@@ -25,8 +25,8 @@ use loom::future::block_on;
 
 use crate::{
     core::{
-        env::{Entry, Note, Reply, Request, Timer},
-        message::{Body, Message},
+        env::{Entry, Note, Reply, Request},
+        message::{Body, KeyAnswer, KeyRequest, Message, ShardBody},
         quorum::Level,
         record::{Record, Version},
         ring::Ring,
@@ -34,7 +34,7 @@ use crate::{
         types::{Epoch, Incarnation, Key, NodeId, OpId, RequestId, Value},
     },
     node::{
-        Machine, Node, Outbox, Ports, Position,
+        Alarm, Node, Outbox, Ports, Position,
         config::NodeConfig,
         delivery::{Answers, Delivery, SessionRequest, Sessions},
         locks::atomic::{
@@ -186,9 +186,9 @@ impl TestNode {
         self.run_and_flush(&mut batch);
     }
 
-    fn hear(&self, epoch: u64, body: Body) {
+    fn hear(&self, epoch: u64, body: impl Into<Body>) {
         let mut batch = self.batch();
-        self.message(&mut batch, PEER, Message { epoch: Epoch(epoch), body });
+        self.message(&mut batch, PEER, Message { epoch: Epoch(epoch), body: body.into() });
         self.run_and_flush(&mut batch);
     }
 
@@ -249,10 +249,11 @@ impl Log {
                 assert!(*at <= durable, "a node speaks of a ring that a crash takes back");
             }
             match &message.body {
-                Body::Write { record, .. } | Body::Found { record: Some(record), .. } => {
-                    check_record(record);
-                }
-                _ => {}
+                Body::Shard(
+                    ShardBody::KeyRequest(KeyRequest::Write { record, .. })
+                    | ShardBody::KeyAnswer(KeyAnswer::Found { record: Some(record), .. }),
+                ) => check_record(record),
+                Body::Shard(_) | Body::Topology(_) | Body::Gossip(_) => {}
             }
         }
     }
@@ -267,7 +268,7 @@ impl Ports for Arc<World> {
         Micros(self.clock.load(Acquire))
     }
 
-    fn set_timer(&self, _machine: Machine, _timer: Timer, _after: Micros) {}
+    fn set_timer(&self, _alarm: Alarm, _after: Micros) {}
 
     fn append(&self, entry: Entry) -> Position {
         let counted = self.journal.as_ref().map(|journal| journal.entries.fetch_add(1, AcqRel) + 1);

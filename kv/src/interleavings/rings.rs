@@ -5,7 +5,7 @@ use loom::thread;
 use super::{Setup, TestNode, explore, next, put};
 use crate::core::{
     env::Note,
-    message::Body,
+    message::{Body, KeyAnswer, KeyRequest, ShardBody},
     quorum::Level,
     shard::Shard,
     types::{Epoch, OpId},
@@ -24,7 +24,7 @@ fn epochs(node: &TestNode, is_it: impl Fn(&Body) -> bool) -> Vec<u64> {
 }
 
 fn is_write(body: &Body) -> bool {
-    matches!(body, Body::Write { .. })
+    matches!(body, Body::Shard(ShardBody::KeyRequest(KeyRequest::Write { .. })))
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn loom_an_answer_of_the_old_epoch_is_never_counted_on_the_new_ring() {
         let asker = thread::spawn(move || asker.ask(1, request));
         let (installer, ring) = (node.clone(), setup.next_ring());
         let installer = thread::spawn(move || installer.install(ring));
-        node.hear(1, Body::Written { op });
+        node.hear(1, KeyAnswer::Written { op });
         asker.join().unwrap();
         installer.join().unwrap();
         let rounds = epochs(&node, is_write);
@@ -55,7 +55,7 @@ fn finish(node: &TestNode, op: OpId, rounds: &[u64], restarted: bool) {
     // Two threads flushed: the messages may leave in any order, and each has its shard's epoch.
     rounds.sort_unstable();
     assert_eq!(rounds, if restarted { vec![1, 2] } else { vec![2] });
-    node.hear(2, Body::Written { op });
+    node.hear(2, KeyAnswer::Written { op });
     assert_eq!(node.answered(), [1]);
 }
 
@@ -94,7 +94,9 @@ fn loom_a_message_of_the_next_epoch_is_taken_at_that_epoch_or_not_at_all() {
         node.ask(2, put(&to.key(0), Level::All));
         deliverer.join().unwrap();
         installer.join().unwrap();
-        let acknowledged = epochs(&node, |body| matches!(body, Body::Written { .. }));
+        let acknowledged = epochs(&node, |body| {
+            matches!(body, Body::Shard(ShardBody::KeyAnswer(KeyAnswer::Written { .. })))
+        });
         let behind = node.log(|log| log.notes.contains(&Note::Behind));
         assert_eq!(acknowledged, if behind { vec![] } else { vec![2] });
         assert_eq!(node.oldest_epoch(), Epoch(2));

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use loom::thread;
 
 use super::{EVERYTHING, ME, Session, Setup, TestNode, explore, put};
-use crate::core::{message::Body, quorum::Level};
+use crate::core::{message::KeyAnswer, quorum::Level};
 
 fn drain(node: &Arc<TestNode>) -> thread::JoinHandle<()> {
     let node = node.clone();
@@ -38,12 +38,12 @@ fn loom_a_delivery_that_meets_the_end_answers_its_session() {
         session.ask(&node, 1, put(&setup.key(0), Level::All));
         let drainer = drain(&node);
         let deliverer = node.clone();
-        let deliverer = thread::spawn(move || deliverer.hear(1, Body::Written { op }));
+        let deliverer = thread::spawn(move || deliverer.hear(1, KeyAnswer::Written { op }));
         assert_eq!(session.serve(&node, 1), [1]);
         drainer.join().unwrap();
         deliverer.join().unwrap();
         // A late answer finds nobody.
-        node.hear(1, Body::Written { op });
+        node.hear(1, KeyAnswer::Written { op });
         assert_eq!(node.sessions().counts(), (0, 1));
     });
 }

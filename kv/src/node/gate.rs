@@ -5,7 +5,7 @@ use std::{mem, sync::Arc};
 use super::{
     locks::{Mutex, atomic::Ordering},
     outbox::Outbox,
-    ports::{Machine, Ports, Position},
+    ports::{Ports, Position},
     state::{Guarded, Node},
     step::Step,
 };
@@ -70,13 +70,13 @@ impl<P: Ports> Node<P> {
     }
 
     /// Runs `act` on a machine under its lock, and gates what it did.
-    pub(super) fn step<T>(
+    pub(super) fn step<T, N>(
         &self,
-        name: Machine,
+        name: N,
         (now, uptime): (Timestamp, Micros),
         machine: &Mutex<Guarded<T>>,
         outbox: &mut Outbox,
-        act: impl FnOnce(&mut T, &mut Step<'_, P>),
+        act: impl FnOnce(&mut T, &mut Step<'_, P, N>),
     ) {
         let mut guarded = machine.lock();
         let Guarded { machine, highest } = &mut *guarded;

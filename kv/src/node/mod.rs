@@ -26,6 +26,6 @@ mod tests;
 pub use self::{
     eras::{Era, Pause},
     outbox::{Batch, Outbox},
-    ports::{Machine, Ports, Position},
+    ports::{Alarm, Ports, Position},
     state::Node,
 };

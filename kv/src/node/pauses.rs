@@ -8,9 +8,10 @@
 use super::{
     eras::{Era, Pause},
     outbox::Outbox,
-    ports::{Machine, Ports},
+    ports::Ports,
     pulse::Times,
     state::Node,
+    step::{OfShard, OfTopology},
 };
 use crate::{
     core::{shard::Input, time::Micros, topology::TopologyInput, types::Epoch},
@@ -54,10 +55,10 @@ impl<P: Ports> Node<P> {
         let era = Era(self.pauses.era.fetch_add(1, Ordering::AcqRel) + 1);
         let mut outbox = Outbox::default();
         for (shard, machine) in (0..).zip(&self.shards) {
-            let name = Machine::Shard(shard);
+            let name = OfShard(shard);
             self.step(name, times, machine, &mut outbox, |s, env| s.handle(Input::Paused, env));
         }
-        self.step(Machine::Topology, times, &self.topology, &mut outbox, |topology, env| {
+        self.step(OfTopology, times, &self.topology, &mut outbox, |topology, env| {
             topology.handle(TopologyInput::Paused(era.0), env);
         });
         (Pause { era, length }, outbox)
@@ -81,14 +82,14 @@ mod tests {
     use super::*;
     use crate::{
         core::{
-            env::{Entry, Failure, Note, Reply, Request, Timer},
-            message::{Body, Message},
+            env::{Entry, Failure, Note, Reply, Request},
+            message::{Body, Message, TopologyBody},
             quorum::Level,
             ring::{RING_SIZE, Ring},
             time::Timestamp,
             types::{Key, NodeId, RequestId, Value},
         },
-        node::{Position, config::NodeConfig, recover::Recovered},
+        node::{Alarm, Position, config::NodeConfig, recover::Recovered},
     };
 
     /// A world whose clocks the test sets.
@@ -117,7 +118,7 @@ mod tests {
             Micros(self.uptime.get())
         }
 
-        fn set_timer(&self, _machine: Machine, _timer: Timer, _after: Micros) {}
+        fn set_timer(&self, _alarm: Alarm, _after: Micros) {}
 
         fn append(&self, _entry: Entry) -> Position {
             Position(0)
@@ -173,10 +174,12 @@ mod tests {
         let after = node.era();
         assert!(after > before && !node.is_confirmed());
         assert_eq!(put(&node, after, Level::One), REFUSED);
-        let asked = |message: &(NodeId, Message)| matches!(message.1.body, Body::IsNewest { .. });
+        let asked = |message: &(NodeId, Message)| {
+            matches!(message.1.body, Body::Topology(TopologyBody::IsNewest { .. }))
+        };
         assert_eq!(world.messages.borrow().iter().filter(|message| asked(message)).count(), 2);
         let mut batch = node.batch();
-        let body = Body::Newest { era: after.0 };
+        let body = TopologyBody::Newest { era: after.0 }.into();
         node.message(&mut batch, NodeId(2), Message { epoch: Epoch(1), body });
         node.run_and_flush(&mut batch);
         assert!(matches!(put(&node, after, Level::One), Some(Reply::Written(_))));

@@ -1,13 +1,13 @@
 //! What a node is plugged into, and the names of its parts.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use super::{
     eras::{Era, Pause},
     outbox::Outbox,
 };
 use crate::core::{
-    env::{Entry, Note, Timer},
+    env::{Entry, Note, ShardTimer, TopologyTimer},
     ring::Ring,
     time::{Micros, Timestamp},
     types::Epoch,
@@ -17,15 +17,38 @@ use crate::core::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position(pub u64);
 
-/// One of a node's machines.
+/// A timer of one of a node's machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Machine {
-    /// A shard, by its number.
-    Shard(u16),
-    /// The topology.
-    Topology,
-    /// The detector.
+pub enum Alarm {
+    /// Of a shard, by its number.
+    Shard(u16, ShardTimer),
+    /// Of the topology.
+    Topology(TopologyTimer),
+    /// Of the detector.
     Detector,
+}
+
+impl Alarm {
+    /// What is due, and of which shard, unless it is the first.
+    pub fn name(self) -> String {
+        match self {
+            Alarm::Shard(0, timer) => format!("{timer:?}"),
+            Alarm::Shard(shard, timer) => format!("{timer:?} of shard {shard}"),
+            Alarm::Topology(timer) => format!("{timer:?}"),
+            Alarm::Detector => "Detect".into(),
+        }
+    }
+}
+
+/// Whose it is, and what is due.
+impl fmt::Display for Alarm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Alarm::Shard(shard, timer) => write!(f, "Shard({shard}) {timer:?}"),
+            Alarm::Topology(timer) => write!(f, "Topology {timer:?}"),
+            Alarm::Detector => write!(f, "Detector {}", self.name()),
+        }
+    }
 }
 
 /// What a node is plugged into: the world's side of the traits in [`crate::core::env`].
@@ -35,7 +58,7 @@ pub trait Ports {
     /// The monotonic clock.
     fn uptime(&self) -> Micros;
     /// Arms a timer: [`super::Node::timer`] is to be called after this long, or later.
-    fn set_timer(&self, machine: Machine, timer: Timer, after: Micros);
+    fn set_timer(&self, alarm: Alarm, after: Micros);
     /// Appends to the commit buffer. Called under a machine's lock: no I/O.
     fn append(&self, entry: Entry) -> Position;
     /// Up to where the journal is durable. When it moves, [`super::Node::durable`] is to be called.

@@ -10,15 +10,15 @@ use super::{
         atomic::{AtomicU64, Ordering},
     },
     outbox::{Batch, Outbox},
-    ports::{Machine, Ports},
+    ports::{Alarm, Ports},
     recover::Recovered,
     state::{Guarded, Node},
-    step::Step,
+    step::{OfDetector, OfShard, OfTopology, Step},
 };
 use crate::core::{
     detector::{Detector, DetectorInput},
-    env::{Clients as _, Entry, Failure, Note, Reply, Request, Timer, Trace as _},
-    message::{Message, Recipient},
+    env::{Clients as _, Entry, Failure, Note, Reply, Request, Trace as _},
+    message::{Body, Message},
     ring::{Change, Ring},
     shard::{Input, Shard},
     topology::TopologyInput,
@@ -59,12 +59,12 @@ impl<P: Ports> Node<P> {
         };
         node.ports.adopted(&ring);
         let mut outbox = Outbox::default();
-        node.step(Machine::Topology, times, &node.topology, &mut outbox, |t, env| t.start(env));
-        node.step(Machine::Detector, times, &node.detector, &mut outbox, |d, env| d.start(env));
+        node.step(OfTopology, times, &node.topology, &mut outbox, |t, env| t.start(env));
+        node.step(OfDetector, times, &node.detector, &mut outbox, |d, env| d.start(env));
         node.flush(&mut outbox);
         for (shard, machine) in (0..).zip(&node.shards) {
             let mut outbox = Outbox::default();
-            node.step(Machine::Shard(shard), times, machine, &mut outbox, |s, env| s.start(env));
+            node.step(OfShard(shard), times, machine, &mut outbox, |s, env| s.start(env));
             node.flush(&mut outbox);
         }
         node
@@ -88,20 +88,13 @@ impl<P: Ports> Node<P> {
         if message.epoch.0 > self.epoch.load(Ordering::Acquire) {
             batch.topology.push(TopologyInput::Seen(from, message.epoch));
         }
-        let shards = self.shards.len();
-        match message.body.recipient(self.ring_size) {
-            Recipient::Slot(slot) => {
-                batch.shards[usize::from(slot.0) % shards].push(Input::Message(from, message));
+        let Message { epoch, body } = message;
+        match body {
+            Body::Shard(body) => self.sort(batch, from, Message { epoch, body }),
+            Body::Topology(body) => {
+                batch.topology.push(TopologyInput::Message(from, Message { epoch, body }));
             }
-            // A number beyond our shards answers nothing that we asked.
-            Recipient::Shard(shard) => {
-                if let Some(inputs) = batch.shards.get_mut(usize::from(shard)) {
-                    inputs.push(Input::Message(from, message));
-                }
-            }
-            Recipient::EveryShard => self.split(batch, from, message),
-            Recipient::Topology => batch.topology.push(TopologyInput::Message(from, message)),
-            Recipient::Detector => batch.detector.push(DetectorInput::Message(from, message)),
+            Body::Gossip(bytes) => batch.detector.push(DetectorInput::Gossip(from, bytes)),
         }
     }
 
@@ -111,19 +104,19 @@ impl<P: Ports> Node<P> {
         let times = self.times();
         for (index, inputs) in batch.shards.iter_mut().enumerate() {
             if !inputs.is_empty() {
-                let machine = Machine::Shard(u16::try_from(index).expect("at most 2^16 shards"));
-                self.step(machine, times, &self.shards[index], outbox, |shard, env| {
+                let name = OfShard(u16::try_from(index).expect("at most 2^16 shards"));
+                self.step(name, times, &self.shards[index], outbox, |shard, env| {
                     self.feed(inputs, batch.era, shard, env);
                 });
             }
         }
         if !batch.topology.is_empty() {
-            self.step(Machine::Topology, times, &self.topology, outbox, |topology, env| {
+            self.step(OfTopology, times, &self.topology, outbox, |topology, env| {
                 batch.topology.drain(..).for_each(|input| topology.handle(input, env));
             });
         }
         if !batch.detector.is_empty() {
-            self.step(Machine::Detector, times, &self.detector, outbox, |detector, env| {
+            self.step(OfDetector, times, &self.detector, outbox, |detector, env| {
                 batch.detector.drain(..).for_each(|input| detector.handle(input, env));
             });
         }
@@ -132,7 +125,13 @@ impl<P: Ports> Node<P> {
     /// Feeds a shard, whose lock is held. Clients' requests only if no pause was noticed since they were
     /// sent: this thread may have been stopped after it read the clocks, and another one may have moved the
     /// shard's clock on since.
-    fn feed(&self, inputs: &mut Vec<Input>, era: Era, shard: &mut Shard, env: &mut Step<'_, P>) {
+    fn feed(
+        &self,
+        inputs: &mut Vec<Input>,
+        era: Era,
+        shard: &mut Shard,
+        env: &mut Step<'_, P, OfShard>,
+    ) {
         let mut is_open = None;
         for input in inputs.drain(..) {
             match input {
@@ -149,14 +148,14 @@ impl<P: Ports> Node<P> {
     }
 
     /// A timer that a machine set fired.
-    pub fn timer(&self, machine: Machine, timer: Timer) {
+    pub fn timer(&self, alarm: Alarm) {
         let mut batch = self.batch();
-        match machine {
-            Machine::Shard(shard) => {
+        match alarm {
+            Alarm::Shard(shard, timer) => {
                 batch.shards[usize::from(shard)].push(Input::Timer(timer));
             }
-            Machine::Topology => batch.topology.push(TopologyInput::Timer(timer)),
-            Machine::Detector => batch.detector.push(DetectorInput::Timer),
+            Alarm::Topology(timer) => batch.topology.push(TopologyInput::Timer(timer)),
+            Alarm::Detector => batch.detector.push(DetectorInput::Timer),
         }
         self.run_and_flush(&mut batch);
     }

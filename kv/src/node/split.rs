@@ -1,52 +1,60 @@
-//! What a peer's shard says about many slots, sorted to our shards.
+//! What a peer's shard says, sorted to our shards.
 
 use super::{outbox::Batch, ports::Ports, state::Node};
 use crate::core::{
-    message::{Body, Message},
+    message::{Message, ShardBody, SlotsRequest},
+    ring::slot_of,
     shard::{Input, may_share},
     types::{Epoch, NodeId, Slot},
 };
 
+/// Who says something, and at which epoch.
+type Sender = (NodeId, Epoch);
+
 impl<P: Ports> Node<P> {
+    /// Hands what a peer's shard says to those of our shards that it is for.
+    pub(super) fn sort(&self, batch: &mut Batch, from: NodeId, message: Message<ShardBody>) {
+        let Message { epoch, body } = message;
+        let of_slot = |slot: Slot| usize::from(slot.0) % self.shards.len();
+        let shard = match body {
+            ShardBody::SlotsRequest { shard, request } => {
+                return self.split(batch, (from, epoch), shard, request);
+            }
+            ShardBody::KeyRequest(ref request) => {
+                of_slot(slot_of(request.key().as_str(), self.ring_size))
+            }
+            ShardBody::KeyAnswer(ref answer) => usize::from(answer.op().shard),
+            ShardBody::SlotsAnswer { shard, .. } => usize::from(shard),
+            ShardBody::Delta { slot, .. } => of_slot(slot),
+            // Any shard can tell the time: slots are numbers, and this one spreads the work.
+            ShardBody::Probe { shard, .. } => of_slot(Slot(shard)),
+            ShardBody::ProbeReply { shard, .. } => usize::from(shard),
+        };
+        // A number beyond our shards answers nothing that we asked.
+        if let Some(inputs) = batch.shards.get_mut(shard) {
+            inputs.push(Input::Message(from, Message { epoch, body }));
+        }
+    }
+
     /// What is about many slots comes from one shard of a peer, which may have another number of
     /// shards than we: each of our shards gets what is about its own slots.
-    pub(super) fn split(&self, batch: &mut Batch, from: NodeId, message: Message) {
-        let Message { epoch, body } = message;
-        match body {
-            Body::Digests { shard, shards, pass, digests } => {
-                self.split_digests(batch, from, epoch, (shard, shards), pass, &digests);
+    fn split(&self, batch: &mut Batch, sender: Sender, shard: u16, request: SlotsRequest) {
+        match request {
+            SlotsRequest::Digests { shards, pass, digests } => {
+                self.split_digests(batch, sender, (shard, shards), pass, &digests);
             }
-            Body::Versions { shard, pass, ranges } => {
-                self.split_list(
-                    batch,
-                    from,
-                    epoch,
-                    ranges,
-                    |range| range.slot,
-                    |ranges| Body::Versions { shard, pass, ranges },
-                );
+            SlotsRequest::Versions { pass, ranges } => {
+                let request = |ranges| SlotsRequest::Versions { pass, ranges };
+                self.split_list(batch, sender, shard, ranges, |range| range.slot, request);
             }
-            Body::Pull { shard, wants } => {
-                self.split_list(
-                    batch,
-                    from,
-                    epoch,
-                    wants,
-                    |want| want.0,
-                    |wants| Body::Pull { shard, wants },
-                );
+            SlotsRequest::Pull { wants } => {
+                let request = |wants| SlotsRequest::Pull { wants };
+                self.split_list(batch, sender, shard, wants, |want| want.0, request);
             }
-            Body::Offer { shard, offers } => {
-                self.split_list(
-                    batch,
-                    from,
-                    epoch,
-                    offers,
-                    |offer| offer.0,
-                    |offers| Body::Offer { shard, offers },
-                );
+            SlotsRequest::Offer { offers } => {
+                let request = |offers| SlotsRequest::Offer { offers };
+                self.split_list(batch, sender, shard, offers, |offer| offer.0, request);
             }
-            _ => {}
         }
     }
 
@@ -54,11 +62,11 @@ impl<P: Ports> Node<P> {
     fn split_list<T>(
         &self,
         batch: &mut Batch,
-        from: NodeId,
-        epoch: Epoch,
+        (from, epoch): Sender,
+        shard: u16,
         list: Vec<T>,
         slot_of: impl Fn(&T) -> Slot,
-        body: impl Fn(Vec<T>) -> Body,
+        request: impl Fn(Vec<T>) -> SlotsRequest,
     ) {
         let shards = self.shards.len();
         let mut lists: Vec<Vec<T>> = (0..shards).map(|_| Vec::new()).collect();
@@ -67,7 +75,8 @@ impl<P: Ports> Node<P> {
         }
         for (inputs, list) in batch.shards.iter_mut().zip(lists) {
             if !list.is_empty() {
-                inputs.push(Input::Message(from, Message { epoch, body: body(list) }));
+                let body = ShardBody::SlotsRequest { shard, request: request(list) };
+                inputs.push(Input::Message(from, Message { epoch, body }));
             }
         }
     }
@@ -75,8 +84,7 @@ impl<P: Ports> Node<P> {
     fn split_digests(
         &self,
         batch: &mut Batch,
-        from: NodeId,
-        epoch: Epoch,
+        (from, epoch): Sender,
         (shard, shards): (u16, u16),
         pass: u64,
         digests: &[(Slot, u64)],
@@ -87,7 +95,8 @@ impl<P: Ports> Node<P> {
                 continue;
             }
             let mine = digests.iter().filter(|(slot, _)| slot.0 % ours == index);
-            let body = Body::Digests { shard, shards, pass, digests: mine.copied().collect() };
+            let request = SlotsRequest::Digests { shards, pass, digests: mine.copied().collect() };
+            let body = ShardBody::SlotsRequest { shard, request };
             inputs.push(Input::Message(from, Message { epoch, body }));
         }
     }

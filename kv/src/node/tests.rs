@@ -8,8 +8,8 @@ use std::{
 
 use super::{config::NodeConfig, recover::Recovered, *};
 use crate::core::{
-    env::{Entry, Note, Reply, Request, Timer},
-    message::{Body, Message},
+    env::{Entry, Note, Reply, Request, ShardTimer},
+    message::{Message, ShardBody, SlotsRequest, TopologyBody},
     quorum::Level,
     record::{Record, Version},
     ring::{Change, RING_SIZE, Ring},
@@ -36,7 +36,7 @@ impl Ports for &Slow {
         Micros(1)
     }
 
-    fn set_timer(&self, _machine: Machine, _timer: Timer, _after: Micros) {}
+    fn set_timer(&self, _alarm: Alarm, _after: Micros) {}
 
     fn append(&self, entry: Entry) -> Position {
         self.entries.borrow_mut().push(entry);
@@ -117,7 +117,11 @@ fn who_is_evicted_is_not_released_before_its_shards_know() {
     node.install(last.clone());
     for other in [2, 3].map(NodeId) {
         let mut batch = node.batch();
-        node.message(&mut batch, other, Message { epoch: last.epoch(), body: Body::Synced });
+        node.message(
+            &mut batch,
+            other,
+            Message { epoch: last.epoch(), body: TopologyBody::Synced.into() },
+        );
         node.run_and_flush(&mut batch);
     }
     assert_eq!(node.oldest_epoch(), Epoch(2), "the ring without it is not durable here yet");
@@ -152,7 +156,8 @@ fn digests_of_a_peer_with_another_number_of_shards_reach_each_shard_that_they_co
     let mut batch = node.batch();
     let slot = crate::core::types::Slot;
     let digests = vec![(slot(1), 1), (slot(3), 3), (slot(5), 5)];
-    let body = Body::Digests { shard: 1, shards: 2, pass: 1, digests };
+    let request = SlotsRequest::Digests { shards: 2, pass: 1, digests };
+    let body = ShardBody::SlotsRequest { shard: 1, request }.into();
     node.message(&mut batch, NodeId(2), Message { epoch: Epoch(1), body });
     // Odd slots are on our shards 1 and 3.
     let got: Vec<usize> = batch.shards.iter().map(Vec::len).collect();
@@ -162,7 +167,7 @@ fn digests_of_a_peer_with_another_number_of_shards_reach_each_shard_that_they_co
 /// Lets each shard of a node compare with its peer, until nobody says anything any more.
 fn compare(nodes: [&Node<&Slow>; 2]) {
     for shard in 0..nodes[0].shards() {
-        nodes[0].timer(Machine::Shard(u16::try_from(shard).unwrap()), Timer::Sync);
+        nodes[0].timer(Alarm::Shard(u16::try_from(shard).unwrap(), ShardTimer::Sync));
     }
     loop {
         let mut count = 0;

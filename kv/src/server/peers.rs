@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     core::{
-        message::{Body, Message},
+        message::{Message, ShardBody, TopologyBody},
         types::{Epoch, NodeId},
     },
     node::{Outbox, Ports as _, delivery::Peer, queue::Queue},
@@ -108,8 +108,8 @@ fn compare_rings(server: &Server, hello: &Hello) {
     if !is_stranger || !node.ports().directory().meet(peer, &hello.address) {
         return;
     }
-    let ours = Message { epoch: node.ring().epoch(), body: Body::RingRequest };
-    let theirs = Message { epoch: Epoch(0), body: Body::RingRequest };
+    let ours = Message { epoch: node.ring().epoch(), body: TopologyBody::RingRequest.into() };
+    let theirs = Message { epoch: Epoch(0), body: TopologyBody::RingRequest.into() };
     let (mut batch, mut outbox) = (node.batch(), Outbox::default());
     outbox.messages.push((peer, ours));
     node.flush(&mut outbox);
@@ -126,7 +126,7 @@ fn ask_time(server: &Server, peer: NodeId) {
         return;
     }
     let (epoch, sent) = (ring.epoch(), node.ports().uptime());
-    let probe = |shard| (peer, Message { epoch, body: Body::Probe { shard, sent } });
+    let probe = |shard| (peer, Message { epoch, body: ShardBody::Probe { shard, sent }.into() });
     let mut outbox = Outbox::default();
     outbox.messages.extend((0..server.settings.node.shards).map(probe));
     node.flush(&mut outbox);

@@ -5,19 +5,20 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use strum::VariantArray as _;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::timers::Timers;
 use crate::{
     core::{
-        env::{Entry, Note, Timer},
+        env::{Entry, Note},
         ring::{MemberState, Ring},
         time::{Micros, Seconds, Timestamp},
         types::{Epoch, NodeId},
     },
     node::{
-        Era, Machine, Node, Outbox, Pause, Ports, Position,
+        Alarm, Era, Node, Outbox, Pause, Ports, Position,
         delivery::{Delivery, Directory, Sessions},
         locks::{
             Mutex,
@@ -129,8 +130,8 @@ impl Ports for ServerPorts {
         Micros(u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX))
     }
 
-    fn set_timer(&self, machine: Machine, timer: Timer, after: Micros) {
-        self.timers.set(machine, timer, after);
+    fn set_timer(&self, alarm: Alarm, after: Micros) {
+        self.timers.set(alarm, after);
     }
 
     /// There is no journal in production yet: what a process acknowledged is in its memory, and a

@@ -442,7 +442,7 @@ mod tests {
     use super::*;
     use crate::{
         core::{
-            message::{Body, Message},
+            message::{Body, KeyAnswer, KeyRequest, Message, ShardBody},
             record::{Record, Version},
             ring::{RING_SIZE, Ring},
             time::{Micros, Timestamp},
@@ -675,15 +675,27 @@ mod tests {
         let _ = session.server().unwrap().node.ports().directory().peers()[&owner]
             .queue
             .poll_take(&mut cx, &mut asked);
-        asked.retain(|message: &Message| matches!(message.body, Body::Read { .. }));
-        let [Message { epoch, body: Body::Read { op, .. } }] = asked[..] else {
+        asked.retain(|message: &Message| {
+            matches!(message.body, Body::Shard(ShardBody::KeyRequest(KeyRequest::Read { .. })))
+        });
+        let [
+            Message {
+                epoch,
+                body: Body::Shard(ShardBody::KeyRequest(KeyRequest::Read { op, .. })),
+            },
+        ] = asked[..]
+        else {
             panic!("not one read: {asked:?}");
         };
         let version = Version { timestamp: Timestamp(time), node: owner };
         let record = Some(Record { version, value: Some(Value::trusted(&time.to_string())) });
         let node = session.server().unwrap().node.clone();
         let mut batch = node.batch();
-        node.message(&mut batch, owner, Message { epoch, body: Body::Found { op, record } });
+        node.message(
+            &mut batch,
+            owner,
+            Message { epoch, body: KeyAnswer::Found { op, record }.into() },
+        );
         node.run_and_flush(&mut batch);
         let _ = session.desk.as_ref().unwrap().answers.poll_take(&mut cx, &mut session.taken);
         answers(session, "")

@@ -12,8 +12,8 @@ use std::{
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
-    core::{env::Timer, time::Micros},
-    node::{Machine, Node, Ports, locks::Mutex},
+    core::time::Micros,
+    node::{Alarm, Node, Ports, locks::Mutex},
 };
 
 /// Timers that are armed.
@@ -25,7 +25,7 @@ pub struct Timers {
 #[derive(Debug, Default)]
 struct Inner {
     /// By time; the number keeps equal times in order.
-    armed: BinaryHeap<Reverse<(Instant, u64, Machine, Timer)>>,
+    armed: BinaryHeap<Reverse<(Instant, u64, Alarm)>>,
     count: u64,
     waker: Option<Waker>,
 }
@@ -38,32 +38,32 @@ impl Inner {
 
 impl Timers {
     /// Arms a timer.
-    pub fn set(&self, machine: Machine, timer: Timer, after: Micros) {
+    pub fn set(&self, alarm: Alarm, after: Micros) {
         let at = Instant::now() + after.duration();
         let waker = {
             let mut inner = self.inner.lock();
             let is_first = inner.first().is_none_or(|first| at < first);
             inner.count += 1;
             let number = inner.count;
-            inner.armed.push(Reverse((at, number, machine, timer)));
+            inner.armed.push(Reverse((at, number, alarm)));
             if is_first { inner.waker.take() } else { None }
         };
         waker.into_iter().for_each(Waker::wake);
     }
 
-    fn due(&self, now: Instant) -> Option<(Machine, Timer)> {
+    fn due(&self, now: Instant) -> Option<Alarm> {
         let mut inner = self.inner.lock();
         if inner.first()? > now {
             return None;
         }
-        inner.armed.pop().map(|Reverse((_, _, machine, timer))| (machine, timer))
+        inner.armed.pop().map(|Reverse((_, _, alarm))| alarm)
     }
 
     /// Fires timers, for ever.
     pub async fn run<P: Ports>(self: Arc<Self>, node: Arc<Node<P>>) {
         loop {
-            while let Some((machine, timer)) = self.due(Instant::now()) {
-                node.timer(machine, timer);
+            while let Some(alarm) = self.due(Instant::now()) {
+                node.timer(alarm);
             }
             let first = self.inner.lock().first();
             // With nothing armed it sleeps until it is woken.

@@ -2,7 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use kv::core::{env::Timer, ring::Ring, types::NodeId};
+use kv::{
+    core::{
+        env::{ShardTimer, TopologyTimer},
+        ring::Ring,
+        types::NodeId,
+    },
+    node::Alarm,
+};
 use stateright::actor::Id;
 
 use super::{Action, ClusterModel, Envelope, ModelState, hands_over};
@@ -29,18 +36,23 @@ impl ClusterModel {
             let node = node_of(Id::from(at));
             for timer in timers {
                 let may = match timer {
-                    Timer::Hedge => world.budget.hedges > 0,
-                    Timer::Timeout => world.budget.timeouts > 0 || is_still,
-                    Timer::Sync => world.budget.syncs > 0 && !is_served,
-                    Timer::Propose => world.budget.proposals > 0,
-                    Timer::Pull => world.budget.pulls > 0 && self.may_move_on(world, node),
-                    Timer::Probe
-                    | Timer::Fetch
-                    | Timer::Confirm
-                    | Timer::Report
-                    | Timer::Detect => false,
+                    Alarm::Shard(_, timer) => match timer {
+                        ShardTimer::Hedge => world.budget.hedges > 0,
+                        ShardTimer::Timeout => world.budget.timeouts > 0 || is_still,
+                        ShardTimer::Sync => world.budget.syncs > 0 && !is_served,
+                        ShardTimer::Pull => world.budget.pulls > 0 && self.may_move_on(world, node),
+                        ShardTimer::Probe => false,
+                    },
+                    Alarm::Topology(timer) => match timer {
+                        TopologyTimer::Propose => world.budget.proposals > 0,
+                        TopologyTimer::Fetch | TopologyTimer::Confirm | TopologyTimer::Report => {
+                            false
+                        }
+                    },
+                    Alarm::Detector => false,
                 };
-                let is_of_request = matches!(timer, Timer::Hedge | Timer::Timeout);
+                let is_of_request =
+                    matches!(timer, Alarm::Shard(_, ShardTimer::Hedge | ShardTimer::Timeout));
                 let is_idle = is_of_request && world.nodes[at].shard.in_flight() == 0;
                 if may && !is_idle {
                     actions.push(Action::Fire(node, *timer));
@@ -49,7 +61,8 @@ impl ClusterModel {
         }
         if is_still && is_served && world.rounds < self.rounds() {
             let peers = self.setup.clocks.len() - 1;
-            actions.push(Action::Fire(node_of(Id::from(world.rounds / peers)), Timer::Sync));
+            let node = node_of(Id::from(world.rounds / peers));
+            actions.push(Action::Fire(node, Alarm::Shard(0, ShardTimer::Sync)));
         }
     }
 
@@ -104,13 +117,16 @@ impl ClusterModel {
             Action::Lose(_) => budget.losses -= 1,
             Action::Double(_) => budget.doubles -= 1,
             Action::Crash(_) => budget.crashes -= 1,
-            Action::Fire(_, Timer::Hedge) => budget.hedges -= 1,
-            Action::Fire(_, Timer::Timeout) if !is_still => budget.timeouts -= 1,
-            Action::Fire(_, Timer::Sync) if is_served => world.rounds += 1,
-            Action::Fire(_, Timer::Sync) => budget.syncs -= 1,
-            Action::Fire(_, Timer::Propose) => budget.proposals -= 1,
-            Action::Fire(_, Timer::Pull) => budget.pulls -= 1,
-            Action::Fire(..) => {}
+            Action::Fire(_, Alarm::Shard(_, timer)) => match timer {
+                ShardTimer::Hedge => budget.hedges -= 1,
+                ShardTimer::Timeout if !is_still => budget.timeouts -= 1,
+                ShardTimer::Sync if is_served => world.rounds += 1,
+                ShardTimer::Sync => budget.syncs -= 1,
+                ShardTimer::Pull => budget.pulls -= 1,
+                ShardTimer::Timeout | ShardTimer::Probe => {}
+            },
+            Action::Fire(_, Alarm::Topology(TopologyTimer::Propose)) => budget.proposals -= 1,
+            Action::Fire(_, Alarm::Topology(_) | Alarm::Detector) => {}
         }
     }
 }

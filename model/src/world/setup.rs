@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kv::core::{
     env::Request,
-    message::Body,
+    message::{Body, ShardBody, SlotsAnswer, SlotsRequest},
     quorum::Level,
     ring::{Change, Ring},
     types::{Key, NodeId, Value},
@@ -42,7 +42,14 @@ pub fn get(node: u32, level: Level) -> Ask {
 
 /// Whether a message is one by which a slot is handed over.
 pub fn hands_over(body: &Body) -> bool {
-    matches!(body, Body::Offer { .. } | Body::Wanted { .. } | Body::Delta { .. })
+    matches!(
+        body,
+        Body::Shard(
+            ShardBody::Delta { .. }
+                | ShardBody::SlotsRequest { request: SlotsRequest::Offer { .. }, .. }
+                | ShardBody::SlotsAnswer { answer: SlotsAnswer::Wanted { .. }, .. }
+        )
+    )
 }
 
 /// How often something may go wrong, or happen early.

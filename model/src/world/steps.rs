@@ -6,13 +6,16 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use kv::core::{
-    env::{Reply, Request, Timer},
-    message::Body,
-    quorum::Level,
-    record::{Record, Version},
-    shard::SILENT_ROUNDS,
-    types::{NodeId, RequestId},
+use kv::{
+    core::{
+        env::{Reply, Request, ShardTimer, TopologyTimer},
+        message::{Body, KeyAnswer, Paxos, ShardBody, TopologyBody},
+        quorum::Level,
+        record::{Record, Version},
+        shard::SILENT_ROUNDS,
+        types::{NodeId, RequestId},
+    },
+    node::Alarm,
 };
 use stateright::{
     actor::{Actor as _, Command, Id, Out},
@@ -52,39 +55,25 @@ fn may_matter(receiver: &State, body: &Body) -> bool {
     let State { shard, topology, .. } = receiver;
     let promised = topology.acceptor().promised;
     match body {
-        // The next ballot of a proposer is above all that it promised, to itself too.
-        Body::Promise { ballot, .. } | Body::Accepted { ballot } => {
-            topology.ballot() == Some(*ballot) || promised.is_none_or(|p| p < *ballot)
-        }
-        // Refused at once: who asked goes on as if it had heard nothing.
-        Body::Prepare { ballot } | Body::Accept { ballot, .. } => {
-            promised.is_none_or(|p| p <= *ballot)
-        }
-        Body::Written { op } | Body::Fenced { op } => shard.may_await(*op),
-        Body::Found { op, record } => {
-            let has_seen = |r: &Record| shard.has_seen(r.version.timestamp);
-            shard.may_await(*op) || !record.as_ref().is_none_or(has_seen)
-        }
-        Body::Write { .. }
-        | Body::Read { .. }
-        | Body::Digests { .. }
-        | Body::Differ { .. }
-        | Body::Versions { .. }
-        | Body::Newer { .. }
-        | Body::Delta { .. }
-        | Body::Pull { .. }
-        | Body::Pulled { .. }
-        | Body::Offer { .. }
-        | Body::Wanted { .. }
-        | Body::Refused { .. }
-        | Body::Synced
-        | Body::Probe { .. }
-        | Body::ProbeReply { .. }
-        | Body::Gossip(_)
-        | Body::RingRequest
-        | Body::IsNewest { .. }
-        | Body::Newest { .. }
-        | Body::Ring(_) => true,
+        Body::Topology(TopologyBody::Paxos(paxos)) => match paxos {
+            // The next ballot of a proposer is above all that it promised, to itself too.
+            Paxos::Promise { ballot, .. } | Paxos::Accepted { ballot } => {
+                topology.ballot() == Some(*ballot) || promised.is_none_or(|p| p < *ballot)
+            }
+            // Refused at once: who asked goes on as if it had heard nothing.
+            Paxos::Prepare { ballot } | Paxos::Accept { ballot, .. } => {
+                promised.is_none_or(|p| p <= *ballot)
+            }
+            Paxos::Refused { .. } => true,
+        },
+        Body::Shard(ShardBody::KeyAnswer(answer)) => match answer {
+            KeyAnswer::Written { op } | KeyAnswer::Fenced { op } => shard.may_await(*op),
+            KeyAnswer::Found { op, record } => {
+                let has_seen = |r: &Record| shard.has_seen(r.version.timestamp);
+                shard.may_await(*op) || !record.as_ref().is_none_or(has_seen)
+            }
+        },
+        Body::Shard(_) | Body::Topology(_) | Body::Gossip(_) => true,
     }
 }
 
@@ -178,7 +167,7 @@ impl ClusterModel {
         let is_silent = out.into_iter().all(|command| match command {
             Command::Send(_, Said::Peer(message)) => !(self.setup.speaks)(&message.body),
             // Rings are learned by [`Action::Learn`].
-            Command::SetTimer(Timer::Fetch, _) => true,
+            Command::SetTimer(Alarm::Topology(TopologyTimer::Fetch), _) => true,
             _ => false,
         });
         acted.is_ok() && is_silent && is_same(&state, before)
@@ -312,17 +301,17 @@ impl ClusterModel {
         });
     }
 
-    pub(super) fn fire(&self, world: &mut ModelState, node: NodeId, timer: Timer) {
+    pub(super) fn fire(&self, world: &mut ModelState, node: NodeId, timer: Alarm) {
         // One firing stands for as many as it takes until an owner counts as silent, or until a proposer
         // that heard another takes its turn.
         let times = match timer {
-            Timer::Pull => SILENT_ROUNDS,
-            Timer::Propose => 2,
-            _ => 1,
+            Alarm::Shard(_, ShardTimer::Pull) => SILENT_ROUNDS,
+            Alarm::Topology(TopologyTimer::Propose) => 2,
+            Alarm::Shard(..) | Alarm::Topology(_) | Alarm::Detector => 1,
         };
         for turn in 0..times {
             let proposes = world.nodes[node.0 as usize - 1].topology.ballot().is_some();
-            if turn > 0 && timer == Timer::Propose && proposes {
+            if turn > 0 && timer == Alarm::Topology(TopologyTimer::Propose) && proposes {
                 break;
             }
             world.timers[node.0 as usize - 1].remove(&timer);

@@ -1,7 +1,7 @@
 //! Detectors by hand: the test says when time passes, and what arrives.
 
 use super::*;
-use crate::core::{ring::RING_SIZE, time::Timestamp, types::Epoch};
+use crate::core::{ring::RING_SIZE, time::Timestamp};
 
 const PERIOD: Micros = Micros(1_000);
 const EVICT_AFTER: Micros = Micros(20_000);
@@ -10,7 +10,7 @@ const EVICT_AFTER: Micros = Micros(20_000);
 #[derive(Default)]
 struct World {
     now: u64,
-    sent: Vec<(NodeId, Message)>,
+    sent: Vec<(NodeId, Vec<u8>)>,
     gone: Option<BTreeSet<NodeId>>,
     notes: Vec<Note>,
 }
@@ -23,15 +23,16 @@ impl Clock for World {
     fn uptime(&self) -> Micros {
         Micros(self.now)
     }
+}
 
-    fn set_timer(&mut self, timer: Timer, _after: Micros) {
-        assert_eq!(timer, Timer::Detect);
-    }
+impl Timers<DetectorTimer> for World {
+    fn set_timer(&mut self, DetectorTimer: DetectorTimer, _after: Micros) {}
 }
 
 impl Network for World {
     fn send(&mut self, to: NodeId, message: Message) {
-        self.sent.push((to, message));
+        let Body::Gossip(bytes) = message.body else { panic!("a detector says {message:?}") };
+        self.sent.push((to, bytes));
     }
 }
 
@@ -63,8 +64,8 @@ struct Cluster {
     detectors: Vec<Detector>,
     gone: Vec<BTreeSet<NodeId>>,
     world: World,
-    /// Messages that were delivered: from, to, what.
-    delivered: Vec<(NodeId, NodeId, Message)>,
+    /// Gossip that was delivered: from, to, what.
+    delivered: Vec<(NodeId, NodeId, Vec<u8>)>,
 }
 
 impl Cluster {
@@ -103,13 +104,13 @@ impl Cluster {
         while let Some((from, to, message)) = waiting.pop() {
             if awake.contains(&to.0) {
                 self.delivered.push((from, to, message.clone()));
-                self.step(to.0, DetectorInput::Message(from, message));
+                self.step(to.0, DetectorInput::Gossip(from, message));
                 waiting.extend(self.take_sent(to.0));
             }
         }
     }
 
-    fn take_sent(&mut self, from: u32) -> Vec<(NodeId, NodeId, Message)> {
+    fn take_sent(&mut self, from: u32) -> Vec<(NodeId, NodeId, Vec<u8>)> {
         let sent = std::mem::take(&mut self.world.sent);
         sent.into_iter().map(|(to, message)| (NodeId(from), to, message)).collect()
     }
@@ -269,7 +270,7 @@ fn what_was_said_of_an_earlier_life_does_not_count() {
     cluster.pass(Micros(10_000), &[1, 2, 3]);
     assert_eq!(cluster.health(3, 1), Health::Alive);
     for (from, to, message) in late {
-        cluster.step(to.0, DetectorInput::Message(from, message));
+        cluster.step(to.0, DetectorInput::Gossip(from, message));
         cluster.world.sent.clear();
         assert_eq!(cluster.health(3, 1), Health::Alive, "{from} to {to}");
     }
@@ -278,12 +279,11 @@ fn what_was_said_of_an_earlier_life_does_not_count() {
 #[test]
 fn who_is_no_member_and_what_is_no_gossip_are_not_heard() {
     let mut cluster = Cluster::new(2);
-    let gossip = |bytes: &[u8]| Message { epoch: Epoch(1), body: Body::Gossip(bytes.to_vec()) };
     for bytes in [&b""[..], b"x", &[0xff; 64], &[0; 5_000]] {
-        cluster.step(1, DetectorInput::Message(NodeId(2), gossip(bytes)));
+        cluster.step(1, DetectorInput::Gossip(NodeId(2), bytes.to_vec()));
     }
     assert_eq!(cluster.count(Note::GossipRefused), 4);
-    cluster.step(1, DetectorInput::Message(NodeId(9), gossip(b"x")));
+    cluster.step(1, DetectorInput::Gossip(NodeId(9), b"x".to_vec()));
     assert_eq!(cluster.count(Note::GossipRefused), 4, "a stranger is not even read");
 }
 
@@ -292,18 +292,16 @@ fn gossip_is_heard_only_as_it_is_encoded() {
     let mut cluster = Cluster::new(3);
     cluster.pass(Micros(10_000), &[1, 2, 3]);
     let (mut heard, mut with_updates) = (0, 0);
-    for (from, to, message) in cluster.delivered.clone() {
-        let Body::Gossip(bytes) = &message.body else { continue };
+    for (from, to, bytes) in cluster.delivered.clone() {
         let refused = cluster.count(Note::GossipRefused);
-        cluster.step(to.0, DetectorInput::Message(from, message.clone()));
+        cluster.step(to.0, DetectorInput::Gossip(from, bytes.clone()));
         assert_eq!(cluster.count(Note::GossipRefused), refused, "{bytes:?}");
         heard += 1;
-        with_updates += usize::from(updates(bytes) > Some(0));
+        with_updates += usize::from(updates(&bytes) > Some(0));
         // The first byte is a node's id. The same number, longer than need be, and a byte too much.
         let longer = [&[bytes[0] | 0x80, 0], &bytes[1..]].concat();
-        for spoilt in [longer, [bytes, &[0][..]].concat()] {
-            let message = Message { epoch: message.epoch, body: Body::Gossip(spoilt) };
-            cluster.step(to.0, DetectorInput::Message(from, message));
+        for spoilt in [longer, [&bytes[..], &[0]].concat()] {
+            cluster.step(to.0, DetectorInput::Gossip(from, spoilt));
         }
         assert_eq!(cluster.count(Note::GossipRefused), refused + 2, "{bytes:?}");
     }

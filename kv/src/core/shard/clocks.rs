@@ -4,7 +4,7 @@ use super::state::Shard;
 use crate::core::{
     clock::ClockGuard,
     env::Env,
-    message::Body,
+    message::ShardBody,
     ring::{Member, MemberState},
     time::{Micros, Timestamp},
     types::NodeId,
@@ -46,7 +46,7 @@ impl Shard {
         let shard = self.config.shard;
         for turn in 0..AT_ONCE.min(peers.len()) {
             let peer = peers[(self.probe_round + turn) % peers.len()];
-            self.send(peer, Body::Probe { shard, sent: env.uptime() }, env);
+            self.send(peer, ShardBody::Probe { shard, sent: env.uptime() }, env);
         }
         self.probe_round = self.probe_round.wrapping_add(AT_ONCE);
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::core::{
-    env::{Request, Timer},
-    message::Message,
+    env::{Request, ShardTimer},
+    message::{Message, ShardBody},
     ring::Ring,
     time::Micros,
     types::{NodeId, RequestId},
@@ -45,9 +45,9 @@ pub enum Input {
     /// A client asks.
     Request(RequestId, Request),
     /// A peer says something.
-    Message(NodeId, Message),
+    Message(NodeId, Message<ShardBody>),
     /// A timer fired.
-    Timer(Timer),
+    Timer(ShardTimer),
     /// The topology has a newer ring, and it is durable.
     Ring(Arc<Ring>),
     /// The node stood still for a while, and this is the first thing that it hears.

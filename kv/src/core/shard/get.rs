@@ -15,7 +15,7 @@ use super::{
 };
 use crate::core::{
     env::{Env, Failure, Note, Reply},
-    message::Body,
+    message::KeyRequest,
     quorum::{Level, Tally},
     record::{Record, Version},
     types::{Key, NodeId, OpId, RequestId},
@@ -60,7 +60,7 @@ impl Shard {
         }
         if let GetPhase::Asking { answered, .. } = &get.phase {
             for owner in answered.to_ask(get.level, first_choice(op)) {
-                self.send(owner, Body::Read { op, key: get.key.clone() }, env);
+                self.send(owner, KeyRequest::Read { op, key: get.key.clone() }, env);
             }
         }
         self.keep(op, Pending::Get(get), env);
@@ -157,7 +157,7 @@ impl Shard {
         match answered.next_old(first_choice(op)) {
             Some(owner) => {
                 env.note(Note::SessionBehind);
-                self.send(owner, Body::Read { op, key: get.key.clone() }, env);
+                self.send(owner, KeyRequest::Read { op, key: get.key.clone() }, env);
                 false
             }
             None => {
@@ -198,7 +198,7 @@ impl Shard {
                 holding.count(node);
             } else {
                 let (key, record) = (get.key.clone(), record.clone());
-                self.send(node, Body::Write { op, key, record }, env);
+                self.send(node, KeyRequest::Write { op, key, record }, env);
             }
         }
         get.hedges = 0;
@@ -221,7 +221,7 @@ impl Shard {
                 env.note(Note::RepairHedged);
                 for owner in holding.missing() {
                     let (key, record) = (get.key.clone(), record.clone());
-                    self.send(owner, Body::Write { op, key, record }, env);
+                    self.send(owner, KeyRequest::Write { op, key, record }, env);
                 }
             }
         }
@@ -229,7 +229,7 @@ impl Shard {
 
     fn send_reads(&self, op: OpId, key: &Key, answered: &Tally, env: &mut impl Env) {
         for owner in answered.missing() {
-            self.send(owner, Body::Read { op, key: key.clone() }, env);
+            self.send(owner, KeyRequest::Read { op, key: key.clone() }, env);
         }
     }
 }

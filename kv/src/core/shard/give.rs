@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{pulls::SILENT_ROUNDS, state::Shard};
 use crate::core::{
     env::{Entry, Env, Note},
-    message::{Body, Offer, Want},
+    message::{Offer, ShardBody, SlotsAnswer, SlotsRequest, Want},
     record::Version,
     ring::{MemberState, NodeSet, Owners},
     types::{Key, NodeId, Slot},
@@ -63,7 +63,7 @@ impl Shard {
                 continue;
             }
             self.gives.offered.entry(node).or_insert(0);
-            self.send(node, Body::Offer { shard: self.config.shard, offers }, env);
+            self.ask_slots(node, SlotsRequest::Offer { offers }, env);
         }
     }
 
@@ -88,7 +88,8 @@ impl Shard {
             wants.push((slot, after, upto, keys));
         }
         if !wants.is_empty() {
-            self.send(from, Body::Wanted { shard, wants }, env);
+            let answer = SlotsAnswer::Wanted { wants };
+            self.send(from, ShardBody::SlotsAnswer { shard, answer }, env);
         }
     }
 

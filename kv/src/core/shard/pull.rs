@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{pulls::SILENT_ROUNDS, state::Shard};
 use crate::core::{
     env::{Env, Note},
-    message::{Body, Part},
+    message::{Part, ShardBody, SlotsAnswer, SlotsRequest},
     ring::slot_of,
     types::{Key, NodeId, Slot},
 };
@@ -60,7 +60,7 @@ impl Shard {
                 Some(_) => env.note(Note::PullHedged),
                 None => drop(self.pulls.asked.insert(node, 0)),
             }
-            self.send(node, Body::Pull { shard: self.config.shard, wants }, env);
+            self.ask_slots(node, SlotsRequest::Pull { wants }, env);
         }
     }
 
@@ -96,7 +96,8 @@ impl Shard {
             }
         }
         if !parts.is_empty() {
-            self.send(from, Body::Pulled { shard, parts }, env);
+            let answer = SlotsAnswer::Pulled { parts };
+            self.send(from, ShardBody::SlotsAnswer { shard, answer }, env);
         }
     }
 

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::core::{
     env::{Env, Failure, Note, Reply},
-    message::Body,
+    message::KeyRequest,
     quorum::{Level, Tally},
     record::{Record, Version},
     types::{Key, NodeId, OpId, RequestId, Slot, Value},
@@ -168,13 +168,13 @@ impl Shard {
         match &put.phase {
             PutPhase::Asking { answered, .. } => {
                 for owner in answered.missing() {
-                    self.send(owner, Body::Read { op, key: put.key.clone() }, env);
+                    self.send(owner, KeyRequest::Read { op, key: put.key.clone() }, env);
                 }
             }
             PutPhase::Writing { record, acknowledged } => {
                 for owner in acknowledged.missing() {
                     let (key, record) = (put.key.clone(), record.clone());
-                    self.send(owner, Body::Write { op, key, record }, env);
+                    self.send(owner, KeyRequest::Write { op, key, record }, env);
                 }
             }
         }

@@ -3,7 +3,7 @@
 use super::state::Shard;
 use crate::core::{
     env::{Entry, Env, Note},
-    message::Body,
+    message::KeyAnswer,
     record::Record,
     types::{Key, NodeId, OpId, Slot},
 };
@@ -20,7 +20,7 @@ impl Shard {
         let slot = self.ring.slot_of(key.as_str());
         if self.owns(slot, env) {
             self.merge(slot, key, record, env);
-            self.send(from, Body::Written { op }, env);
+            self.send(from, KeyAnswer::Written { op }, env);
         }
     }
 
@@ -28,7 +28,7 @@ impl Shard {
         let slot = self.ring.slot_of(key.as_str());
         if self.owns(slot, env) {
             let record = self.store.get(key.as_str());
-            self.send(from, Body::Found { op, record }, env);
+            self.send(from, KeyAnswer::Found { op, record }, env);
         }
     }
 

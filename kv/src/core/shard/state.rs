@@ -11,8 +11,8 @@ use super::{
 };
 use crate::core::{
     clock::{ClockGuard, HybridClock},
-    env::{Env, Timer},
-    message::{Body, Message},
+    env::{Env, ShardTimer},
+    message::{Body, Message, ShardBody, SlotsRequest},
     record::{Record, Version},
     ring::Ring,
     store::Store,
@@ -34,13 +34,13 @@ pub(super) enum Pending {
 /// began.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Generation {
-    pub(super) timer: Timer,
+    pub(super) timer: ShardTimer,
     /// Armed, and then about the operations before this one.
     pub(super) before: Option<OpId>,
 }
 
 impl Generation {
-    pub(super) fn new(timer: Timer) -> Self {
+    pub(super) fn new(timer: ShardTimer) -> Self {
         Self { timer, before: None }
     }
 
@@ -110,8 +110,8 @@ impl Shard {
             round_trip: 0,
             next_op: OpId::first_of(config.shard, incarnation),
             pending: BTreeMap::new(),
-            hedge: Generation::new(Timer::Hedge),
-            timeout: Generation::new(Timer::Timeout),
+            hedge: Generation::new(ShardTimer::Hedge),
+            timeout: Generation::new(ShardTimer::Timeout),
             sync: Comparisons::default(),
             probe_round: 0,
             pulls: Pulls::default(),
@@ -152,8 +152,14 @@ impl Shard {
         }
     }
 
-    pub(super) fn send(&self, to: NodeId, body: Body, env: &mut impl Env) {
+    pub(super) fn send(&self, to: NodeId, body: impl Into<ShardBody>, env: &mut impl Env) {
+        let body = Body::Shard(body.into());
         env.send(to, Message { epoch: self.ring.epoch(), body });
+    }
+
+    /// Asks all shards of a peer about many slots.
+    pub(super) fn ask_slots(&self, to: NodeId, request: SlotsRequest, env: &mut impl Env) {
+        self.send(to, ShardBody::SlotsRequest { shard: self.config.shard, request }, env);
     }
 
     /// The epoch that this shard answers at.

@@ -10,10 +10,10 @@ use super::{
     state::{Pending, Shard},
 };
 use crate::core::{
-    env::{Env, Failure, Note, Reply, Request, Timer},
-    message::{Body, Message},
+    env::{Env, Failure, Note, Reply, Request, ShardTimer},
+    message::{KeyAnswer, KeyRequest, Message, ShardBody, SlotsAnswer, SlotsRequest},
     ring::{MemberState, Ring},
-    types::{Epoch, NodeId, RequestId},
+    types::{Epoch, NodeId, OpId, RequestId},
 };
 
 impl Shard {
@@ -21,12 +21,12 @@ impl Shard {
     pub fn start(&mut self, env: &mut impl Env) {
         self.sync.ticked = env.uptime();
         if self.config.sync_every.0 > 0 {
-            env.set_timer(Timer::Sync, self.config.sync_every);
+            env.set_timer(ShardTimer::Sync, self.config.sync_every);
         }
         if self.guard.is_on() {
             self.guard.check_for_jump(env);
             self.probe(env);
-            env.set_timer(Timer::Probe, self.probe_after());
+            env.set_timer(ShardTimer::Probe, self.probe_after());
         }
         self.begin_moves(env);
     }
@@ -54,96 +54,124 @@ impl Shard {
         }
     }
 
-    fn message(&mut self, from: NodeId, message: Message, env: &mut impl Env) {
+    fn message(&mut self, from: NodeId, message: Message<ShardBody>, env: &mut impl Env) {
         let Message { epoch, body } = message;
         match body {
             // Time and merges are good at any epoch: nobody counts them.
-            Body::Probe { shard, sent } => {
+            ShardBody::Probe { shard, sent } => {
                 let now = env.now();
-                self.send(from, Body::ProbeReply { shard, sent, now }, env);
+                self.send(from, ShardBody::ProbeReply { shard, sent, now }, env);
             }
-            Body::ProbeReply { shard: _, sent, now } => self.probed(from, sent, now, env),
-            Body::Delta { slot, records } => self.delta(slot, records, env),
+            ShardBody::ProbeReply { shard: _, sent, now } => self.probed(from, sent, now, env),
+            ShardBody::Delta { slot, records } => self.delta(slot, records, env),
             // The rest only among those who have the same ring.
-            body => {
-                if self.same_epoch(from, epoch, &body, env) {
-                    self.message_of_this_epoch(from, body, env);
+            ShardBody::KeyRequest(request) => {
+                if self.same_epoch(from, epoch, Some(request.op()), env) {
+                    self.key_request(from, request, env);
+                }
+            }
+            ShardBody::KeyAnswer(answer) => {
+                if self.same_epoch(from, epoch, None, env) {
+                    self.key_answer(from, answer, env);
+                }
+            }
+            ShardBody::SlotsRequest { shard, request } => {
+                if self.same_epoch(from, epoch, None, env) {
+                    self.slots_request(from, shard, request, env);
+                }
+            }
+            ShardBody::SlotsAnswer { shard: _, answer } => {
+                if self.same_epoch(from, epoch, None, env) {
+                    self.slots_answer(from, answer, env);
                 }
             }
         }
     }
 
-    fn message_of_this_epoch(&mut self, from: NodeId, body: Body, env: &mut impl Env) {
-        match body {
-            Body::Write { op, key, record } => self.replica_write(from, op, &key, &record, env),
-            Body::Read { op, key } => self.replica_read(from, op, &key, env),
-            Body::Written { op } => self.written(from, op, env),
-            Body::Found { op, record } => self.found(from, op, record, env),
-            Body::Digests { shard, shards, pass, digests } => {
+    fn key_request(&mut self, from: NodeId, request: KeyRequest, env: &mut impl Env) {
+        match request {
+            KeyRequest::Write { op, key, record } => {
+                self.replica_write(from, op, &key, &record, env);
+            }
+            KeyRequest::Read { op, key } => self.replica_read(from, op, &key, env),
+        }
+    }
+
+    fn key_answer(&mut self, from: NodeId, answer: KeyAnswer, env: &mut impl Env) {
+        match answer {
+            KeyAnswer::Written { op } => self.written(from, op, env),
+            KeyAnswer::Found { op, record } => self.found(from, op, record, env),
+            // At our epoch nobody fences us.
+            KeyAnswer::Fenced { op: _ } => {}
+        }
+    }
+
+    fn slots_request(
+        &mut self,
+        from: NodeId,
+        shard: u16,
+        request: SlotsRequest,
+        env: &mut impl Env,
+    ) {
+        match request {
+            SlotsRequest::Digests { shards, pass, digests } => {
                 self.compare_digests(from, (shard, shards), pass, &digests, env);
             }
-            Body::Differ { shard: _, pass, part, parts, slots } => {
-                self.differ(from, pass, (part, parts), slots, env);
-            }
-            Body::Versions { shard, pass, ranges } => {
+            SlotsRequest::Versions { pass, ranges } => {
                 self.compare_versions(from, shard, pass, ranges, env);
             }
-            Body::Newer { shard: _, pass, parts } => self.newer(from, pass, parts, env),
-            Body::Pull { shard, wants } => self.pulled_from(from, shard, wants, env),
-            Body::Pulled { shard: _, parts } => self.pulled(from, parts, env),
-            Body::Offer { shard, offers } => self.offered(from, shard, offers, env),
-            Body::Wanted { shard: _, wants } => self.wanted(from, wants, env),
-            // At our epoch nobody fences us; the others are for the topology or handled before.
-            Body::Fenced { .. }
-            | Body::Probe { .. }
-            | Body::ProbeReply { .. }
-            | Body::Delta { .. }
-            | Body::Prepare { .. }
-            | Body::Promise { .. }
-            | Body::Accept { .. }
-            | Body::Accepted { .. }
-            | Body::Refused { .. }
-            | Body::Synced
-            | Body::RingRequest
-            | Body::Gossip(_)
-            | Body::IsNewest { .. }
-            | Body::Newest { .. }
-            | Body::Ring(_) => {}
+            SlotsRequest::Pull { wants } => self.pulled_from(from, shard, wants, env),
+            SlotsRequest::Offer { offers } => self.offered(from, shard, offers, env),
+        }
+    }
+
+    fn slots_answer(&mut self, from: NodeId, answer: SlotsAnswer, env: &mut impl Env) {
+        match answer {
+            SlotsAnswer::Differ { pass, part, parts, slots } => {
+                self.differ(from, pass, (part, parts), slots, env);
+            }
+            SlotsAnswer::Newer { pass, parts } => self.newer(from, pass, parts, env),
+            SlotsAnswer::Pulled { parts } => self.pulled(from, parts, env),
+            SlotsAnswer::Wanted { wants } => self.wanted(from, wants, env),
         }
     }
 
     /// The fence. Requests of an earlier epoch are refused, and answers of one are not counted.
     /// Those of a later epoch are dropped: the topology fetches the ring, and the sender asks again.
-    fn same_epoch(&self, from: NodeId, epoch: Epoch, body: &Body, env: &mut impl Env) -> bool {
+    fn same_epoch(
+        &self,
+        from: NodeId,
+        epoch: Epoch,
+        refused: Option<OpId>,
+        env: &mut impl Env,
+    ) -> bool {
         if epoch > self.ring.epoch() {
             env.note(Note::Behind);
         } else if epoch < self.ring.epoch()
-            && let Body::Write { op, .. } | Body::Read { op, .. } = body
+            && let Some(op) = refused
         {
             env.note(Note::Fenced);
-            self.send(from, Body::Fenced { op: *op }, env);
+            self.send(from, KeyAnswer::Fenced { op }, env);
         }
         epoch == self.ring.epoch()
     }
 
-    fn timer(&mut self, timer: Timer, env: &mut impl Env) {
+    fn timer(&mut self, timer: ShardTimer, env: &mut impl Env) {
         match timer {
-            Timer::Hedge => self.sweep_hedge(env),
-            Timer::Timeout => self.sweep_timeout(env),
-            Timer::Sync => {
+            ShardTimer::Hedge => self.sweep_hedge(env),
+            ShardTimer::Timeout => self.sweep_timeout(env),
+            ShardTimer::Sync => {
                 self.sync_tick(env);
-                env.set_timer(Timer::Sync, self.config.sync_every);
+                env.set_timer(ShardTimer::Sync, self.config.sync_every);
             }
-            Timer::Probe => {
+            ShardTimer::Probe => {
                 if self.guard.check_for_jump(env) {
                     env.note(Note::ClockJumped);
                 }
                 self.probe(env);
-                env.set_timer(Timer::Probe, self.probe_after());
+                env.set_timer(ShardTimer::Probe, self.probe_after());
             }
-            Timer::Pull => self.move_on(env),
-            // The topology's.
-            Timer::Fetch | Timer::Confirm | Timer::Propose | Timer::Report | Timer::Detect => {}
+            ShardTimer::Pull => self.move_on(env),
         }
     }
 
@@ -164,7 +192,7 @@ impl Shard {
         self.give_round(env);
         self.moves = !self.pulls.is_empty() || self.gives.len() > 0;
         if self.moves {
-            env.set_timer(Timer::Pull, self.config.pull_every);
+            env.set_timer(ShardTimer::Pull, self.config.pull_every);
         }
     }
 

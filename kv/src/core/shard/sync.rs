@@ -18,7 +18,7 @@ use super::{
 };
 use crate::core::{
     env::{Env, Note},
-    message::{Body, Compared, Range},
+    message::{Compared, Range, ShardBody, SlotsAnswer, SlotsRequest},
     record::{Record, Version},
     ring::{MemberState, slot_of},
     time::Micros,
@@ -118,8 +118,8 @@ impl Shard {
     fn send_digests(&self, peer: NodeId, pass: u64, env: &mut impl Env) {
         let mut digests = self.store.digests();
         digests.retain(|(slot, _)| self.shares(*slot, peer));
-        let (shard, shards) = (self.config.shard, self.config.shards);
-        self.send(peer, Body::Digests { shard, shards, pass, digests }, env);
+        let shards = self.config.shards;
+        self.ask_slots(peer, SlotsRequest::Digests { shards, pass, digests }, env);
     }
 
     /// Answers a peer's digests with the slots that differ.
@@ -152,7 +152,8 @@ impl Shard {
             env.note(Note::SlotDiffered);
         }
         let (part, parts) = (self.config.shard, self.config.shards);
-        self.send(from, Body::Differ { shard, pass, part, parts, slots }, env);
+        let answer = SlotsAnswer::Differ { pass, part, parts, slots };
+        self.send(from, ShardBody::SlotsAnswer { shard, answer }, env);
     }
 
     fn has(&self, slot: Slot) -> bool {
@@ -224,8 +225,8 @@ impl Shard {
         if ranges.iter().any(|range| range.upto.is_some()) || ranges.len() < pass.slots.len() {
             env.note(Note::SyncPaged);
         }
-        let (shard, pass) = (self.config.shard, pass.number);
-        self.send(peer, Body::Versions { shard, pass, ranges }, env);
+        let pass = pass.number;
+        self.ask_slots(peer, SlotsRequest::Versions { pass, ranges }, env);
     }
 
     /// Answers a peer's versions with the records that it lacks, and asks for those that we lack.
@@ -246,7 +247,8 @@ impl Shard {
                 false => Compared::nothing(range, true),
             })
             .collect();
-        self.send(from, Body::Newer { shard, pass, parts }, env);
+        let answer = SlotsAnswer::Newer { pass, parts };
+        self.send(from, ShardBody::SlotsAnswer { shard, answer }, env);
     }
 
     /// Compares a range as far as the answer has room for what the peer lacks.
@@ -383,7 +385,7 @@ impl Shard {
             let records: Vec<(Key, Record)> = keys.iter().filter_map(record).collect();
             settled += records.iter().filter(|(_, r)| self.is_settled(r.version, env)).count();
             if !records.is_empty() {
-                self.send(to, Body::Delta { slot, records }, env);
+                self.send(to, ShardBody::Delta { slot, records }, env);
             }
         }
         settled

@@ -8,10 +8,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::*;
 use crate::core::{
     env::{
-        Clients, Clock, Entry, Failure, Journal, Network, Note, Progress, Reply, Request, Timer,
-        Trace,
+        Clients, Clock, Entry, Failure, Journal, Network, Note, Progress, Reply, Request,
+        ShardTimer, Timers, Trace,
     },
-    message::{Body, Message},
+    message::{Body, KeyRequest, Message, ShardBody, SlotsAnswer, SlotsRequest},
     quorum::Level,
     record::{Record, Version},
     ring::{Member, MemberState, RING_SIZE, Ring},
@@ -23,11 +23,11 @@ use crate::core::{
 #[derive(Default)]
 struct Effects {
     now: u64,
-    sent: Vec<(NodeId, Message)>,
+    sent: Vec<(NodeId, Message<ShardBody>)>,
     replies: Vec<(RequestId, Reply)>,
     entries: Vec<Entry>,
     synced: Vec<Epoch>,
-    timers: Vec<(Timer, Micros)>,
+    timers: Vec<(ShardTimer, Micros)>,
     notes: Vec<Note>,
 }
 
@@ -39,15 +39,20 @@ impl Clock for Effects {
     fn uptime(&self) -> Micros {
         Micros(self.now)
     }
+}
 
-    fn set_timer(&mut self, timer: Timer, after: Micros) {
+impl Timers<ShardTimer> for Effects {
+    fn set_timer(&mut self, timer: ShardTimer, after: Micros) {
         self.timers.push((timer, after));
     }
 }
 
 impl Network for Effects {
     fn send(&mut self, to: NodeId, message: Message) {
-        self.sent.push((to, message));
+        let Message { epoch, body: Body::Shard(body) } = message else {
+            panic!("a shard says {message:?}");
+        };
+        self.sent.push((to, Message { epoch, body }));
     }
 }
 
@@ -105,7 +110,7 @@ struct World {
     shards: BTreeMap<NodeId, Shard>,
     effects: Effects,
     /// Messages that wait: from, to, what.
-    waiting: Vec<(NodeId, NodeId, Message)>,
+    waiting: Vec<(NodeId, NodeId, Message<ShardBody>)>,
 }
 
 impl World {
@@ -147,7 +152,7 @@ impl World {
             .into_iter()
             .partition(|(from, to, message)| wanted(from.0, to.0, message.body.name()));
         self.waiting = later;
-        let now: Vec<(NodeId, NodeId, Message)> = now;
+        let now: Vec<(NodeId, NodeId, Message<ShardBody>)> = now;
         let count = now.len();
         for (from, to, message) in now {
             self.step(to.0, Input::Message(from, message));
@@ -212,8 +217,8 @@ fn a_quorum_read_that_finds_owners_differ_repairs_a_majority_before_it_answers()
     world.waiting.clear();
     world.get(outsider, Level::Quorum);
     // Whoever is asked answers; the hedge asks the rest. Its first firing is about the write alone.
-    world.step(outsider, Input::Timer(Timer::Hedge));
-    world.step(outsider, Input::Timer(Timer::Hedge));
+    world.step(outsider, Input::Timer(ShardTimer::Hedge));
+    world.step(outsider, Input::Timer(ShardTimer::Hedge));
     world.deliver(|_, _, name| name == "read");
     world.effects.notes.clear();
     while world.deliver(|from, _, name| name == "found" && from == holder) > 0 {}
@@ -289,15 +294,15 @@ fn a_request_beyond_the_bound_is_refused_as_busy() {
 fn a_request_is_given_up_at_the_second_firing_at_the_latest() {
     let mut world = World::new(3, 3);
     world.put(1, "v", Level::Quorum);
-    let armed = world.effects.timers.iter().filter(|(timer, _)| *timer == Timer::Timeout);
+    let armed = world.effects.timers.iter().filter(|(timer, _)| *timer == ShardTimer::Timeout);
     assert_eq!(armed.map(|(_, after)| *after).collect::<Vec<_>>(), [TIMEOUT]);
     world.get(1, Level::Quorum);
-    world.step(1, Input::Timer(Timer::Timeout));
+    world.step(1, Input::Timer(ShardTimer::Timeout));
     assert_eq!(world.replies(), [Reply::Failed(Failure::Timeout)], "the first one only");
-    world.step(1, Input::Timer(Timer::Timeout));
+    world.step(1, Input::Timer(ShardTimer::Timeout));
     assert_eq!(world.replies(), [Reply::Failed(Failure::Timeout)]);
     world.effects.timers.clear();
-    world.step(1, Input::Timer(Timer::Timeout));
+    world.step(1, Input::Timer(ShardTimer::Timeout));
     assert!(world.effects.timers.is_empty(), "an idle shard has no such timer");
 }
 
@@ -308,7 +313,7 @@ fn silent_owners_are_asked_again_ever_more_rarely() {
     let mut resent = Vec::new();
     for _ in 0..16 {
         world.waiting.clear();
-        world.step(1, Input::Timer(Timer::Hedge));
+        world.step(1, Input::Timer(ShardTimer::Hedge));
         resent.push(world.waiting.len());
     }
     assert_eq!(resent, [2, 2, 0, 2, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 2]);
@@ -319,13 +324,13 @@ fn anti_entropy_brings_a_replica_what_it_missed_and_then_rests() {
     let mut world = World::new(2, 2);
     world.put(1, "v", Level::One);
     world.waiting.clear();
-    world.step(2, Input::Timer(Timer::Sync));
+    world.step(2, Input::Timer(ShardTimer::Sync));
     world.deliver_all();
     assert_eq!(world.held(2), Some("v".into()));
     assert!(world.effects.notes.contains(&Note::RecordSynced));
     world.effects.notes.clear();
-    world.step(2, Input::Timer(Timer::Sync));
-    world.step(1, Input::Timer(Timer::Sync));
+    world.step(2, Input::Timer(ShardTimer::Sync));
+    world.step(1, Input::Timer(ShardTimer::Sync));
     world.deliver_all();
     assert!(!world.effects.notes.contains(&Note::SlotDiffered));
 }
@@ -338,7 +343,7 @@ fn anti_entropy_merges_a_key_only_into_its_own_slot() {
         value: Some(Value::trusted("v")),
     };
     let wrong = Slot((ring(2, 2).slot_of("k").0 + 1) % RING_SIZE);
-    let body = Body::Delta { slot: wrong, records: vec![(Key::trusted("k"), record)] };
+    let body = ShardBody::Delta { slot: wrong, records: vec![(Key::trusted("k"), record)] };
     world.step(1, Input::Message(NodeId(2), Message { epoch: Epoch(1), body }));
     assert_eq!(world.held(1), None);
 }
@@ -346,7 +351,7 @@ fn anti_entropy_merges_a_key_only_into_its_own_slot() {
 #[test]
 fn what_is_read_elsewhere_moves_the_clock_on() {
     let mut world = World::new(3, 3);
-    let body = Body::Write {
+    let body = KeyRequest::Write {
         op: OpId { shard: 0, sequence: 1 },
         key: Key::trusted("k"),
         record: Record {
@@ -354,6 +359,7 @@ fn what_is_read_elsewhere_moves_the_clock_on() {
             value: None,
         },
     };
+    let body = body.into();
     world.step(1, Input::Message(NodeId(3), Message { epoch: Epoch(1), body }));
     world.put(1, "v", Level::One);
     assert_eq!(
@@ -386,9 +392,9 @@ fn a_linearizable_put_is_larger_than_what_a_majority_told() {
 fn a_linearizable_put_that_no_majority_answers_is_unavailable_and_writes_nothing() {
     let mut world = World::new(3, 3);
     world.put(1, "v", Level::Linearizable);
-    world.step(1, Input::Timer(Timer::Hedge));
+    world.step(1, Input::Timer(ShardTimer::Hedge));
     assert_eq!(world.waiting.len(), 4, "the silent ones are asked again");
-    world.step(1, Input::Timer(Timer::Timeout));
+    world.step(1, Input::Timer(ShardTimer::Timeout));
     assert_eq!(world.replies(), [Reply::Failed(Failure::Unavailable)]);
     world.deliver_all();
     assert_eq!([1, 2, 3].map(|node| world.held(node)), [None, None, None]);
@@ -400,7 +406,7 @@ fn a_linearizable_put_that_wrote_times_out_as_any_other() {
     world.put(1, "v", Level::Linearizable);
     world.deliver(|_, _, name| name == "read");
     world.deliver(|from, _, _| from == 2);
-    world.step(1, Input::Timer(Timer::Timeout));
+    world.step(1, Input::Timer(ShardTimer::Timeout));
     assert_eq!(world.replies(), [Reply::Failed(Failure::Timeout)]);
 }
 

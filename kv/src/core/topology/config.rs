@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use crate::core::{
-    env::Timer,
-    message::Message,
+    env::TopologyTimer,
+    message::{Message, TopologyBody},
     ring::{Change, Ring},
     time::Micros,
     types::{Epoch, NodeId},
@@ -33,9 +33,9 @@ pub enum TopologyInput {
     /// A peer sent something at a later epoch than ours.
     Seen(NodeId, Epoch),
     /// A peer says something about rings.
-    Message(NodeId, Message),
+    Message(NodeId, Message<TopologyBody>),
     /// A timer fired.
-    Timer(Timer),
+    Timer(TopologyTimer),
     /// A shard of this node has done, and made durable, what the ring of this epoch asks of it.
     Synced(u16, Epoch),
     /// Somebody asks for a change.

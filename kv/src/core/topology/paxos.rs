@@ -11,8 +11,8 @@ use super::{
     state::Topology,
 };
 use crate::core::{
-    env::{Entry, Env, Note, Publish, Timer},
-    message::{Body, Message},
+    env::{Entry, Note, TopologyEnv, TopologyTimer},
+    message::{Paxos, TopologyBody},
     ring::{Acceptor, Change, Ring},
     time::Micros,
     types::{Ballot, Epoch, NodeId},
@@ -43,7 +43,7 @@ impl Topology {
     }
 
     /// Begins to propose, unless that is under way or has to wait for its turn.
-    pub(super) fn propose(&mut self, env: &mut (impl Env + Publish)) {
+    pub(super) fn propose(&mut self, env: &mut impl TopologyEnv) {
         let Proposer { phase, waits, is_stale, backs_off, .. } = &self.proposer;
         let is_idle = *phase == Phase::Idle && !backs_off && (!waits || *is_stale);
         if is_idle && self.is_member() && self.wanted_ring().is_some() {
@@ -53,7 +53,7 @@ impl Topology {
 
     /// The proposer's timer fired: tries again, with a higher ballot. Who heard another propose in the
     /// meantime waits once more: many that take turns would never let one through.
-    pub(super) fn retry(&mut self, env: &mut (impl Env + Publish)) {
+    pub(super) fn retry(&mut self, env: &mut impl TopologyEnv) {
         self.proposer.waits = false;
         self.proposer.is_stale = false;
         let waits_again = std::mem::take(&mut self.proposer.backs_off);
@@ -66,7 +66,7 @@ impl Topology {
         }
     }
 
-    fn prepare(&mut self, env: &mut (impl Env + Publish)) {
+    fn prepare(&mut self, env: &mut impl TopologyEnv) {
         let promised = self.acceptor.promised.map_or(0, |ballot| ballot.round);
         let round = self.proposer.round.max(promised).saturating_add(1);
         let ballot = Ballot { round, node: self.config.node };
@@ -76,14 +76,14 @@ impl Topology {
         // A timer of earlier is too short for this proposal.
         self.proposer.backs_off = self.proposer.waits;
         self.arm_proposer(env);
-        self.to_members(|| Body::Prepare { ballot }, env);
+        self.to_members(|| Paxos::Prepare { ballot }, env);
         self.promise(ballot, env);
         let accepted = self.acceptor.accepted.clone();
         self.promised(self.config.node, ballot, accepted, env);
     }
 
     /// Each try waits longer than the one before, and no two members wait equally long.
-    fn arm_proposer(&mut self, env: &mut impl Env) {
+    fn arm_proposer(&mut self, env: &mut impl TopologyEnv) {
         if self.proposer.waits {
             return;
         }
@@ -94,11 +94,11 @@ impl Topology {
         let id = u64::from(self.config.node.0);
         let word = (id << 32 | u64::from(self.proposer.attempts)) ^ self.ring.epoch().0 << 48;
         let seeded = xxhash_rust::xxh3::xxh3_64_with_seed(&word.to_le_bytes(), self.config.seed);
-        env.set_timer(Timer::Propose, Micros(base + seeded % longest.max(1)));
+        env.set_timer(TopologyTimer::Propose, Micros(base + seeded % longest.max(1)));
     }
 
     /// Promises to take no proposal below a ballot. False when a higher one is promised.
-    fn promise(&mut self, ballot: Ballot, env: &mut impl Env) -> bool {
+    fn promise(&mut self, ballot: Ballot, env: &mut impl TopologyEnv) -> bool {
         if self.acceptor.promised.is_some_and(|promised| promised > ballot) {
             return false;
         }
@@ -109,19 +109,24 @@ impl Topology {
         true
     }
 
-    fn persist_acceptor(&self, env: &mut impl Env) {
+    fn persist_acceptor(&self, env: &mut impl TopologyEnv) {
         env.persist(Entry::Acceptor(self.ring.epoch(), self.acceptor.clone()));
     }
 
     /// A proposer asks for a promise.
-    pub(super) fn asked_to_promise(&mut self, from: NodeId, ballot: Ballot, env: &mut impl Env) {
+    pub(super) fn asked_to_promise(
+        &mut self,
+        from: NodeId,
+        ballot: Ballot,
+        env: &mut impl TopologyEnv,
+    ) {
         if !self.is_member() {
             return;
         }
         let body = match self.promise(ballot, env) {
             true => {
                 self.back_off(env);
-                Body::Promise { ballot, accepted: self.acceptor.accepted.clone() }
+                Paxos::Promise { ballot, accepted: self.acceptor.accepted.clone() }
             }
             false => self.refusal(ballot, env),
         };
@@ -129,15 +134,15 @@ impl Topology {
     }
 
     /// Leaves the field to another, for a while.
-    pub(super) fn back_off(&mut self, env: &mut impl Env) {
+    pub(super) fn back_off(&mut self, env: &mut impl TopologyEnv) {
         self.proposer.phase = Phase::Idle;
         self.proposer.backs_off = true;
         self.arm_proposer(env);
     }
 
-    fn refusal(&self, ballot: Ballot, env: &mut impl Env) -> Body {
+    fn refusal(&self, ballot: Ballot, env: &mut impl TopologyEnv) -> Paxos {
         env.note(Note::BallotRefused);
-        Body::Refused { ballot, promised: self.acceptor.promised.unwrap_or(ballot) }
+        Paxos::Refused { ballot, promised: self.acceptor.promised.unwrap_or(ballot) }
     }
 
     /// A member promised.
@@ -146,7 +151,7 @@ impl Topology {
         from: NodeId,
         of: Ballot,
         accepted: Option<(Ballot, Arc<Ring>)>,
-        env: &mut (impl Env + Publish),
+        env: &mut impl TopologyEnv,
     ) {
         let Phase::Preparing { ballot, promised, best } = &mut self.proposer.phase else { return };
         if *ballot != of {
@@ -170,14 +175,14 @@ impl Topology {
         };
         let accepted = BTreeSet::new();
         self.proposer.phase = Phase::Accepting { ballot: of, ring: ring.clone(), accepted };
-        self.to_members(|| Body::Accept { ballot: of, ring: ring.clone() }, env);
+        self.to_members(|| Paxos::Accept { ballot: of, ring: ring.clone() }, env);
         if self.accept(of, ring, env) {
             self.accepted(self.config.node, of, env);
         }
     }
 
     /// Takes a proposal. False when a higher ballot is promised.
-    fn accept(&mut self, ballot: Ballot, ring: Arc<Ring>, env: &mut impl Env) -> bool {
+    fn accept(&mut self, ballot: Ballot, ring: Arc<Ring>, env: &mut impl TopologyEnv) -> bool {
         if self.acceptor.promised.is_some_and(|promised| promised > ballot) {
             return false;
         }
@@ -192,7 +197,7 @@ impl Topology {
         from: NodeId,
         ballot: Ballot,
         ring: Arc<Ring>,
-        env: &mut impl Env,
+        env: &mut impl TopologyEnv,
     ) {
         if !self.is_member() || !self.ring.may_be_followed_by(&ring) {
             return;
@@ -201,7 +206,7 @@ impl Topology {
             true => {
                 // Whoever accepted sees to it that something is decided, should its proposer die.
                 self.back_off(env);
-                Body::Accepted { ballot }
+                Paxos::Accepted { ballot }
             }
             false => self.refusal(ballot, env),
         };
@@ -209,7 +214,7 @@ impl Topology {
     }
 
     /// A member took our proposal.
-    pub(super) fn accepted(&mut self, from: NodeId, of: Ballot, env: &mut (impl Env + Publish)) {
+    pub(super) fn accepted(&mut self, from: NodeId, of: Ballot, env: &mut impl TopologyEnv) {
         let Phase::Accepting { ballot, ring, accepted } = &mut self.proposer.phase else { return };
         if *ballot != of {
             return;
@@ -222,28 +227,28 @@ impl Topology {
     }
 
     /// The ring is decided: tells all whom it concerns.
-    fn decided(&mut self, ring: Arc<Ring>, env: &mut (impl Env + Publish)) {
+    fn decided(&mut self, ring: Arc<Ring>, env: &mut impl TopologyEnv) {
         env.note(Note::RingDecided);
         let mut all: BTreeSet<NodeId> = self.ring.members().keys().copied().collect();
         all.extend(ring.members().keys());
         all.remove(&self.config.node);
         self.adopt(ring.clone(), env);
         for node in all {
-            self.send(node, Body::Ring(ring.clone()), env);
+            self.send(node, TopologyBody::Ring(ring.clone()), env);
         }
     }
 
     /// A member promised a higher ballot to another: we wait for our next turn.
-    pub(super) fn refused(&mut self, of: Ballot, promised: Ballot, env: &mut impl Env) {
+    pub(super) fn refused(&mut self, of: Ballot, promised: Ballot, env: &mut impl TopologyEnv) {
         self.proposer.round = self.proposer.round.max(promised.round);
         if self.proposer.ballot() == Some(of) {
             self.back_off(env);
         }
     }
 
-    fn to_members(&self, body: impl Fn() -> Body, env: &mut impl Env) {
+    fn to_members(&self, body: impl Fn() -> Paxos, env: &mut impl TopologyEnv) {
         for member in self.ring.members().keys().filter(|id| **id != self.config.node) {
-            env.send(*member, Message { epoch: self.ring.epoch(), body: body() });
+            self.send(*member, body(), env);
         }
     }
 }

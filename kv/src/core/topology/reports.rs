@@ -2,15 +2,15 @@
 
 use super::state::Topology;
 use crate::core::{
-    env::{Env, Timer},
-    message::Body,
+    env::{TopologyEnv, TopologyTimer},
+    message::TopologyBody,
     types::{Epoch, NodeId},
 };
 
 /// Members that are told at a time that this one has done its part.
 const REPORTED_TO: usize = 3;
 impl Topology {
-    pub(super) fn shard_synced(&mut self, shard: u16, epoch: Epoch, env: &mut impl Env) {
+    pub(super) fn shard_synced(&mut self, shard: u16, epoch: Epoch, env: &mut impl TopologyEnv) {
         if epoch != self.ring.epoch() || !self.ring.is_joint() {
             return;
         }
@@ -26,7 +26,7 @@ impl Topology {
 
     /// Tells the next few members that this one has done its part: one of them proposes the final ring.
     /// Who is no member asks them for their ring, until a majority has the one that leaves it out.
-    pub(super) fn report(&mut self, env: &mut impl Env) {
+    pub(super) fn report(&mut self, env: &mut impl TopologyEnv) {
         if self.is_released() {
             return;
         }
@@ -39,12 +39,16 @@ impl Topology {
         for turn in 0..REPORTED_TO.min(all.len()) {
             let to = all[(first + turn) % all.len()];
             if to != me {
-                self.send(to, if is_member { Body::Synced } else { Body::RingRequest }, env);
+                self.send(
+                    to,
+                    if is_member { TopologyBody::Synced } else { TopologyBody::RingRequest },
+                    env,
+                );
             }
         }
         if !self.reporting {
             self.reporting = true;
-            env.set_timer(Timer::Report, self.config.report_every);
+            env.set_timer(TopologyTimer::Report, self.config.report_every);
         }
     }
 }

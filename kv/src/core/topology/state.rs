@@ -7,8 +7,8 @@ use std::{
 
 use super::{config::TopologyConfig, proposer::Proposer};
 use crate::core::{
-    env::Env,
-    message::{Body, Message},
+    env::TopologyEnv,
+    message::{Body, Message, TopologyBody},
     ring::{Acceptor, Change, Ring},
     types::{Ballot, Epoch, NodeId},
 };
@@ -106,7 +106,13 @@ impl Topology {
         !self.is_member() && self.ring.is_majority(&self.informed)
     }
 
-    pub(super) fn send(&self, to: NodeId, body: Body, env: &mut impl Env) {
+    pub(super) fn send(
+        &self,
+        to: NodeId,
+        body: impl Into<TopologyBody>,
+        env: &mut impl TopologyEnv,
+    ) {
+        let body = Body::Topology(body.into());
         env.send(to, Message { epoch: self.ring.epoch(), body });
     }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{config::TopologyInput, state::Topology};
 use crate::core::{
-    env::{Entry, Env, Note, Publish, Timer},
-    message::{Body, Message},
+    env::{Entry, Note, TopologyEnv, TopologyTimer},
+    message::{Message, Paxos, TopologyBody},
     ring::{Acceptor, Ring},
     types::{Epoch, NodeId},
 };
@@ -16,7 +16,7 @@ pub(super) const WANTED_FOR: u64 = 1;
 
 impl Topology {
     /// The first step.
-    pub fn start(&mut self, env: &mut impl Env) {
+    pub fn start(&mut self, env: &mut impl TopologyEnv) {
         if self.acceptor.accepted.is_some() {
             self.back_off(env);
         }
@@ -27,7 +27,7 @@ impl Topology {
     }
 
     /// One step.
-    pub fn handle(&mut self, input: TopologyInput, env: &mut (impl Env + Publish)) {
+    pub fn handle(&mut self, input: TopologyInput, env: &mut impl TopologyEnv) {
         match input {
             TopologyInput::Seen(from, epoch) => self.seen(from, epoch, env),
             TopologyInput::Message(from, message) => self.message(from, message, env),
@@ -47,9 +47,9 @@ impl Topology {
         self.propose(env);
     }
 
-    fn timer(&mut self, timer: Timer, env: &mut (impl Env + Publish)) {
+    fn timer(&mut self, timer: TopologyTimer, env: &mut impl TopologyEnv) {
         match timer {
-            Timer::Fetch => {
+            TopologyTimer::Fetch => {
                 self.fetches = false;
                 if let Some((_, from)) = self.behind {
                     // It did not answer, or does not have what it spoke of: whoever else speaks of a later
@@ -58,26 +58,19 @@ impl Topology {
                     self.fetch(from, env);
                 }
             }
-            Timer::Confirm => {
+            TopologyTimer::Confirm => {
                 self.confirming = false;
                 self.ask_if_newest(env);
             }
-            Timer::Propose => self.retry(env),
-            Timer::Report => {
+            TopologyTimer::Propose => self.retry(env),
+            TopologyTimer::Report => {
                 self.reporting = false;
                 self.report(env);
             }
-            // The shards'.
-            Timer::Hedge
-            | Timer::Timeout
-            | Timer::Sync
-            | Timer::Probe
-            | Timer::Pull
-            | Timer::Detect => {}
         }
     }
 
-    fn seen(&mut self, from: NodeId, epoch: Epoch, env: &mut impl Env) {
+    fn seen(&mut self, from: NodeId, epoch: Epoch, env: &mut impl TopologyEnv) {
         let known = self.behind.map_or(self.ring.epoch(), |(epoch, _)| epoch);
         if epoch < known || epoch == self.ring.epoch() {
             return;
@@ -89,78 +82,85 @@ impl Topology {
         }
     }
 
-    fn fetch(&mut self, from: NodeId, env: &mut impl Env) {
-        self.send(from, Body::RingRequest, env);
+    fn fetch(&mut self, from: NodeId, env: &mut impl TopologyEnv) {
+        self.send(from, TopologyBody::RingRequest, env);
         if !self.fetches {
             self.fetches = true;
-            env.set_timer(Timer::Fetch, self.config.fetch_every);
+            env.set_timer(TopologyTimer::Fetch, self.config.fetch_every);
         }
     }
 
-    fn message(&mut self, from: NodeId, message: Message, env: &mut (impl Env + Publish)) {
+    fn message(
+        &mut self,
+        from: NodeId,
+        message: Message<TopologyBody>,
+        env: &mut impl TopologyEnv,
+    ) {
         let Message { epoch, body } = message;
         if epoch >= self.ring.epoch() && !self.is_member() {
             self.informed.insert(from);
         }
         match body {
-            Body::RingRequest => self.send(from, Body::Ring(self.ring.clone()), env),
-            Body::Ring(ring) => {
+            TopologyBody::RingRequest => {
+                self.send(from, TopologyBody::Ring(self.ring.clone()), env);
+            }
+            TopologyBody::Ring(ring) => {
                 if ring.epoch() > self.ring.epoch() {
                     env.note(Note::RingLearned);
                 }
                 self.adopt(ring, env);
             }
-            // The rest is about the ring after ours. Who is behind is told ours; one who is ahead makes
-            // us fetch its own.
-            body if epoch < self.ring.epoch() => {
-                if !matches!(body, Body::Refused { .. }) {
-                    self.send(from, Body::Ring(self.ring.clone()), env);
+            // The rest is about the ring after ours.
+            TopologyBody::Paxos(paxos) => {
+                let is_told = !matches!(paxos, Paxos::Refused { .. });
+                if self.same_epoch(from, epoch, is_told, env) {
+                    self.about_next_ring(from, paxos, env);
                 }
             }
-            body if epoch > self.ring.epoch() => drop(body),
-            body => self.about_next_ring(from, body, env),
-        }
-    }
-
-    fn about_next_ring(&mut self, from: NodeId, body: Body, env: &mut (impl Env + Publish)) {
-        match body {
-            Body::Prepare { ballot } => self.asked_to_promise(from, ballot, env),
-            Body::Promise { ballot, accepted } => self.promised(from, ballot, accepted, env),
-            Body::Accept { ballot, ring } => self.asked_to_accept(from, ballot, ring, env),
-            Body::Accepted { ballot } => self.accepted(from, ballot, env),
-            Body::Refused { ballot, promised } => self.refused(ballot, promised, env),
-            Body::IsNewest { era } => self.send(from, Body::Newest { era }, env),
-            Body::Newest { era } => self.is_newest(from, era, env),
-            Body::Synced => {
-                if self.ring.is_joint() {
+            TopologyBody::IsNewest { era } => {
+                if self.same_epoch(from, epoch, true, env) {
+                    self.send(from, TopologyBody::Newest { era }, env);
+                }
+            }
+            TopologyBody::Newest { era } => {
+                if self.same_epoch(from, epoch, true, env) {
+                    self.is_newest(from, era, env);
+                }
+            }
+            TopologyBody::Synced => {
+                if self.same_epoch(from, epoch, true, env) && self.ring.is_joint() {
                     self.synced.insert(from);
                 }
             }
-            // The shards', or handled before.
-            Body::Write { .. }
-            | Body::Written { .. }
-            | Body::Read { .. }
-            | Body::Found { .. }
-            | Body::Fenced { .. }
-            | Body::Digests { .. }
-            | Body::Differ { .. }
-            | Body::Versions { .. }
-            | Body::Newer { .. }
-            | Body::Delta { .. }
-            | Body::Pull { .. }
-            | Body::Pulled { .. }
-            | Body::Offer { .. }
-            | Body::Wanted { .. }
-            | Body::Probe { .. }
-            | Body::ProbeReply { .. }
-            | Body::RingRequest
-            | Body::Gossip(_)
-            | Body::Ring(_) => {}
+        }
+    }
+
+    /// Who is behind is told our ring, if it asked for something; one who is ahead makes us fetch its own.
+    fn same_epoch(
+        &self,
+        from: NodeId,
+        epoch: Epoch,
+        is_told: bool,
+        env: &mut impl TopologyEnv,
+    ) -> bool {
+        if epoch < self.ring.epoch() && is_told {
+            self.send(from, TopologyBody::Ring(self.ring.clone()), env);
+        }
+        epoch == self.ring.epoch()
+    }
+
+    fn about_next_ring(&mut self, from: NodeId, paxos: Paxos, env: &mut impl TopologyEnv) {
+        match paxos {
+            Paxos::Prepare { ballot } => self.asked_to_promise(from, ballot, env),
+            Paxos::Promise { ballot, accepted } => self.promised(from, ballot, accepted, env),
+            Paxos::Accept { ballot, ring } => self.asked_to_accept(from, ballot, ring, env),
+            Paxos::Accepted { ballot } => self.accepted(from, ballot, env),
+            Paxos::Refused { ballot, promised } => self.refused(ballot, promised, env),
         }
     }
 
     /// Takes a newer ring of this cluster: into the journal first, then to the shards.
-    pub(super) fn adopt(&mut self, ring: Arc<Ring>, env: &mut (impl Env + Publish)) {
+    pub(super) fn adopt(&mut self, ring: Arc<Ring>, env: &mut impl TopologyEnv) {
         let of = |ring: &Ring| (ring.cluster(), ring.size(), ring.replication());
         if of(&ring) != of(&self.ring) || ring.epoch() <= self.ring.epoch() {
             return;

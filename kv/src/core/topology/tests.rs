@@ -7,18 +7,18 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{steps::WANTED_FOR, wants::MOST_JOINS, *};
 use crate::core::{
-    env::{Clients, Clock, Entry, Journal, Network, Note, Progress, Publish, Reply, Timer, Trace},
-    message::{Body, Message},
+    env::{Clock, Entry, Journal, Network, Note, Publish, Timers, TopologyTimer, Trace},
+    message::{Body, Message, Paxos, TopologyBody},
     ring::{Acceptor, Change, Joiner, MemberState, RING_SIZE, Ring},
     time::{Micros, Timestamp},
-    types::{Ballot, Epoch, NodeId, RequestId},
+    types::{Ballot, Epoch, NodeId},
 };
 
 /// Collects what a step does.
 #[derive(Default)]
 struct Effects {
-    sent: Vec<(NodeId, Message)>,
-    timers: Vec<Timer>,
+    sent: Vec<(NodeId, Message<TopologyBody>)>,
+    timers: Vec<TopologyTimer>,
     notes: Vec<Note>,
     confirmed: Vec<(u64, Epoch)>,
 }
@@ -31,28 +31,25 @@ impl Clock for Effects {
     fn uptime(&self) -> Micros {
         Micros(1)
     }
+}
 
-    fn set_timer(&mut self, timer: Timer, _after: Micros) {
+impl Timers<TopologyTimer> for Effects {
+    fn set_timer(&mut self, timer: TopologyTimer, _after: Micros) {
         self.timers.push(timer);
     }
 }
 
 impl Network for Effects {
     fn send(&mut self, to: NodeId, message: Message) {
-        self.sent.push((to, message));
+        let Message { epoch, body: Body::Topology(body) } = message else {
+            panic!("a topology says {message:?}");
+        };
+        self.sent.push((to, Message { epoch, body }));
     }
 }
 
 impl Journal for Effects {
     fn persist(&mut self, _entry: Entry) {}
-}
-
-impl Clients for Effects {
-    fn reply(&mut self, _request: RequestId, _reply: Reply) {}
-}
-
-impl Progress for Effects {
-    fn synced(&mut self, _epoch: Epoch) {}
 }
 
 impl Trace for Effects {
@@ -81,11 +78,11 @@ fn after(ring: &Ring, changes: &[Change]) -> Arc<Ring> {
 /// Topologies n1, n2, … and the messages between them.
 struct World {
     nodes: Vec<Topology>,
-    armed: Vec<BTreeSet<Timer>>,
+    armed: Vec<BTreeSet<TopologyTimer>>,
     notes: Vec<Note>,
     /// Which nodes were told that their rings are the newest, in which eras.
     confirmed: Vec<(u32, u64, Epoch)>,
-    waiting: Vec<(NodeId, NodeId, Message)>,
+    waiting: Vec<(NodeId, NodeId, Message<TopologyBody>)>,
 }
 
 impl World {
@@ -134,7 +131,7 @@ impl World {
         }
     }
 
-    fn fire(&mut self, node: u32, timer: Timer) {
+    fn fire(&mut self, node: u32, timer: TopologyTimer) {
         assert!(self.armed[node as usize - 1].contains(&timer), "{timer:?} is not armed");
         self.step(node, TopologyInput::Timer(timer));
     }
@@ -159,7 +156,7 @@ fn one_of_three_decides_nothing_and_tries_again_later() {
     world.step(1, TopologyInput::Change(Change::Leave(NodeId(3))));
     world.settle(&[1]);
     assert_eq!(world.epoch(1), 1);
-    world.fire(1, Timer::Propose);
+    world.fire(1, TopologyTimer::Propose);
     world.settle(&[1, 3]);
     assert_eq!((world.epoch(1), world.epoch(3)), (2, 2));
 }
@@ -176,12 +173,12 @@ fn who_is_a_member_no_more_stays_until_the_others_know_it() {
     world.waiting.clear();
     assert!(!world.nodes[2].is_member() && !world.nodes[2].is_released());
     for _ in 0..3 {
-        world.fire(3, Timer::Report);
+        world.fire(3, TopologyTimer::Report);
         world.settle(&[1, 3]);
     }
     assert!(!world.nodes[2].is_released(), "one of two is no majority");
     for _ in 0..2 {
-        world.fire(3, Timer::Report);
+        world.fire(3, TopologyTimer::Report);
         world.settle(&[1, 2, 3]);
     }
     assert_eq!((world.epoch(1), world.epoch(2)), (3, 3));
@@ -199,7 +196,7 @@ fn a_ring_is_fetched_from_whoever_showed_it_last() {
     world.settle(&[1, 3]);
     assert_eq!(world.epoch(1), 1);
     world.step(1, TopologyInput::Seen(NodeId(3), Epoch(2)));
-    world.fire(1, Timer::Fetch);
+    world.fire(1, TopologyTimer::Fetch);
     world.settle(&[1, 3]);
     assert_eq!(world.epoch(1), 2);
 }
@@ -215,9 +212,9 @@ fn who_hears_another_propose_waits_once_more() {
     world.step(to.0, TopologyInput::Message(from, message));
     world.step(2, TopologyInput::Change(Change::Leave(NodeId(3))));
     world.waiting.clear();
-    world.fire(2, Timer::Propose);
+    world.fire(2, TopologyTimer::Propose);
     assert!(world.waiting.is_empty(), "it heard n1 since its timer was armed");
-    world.fire(2, Timer::Propose);
+    world.fire(2, TopologyTimer::Propose);
     assert!(!world.waiting.is_empty());
 }
 
@@ -303,7 +300,7 @@ fn a_change_that_was_asked_for_long_ago_is_forgotten() {
         world.step(1, TopologyInput::Install(ring.clone()));
         world.waiting.clear();
     }
-    world.fire(1, Timer::Propose);
+    world.fire(1, TopologyTimer::Propose);
     assert!(world.waiting.is_empty());
 }
 
@@ -324,7 +321,7 @@ fn a_change_that_others_gave_up_is_forgotten() {
     assert_eq!((given_up.epoch(), given_up.is_joint()), (Epoch(3), false));
     world.step(1, TopologyInput::Install(given_up));
     world.settle(&[1, 2, 3]);
-    world.fire(1, Timer::Propose);
+    world.fire(1, TopologyTimer::Propose);
     world.settle(&[1, 2, 3]);
     assert_eq!(world.epoch(1), 3);
 }
@@ -347,8 +344,8 @@ fn a_change_that_another_one_rules_out_is_forgotten() {
         world.step(2, TopologyInput::Install(ring));
     }
     world.waiting.clear();
-    if world.armed[1].contains(&Timer::Propose) {
-        world.fire(2, Timer::Propose);
+    if world.armed[1].contains(&TopologyTimer::Propose) {
+        world.fire(2, TopologyTimer::Propose);
     }
     assert!(world.waiting.is_empty() && world.nodes[1].ballot().is_none());
 }
@@ -360,7 +357,7 @@ fn a_proposal_that_may_not_follow_is_not_taken() {
     let last = Arc::new(joint.after(&BTreeSet::new(), true).unwrap());
     let mut world = World::new(2, &first);
     let ballot = Ballot { round: 1, node: NodeId(2) };
-    let skipping = Message { epoch: Epoch(1), body: Body::Accept { ballot, ring: last } };
+    let skipping = Message { epoch: Epoch(1), body: Paxos::Accept { ballot, ring: last }.into() };
     world.step(1, TopologyInput::Message(NodeId(2), skipping));
     assert!(world.waiting.is_empty());
     assert_eq!(*world.nodes[0].acceptor(), Acceptor::default());
@@ -377,7 +374,7 @@ fn a_ring_of_another_size_or_replication_is_not_taken() {
         let mut other = serde_json::to_value(other).unwrap();
         (other["epoch"], other["cluster"]) = (2.into(), value["cluster"].clone());
         let other: Ring = serde_json::from_value(other).unwrap();
-        let body = Body::Ring(Arc::new(other));
+        let body = TopologyBody::Ring(Arc::new(other));
         world.step(1, TopologyInput::Message(NodeId(2), Message { epoch: Epoch(2), body }));
         assert_eq!(epoch(world.nodes[0].ring()), Epoch(1), "{name}");
     }
@@ -391,10 +388,10 @@ fn who_speaks_of_an_epoch_that_nobody_has_is_not_believed_for_ever() {
     let mut world = World::new(1, &ring(3, 2));
     world.step(1, TopologyInput::Seen(NodeId(2), Epoch(1_000_000)));
     world.step(1, TopologyInput::Seen(NodeId(3), Epoch(2)));
-    world.fire(1, Timer::Fetch);
+    world.fire(1, TopologyTimer::Fetch);
     world.step(1, TopologyInput::Seen(NodeId(3), Epoch(2)));
     world.waiting.clear();
-    world.fire(1, Timer::Fetch);
+    world.fire(1, TopologyTimer::Fetch);
     let asked: Vec<NodeId> = world.waiting.iter().map(|(_, to, _)| *to).collect();
     assert_eq!(asked, [NodeId(3)]);
 }

@@ -46,7 +46,7 @@ impl Change {
             if self.moving(4) == (0, 0) && (!offers || self.moving(3) == (0, 0)) {
                 return;
             }
-            (3..=4).for_each(|node| self.world.step(node, Input::Timer(Timer::Pull)));
+            (3..=4).for_each(|node| self.world.step(node, Input::Timer(ShardTimer::Pull)));
             while !self.world.waiting.is_empty() {
                 self.world.waiting.retain(|(_, _, message)| {
                     sent += 1;
@@ -118,7 +118,7 @@ fn a_slot_is_dropped_when_every_owner_has_it_and_not_before() {
     change.rounds(1_000, true);
     (1..=4).for_each(|node| change.world.step(node, Input::Ring(change.last.clone())));
     for _ in 0..100 {
-        change.world.step(3, Input::Timer(Timer::Pull));
+        change.world.step(3, Input::Timer(ShardTimer::Pull));
         while change.world.deliver(|from, to, _| (from, to) != (3, 4)) > 0 {}
         change.world.waiting.clear();
     }
@@ -153,7 +153,7 @@ fn while_a_change_is_under_way_old_owners_get_what_is_given_up_too() {
     // n3 learns of its own leave when the next change has begun.
     (1..=4).for_each(|node| change.world.step(node, Input::Ring(joint.clone())));
     for _ in 0..100 {
-        change.world.step(3, Input::Timer(Timer::Pull));
+        change.world.step(3, Input::Timer(ShardTimer::Pull));
         while change.world.deliver(|from, to, _| (from, to) != (3, 1)) > 0 {}
         change.world.waiting.clear();
     }

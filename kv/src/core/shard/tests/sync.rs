@@ -21,7 +21,7 @@ impl World {
     }
 
     fn tick(&mut self, node: u32) {
-        self.step(node, Input::Timer(Timer::Sync));
+        self.step(node, Input::Timer(ShardTimer::Sync));
     }
 
     fn behind(&self, node: u32) -> Behind {
@@ -76,14 +76,19 @@ fn no_message_of_a_comparison_is_about_more_than_a_few_keys() {
     let most = 4 * world.shards[&NodeId(1)].config.page;
     while !world.waiting.is_empty() {
         for (_, _, message) in &world.waiting {
-            if let Body::Versions { ranges, .. } = &message.body {
+            if let ShardBody::SlotsRequest {
+                request: SlotsRequest::Versions { ranges, .. }, ..
+            } = &message.body
+            {
                 assert!(ranges.iter().map(|range| range.versions.len()).sum::<usize>() <= most);
             }
-            if let Body::Newer { parts, .. } = &message.body {
+            if let ShardBody::SlotsAnswer { answer: SlotsAnswer::Newer { parts, .. }, .. } =
+                &message.body
+            {
                 assert!(parts.iter().map(|part| part.records.len()).sum::<usize>() <= most);
                 assert!(parts.iter().map(|part| part.want.len()).sum::<usize>() <= most);
             }
-            if let Body::Delta { records, .. } = &message.body {
+            if let ShardBody::Delta { records, .. } = &message.body {
                 assert!(records.len() <= 64);
             }
         }
@@ -185,7 +190,10 @@ fn after_a_pause_of_its_own_a_node_trusts_no_comparison() {
     assert!(world.waiting.iter().all(|(_, _, message)| message.body.name() != "differ"));
     world.tick(2);
     world.deliver(|_, _, name| name == "digests");
-    world.waiting.retain(|(_, _, message)| matches!(message.body, Body::Differ { pass: 2.., .. }));
+    let is_late = |body: &ShardBody| {
+        matches!(body, ShardBody::SlotsAnswer { answer: SlotsAnswer::Differ { pass: 2.., .. }, .. })
+    };
+    world.waiting.retain(|(_, _, message)| is_late(&message.body));
     let late = world.waiting.remove(0);
     world.step(2, Input::Message(late.0, late.2));
     assert_eq!(world.to_compare(2), [1], "that one was given before");
@@ -260,8 +268,10 @@ fn while_one_peer_brings_what_is_lacking_the_others_do_not_bring_it_too() {
         for (from, to, message) in &world.waiting {
             if let (NodeId(from @ 1..=2), NodeId(3)) = (from, to) {
                 sent[*from as usize - 1] += match &message.body {
-                    Body::Newer { parts, .. } => parts.iter().map(|part| part.records.len()).sum(),
-                    Body::Delta { records, .. } => records.len(),
+                    ShardBody::SlotsAnswer { answer: SlotsAnswer::Newer { parts, .. }, .. } => {
+                        parts.iter().map(|part| part.records.len()).sum()
+                    }
+                    ShardBody::Delta { records, .. } => records.len(),
                     _ => 0,
                 };
             }

@@ -34,8 +34,8 @@ fn a_joiner_that_starts_again_while_the_ring_is_joint_takes_its_own_place() {
     world.settle(&[1, 2, 3]);
     for _ in 0..10 {
         for node in 1..=3 {
-            if world.armed[node as usize - 1].contains(&Timer::Propose) {
-                world.fire(node, Timer::Propose);
+            if world.armed[node as usize - 1].contains(&TopologyTimer::Propose) {
+                world.fire(node, TopologyTimer::Propose);
                 world.settle(&[1, 2, 3]);
             }
         }

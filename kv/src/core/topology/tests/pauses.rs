@@ -15,11 +15,11 @@ fn after_a_pause_a_majority_says_that_the_ring_is_the_newest_and_answers_of_befo
     world.waiting = early;
     world.settle(&[1, 2, 3, 4, 5]);
     assert_eq!(world.confirmed, [], "they were asked before the last pause");
-    assert!(world.armed[0].contains(&Timer::Confirm));
-    world.step(1, TopologyInput::Timer(Timer::Confirm));
+    assert!(world.armed[0].contains(&TopologyTimer::Confirm));
+    world.step(1, TopologyInput::Timer(TopologyTimer::Confirm));
     world.settle(&[1, 2, 3]);
     assert_eq!(world.confirmed, [(1, 8, Epoch(1))]);
-    world.step(1, TopologyInput::Timer(Timer::Confirm));
+    world.step(1, TopologyInput::Timer(TopologyTimer::Confirm));
     assert!(world.waiting.is_empty() && world.confirmed.len() == 1, "it is over");
 }
 
@@ -46,7 +46,7 @@ fn a_node_that_was_evicted_meanwhile_is_never_confirmed_and_the_only_member_is_a
     world.waiting.clear();
     world.step(1, TopologyInput::Paused(7));
     world.settle(&[1, 2, 3]);
-    world.step(1, TopologyInput::Timer(Timer::Confirm));
+    world.step(1, TopologyInput::Timer(TopologyTimer::Confirm));
     world.settle(&[1, 2, 3]);
     assert_eq!((world.nodes[0].ring().epoch(), &world.confirmed[..]), (last.epoch(), &[][..]));
     let mut alone = World::new(1, &ring(1, 3));

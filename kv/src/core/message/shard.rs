@@ -1,0 +1,369 @@
+//! What shards say to each other.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
+
+use crate::core::{
+    record::{Record, Version},
+    time::{Micros, Timestamp},
+    types::{Key, OpId, Slot},
+};
+
+/// What a shard says to another.
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, IntoStaticStr,
+)]
+#[strum(serialize_all = "kebab-case")]
+pub enum ShardBody {
+    /// Coordinator to owner: do this with a key.
+    KeyRequest(KeyRequest),
+    /// Owner to coordinator: how it went.
+    KeyAnswer(KeyAnswer),
+    /// A shard of a member to all shards of another: each takes the part that concerns its slots.
+    SlotsRequest {
+        /// The asking shard.
+        shard: u16,
+        /// What it asks.
+        request: SlotsRequest,
+    },
+    /// One of those shards to the one that asked.
+    SlotsAnswer {
+        /// The asking shard.
+        shard: u16,
+        /// The answer.
+        answer: SlotsAnswer,
+    },
+    /// Owner to owner: records that you lack.
+    Delta {
+        /// The slot of all these keys.
+        slot: Slot,
+        /// Records to merge.
+        records: Vec<(Key, Record)>,
+    },
+    /// What time is it at your place?
+    Probe {
+        /// The asking shard.
+        shard: u16,
+        /// The asker's monotonic clock.
+        sent: Micros,
+    },
+    /// The answer to a probe.
+    ProbeReply {
+        /// The asking shard.
+        shard: u16,
+        /// The asker's monotonic clock, as it was sent.
+        sent: Micros,
+        /// The wall clock of the one who answers.
+        now: Timestamp,
+    },
+}
+
+/// What a coordinator asks of an owner, about a key.
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, IntoStaticStr,
+)]
+#[strum(serialize_all = "kebab-case")]
+pub enum KeyRequest {
+    /// Store this and acknowledge.
+    Write {
+        /// Whom to answer.
+        op: OpId,
+        /// The key.
+        key: Key,
+        /// The record, with the coordinator's version.
+        record: Record,
+    },
+    /// What do you hold?
+    Read {
+        /// Whom to answer.
+        op: OpId,
+        /// The key.
+        key: Key,
+    },
+}
+
+/// What an owner answers to a coordinator.
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, IntoStaticStr,
+)]
+#[strum(serialize_all = "kebab-case")]
+pub enum KeyAnswer {
+    /// My journal holds that record, or a newer one.
+    Written {
+        /// The write's operation.
+        op: OpId,
+    },
+    /// What I hold.
+    Found {
+        /// The read's operation.
+        op: OpId,
+        /// The record, a tombstone included.
+        record: Option<Record>,
+    },
+    /// Your epoch is over. Nothing was done.
+    Fenced {
+        /// The refused operation.
+        op: OpId,
+    },
+}
+
+/// What a member asks another about many slots: anti-entropy, and what is handed over when owners change.
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, IntoStaticStr,
+)]
+#[strum(serialize_all = "kebab-case")]
+pub enum SlotsRequest {
+    /// Owner to owner: the digests of all slots that we share and that one of the sender's shards
+    /// has. A slot that is not listed is empty at the sender.
+    Digests {
+        /// The sender's number of shards: it has the slots `slot % shards == shard`.
+        shards: u16,
+        /// The number of the comparison.
+        pass: u64,
+        /// Slots with their digests, ascending.
+        digests: Vec<(Slot, u64)>,
+    },
+    /// Owner to owner: the versions that I hold of slots that differ.
+    Versions {
+        /// The number of the comparison.
+        pass: u64,
+        /// The versions.
+        ranges: Vec<Range>,
+    },
+    /// New owner to old owner: send me what you hold of these slots.
+    Pull {
+        /// Slots, with the last key that the asker has of each, and the digest of what it holds.
+        wants: Vec<(Slot, Option<Key>, u64)>,
+    },
+    /// Who no longer owns a slot to who owns it: these are the versions that I hold. Have you all?
+    Offer {
+        /// The offers.
+        offers: Vec<Offer>,
+    },
+}
+
+/// What is answered about many slots.
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, IntoStaticStr,
+)]
+#[strum(serialize_all = "kebab-case")]
+pub enum SlotsAnswer {
+    /// The answer to digests, of each shard that has slots in common with the one that asks: which slots differ.
+    Differ {
+        /// The number of the comparison.
+        pass: u64,
+        /// The shard that answers.
+        part: u16,
+        /// Its node's number of shards.
+        parts: u16,
+        /// The slots, each with the number of its records at the one that answers.
+        slots: Vec<(Slot, u32)>,
+    },
+    /// The answer to versions: the records that you lack, and keys whose records I lack.
+    Newer {
+        /// The number of the comparison.
+        pass: u64,
+        /// For each range an answer.
+        parts: Vec<Compared>,
+    },
+    /// Old owner to new owner: what I hold.
+    Pulled {
+        /// The parts.
+        parts: Vec<Part>,
+    },
+    /// The answer to offers: which of the keys I hold only older versions of.
+    Wanted {
+        /// The same, with the keys. None: I have all.
+        wants: Vec<Want>,
+    },
+}
+
+/// The versions of a range of a slot's keys.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Range {
+    /// The slot.
+    pub slot: Slot,
+    /// The range's start, not part of it. None: from the first key.
+    pub after: Option<Key>,
+    /// The range's end, part of it. None: to the last key.
+    pub upto: Option<Key>,
+    /// The sender's keys in the range, ascending.
+    pub versions: Vec<(Key, Version)>,
+}
+
+/// How a range compares.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Compared {
+    /// The slot.
+    pub slot: Slot,
+    /// The range's start.
+    pub after: Option<Key>,
+    /// Up to where it was compared: to the range's end, or less far, where it holds too much for one answer.
+    pub upto: Option<Key>,
+    /// The slot is compared to its last key.
+    pub is_last: bool,
+    /// Records that the other side lacks, or has only older versions of.
+    pub records: Vec<(Key, Record)>,
+    /// Keys of which this side lacks that version.
+    pub want: Vec<Key>,
+}
+
+impl Compared {
+    /// An answer that says nothing of a range: it is to be asked about again, or (`is_last`) not at all.
+    pub fn nothing(range: Range, is_last: bool) -> Self {
+        let Range { slot, after, .. } = range;
+        let (upto, records, want) = (after.clone(), Vec::new(), Vec::new());
+        Self { slot, after, upto, is_last, records, want }
+    }
+}
+
+/// Versions of a slot: behind which key, up to which (none: to the last), and what there is.
+pub type Offer = (Slot, Option<Key>, Option<Key>, Vec<(Key, Version)>);
+
+/// The answer: which of them the owner lacks, or holds only older versions of.
+pub type Want = (Slot, Option<Key>, Option<Key>, Vec<Key>);
+
+/// Records of a slot, as far as they fit into a message.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Part {
+    /// The slot.
+    pub slot: Slot,
+    /// The key before the first one.
+    pub after: Option<Key>,
+    /// Records, ascending by key.
+    pub records: Vec<(Key, Record)>,
+    /// Nothing follows.
+    pub is_last: bool,
+}
+
+impl ShardBody {
+    /// A short name for logs and tables.
+    pub fn name(&self) -> &'static str {
+        match self {
+            ShardBody::KeyRequest(request) => request.into(),
+            ShardBody::KeyAnswer(answer) => answer.into(),
+            ShardBody::SlotsRequest { request, .. } => request.into(),
+            ShardBody::SlotsAnswer { answer, .. } => answer.into(),
+            body => body.into(),
+        }
+    }
+
+    /// The operation that it is about, where it is about one.
+    pub fn op(&self) -> Option<OpId> {
+        match self {
+            ShardBody::KeyRequest(request) => Some(request.op()),
+            ShardBody::KeyAnswer(answer) => Some(answer.op()),
+            ShardBody::SlotsRequest { .. }
+            | ShardBody::SlotsAnswer { .. }
+            | ShardBody::Delta { .. }
+            | ShardBody::Probe { .. }
+            | ShardBody::ProbeReply { .. } => None,
+        }
+    }
+}
+
+impl KeyRequest {
+    /// Whom to answer.
+    pub fn op(&self) -> OpId {
+        match self {
+            KeyRequest::Write { op, .. } | KeyRequest::Read { op, .. } => *op,
+        }
+    }
+
+    /// The key.
+    pub fn key(&self) -> &Key {
+        match self {
+            KeyRequest::Write { key, .. } | KeyRequest::Read { key, .. } => key,
+        }
+    }
+}
+
+impl KeyAnswer {
+    /// The operation that is answered.
+    pub fn op(&self) -> OpId {
+        match self {
+            KeyAnswer::Written { op } | KeyAnswer::Found { op, .. } | KeyAnswer::Fenced { op } => {
+                *op
+            }
+        }
+    }
+}
+
+impl From<KeyRequest> for ShardBody {
+    fn from(request: KeyRequest) -> Self {
+        ShardBody::KeyRequest(request)
+    }
+}
+
+impl From<KeyAnswer> for ShardBody {
+    fn from(answer: KeyAnswer) -> Self {
+        ShardBody::KeyAnswer(answer)
+    }
+}
+
+/// What it says, in a few words.
+impl fmt::Display for ShardBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        if let Some(op) = self.op() {
+            write!(f, " {}.{}", op.shard, op.sequence)?;
+        }
+        match self {
+            ShardBody::KeyRequest(KeyRequest::Write { key, record, .. }) => {
+                write!(f, " {key} = {record}")
+            }
+            ShardBody::KeyRequest(KeyRequest::Read { key, .. }) => write!(f, " {key}"),
+            ShardBody::KeyAnswer(KeyAnswer::Written { .. } | KeyAnswer::Fenced { .. }) => Ok(()),
+            ShardBody::KeyAnswer(KeyAnswer::Found { record: Some(record), .. }) => {
+                write!(f, " {record}")
+            }
+            ShardBody::KeyAnswer(KeyAnswer::Found { record: None, .. }) => f.write_str(" nothing"),
+            ShardBody::SlotsRequest { shard, request } => request.say_more(*shard, f),
+            ShardBody::SlotsAnswer { shard, answer } => answer.say_more(*shard, f),
+            ShardBody::Delta { slot, records } => write!(f, " {slot} {records:?}"),
+            ShardBody::Probe { sent, .. } => write!(f, " {}", sent.0),
+            ShardBody::ProbeReply { sent, now, .. } => write!(f, " {} {now}", sent.0),
+        }
+    }
+}
+
+impl SlotsRequest {
+    fn say_more(&self, shard: u16, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SlotsRequest::Digests { shards, digests, .. } => {
+                write!(f, " of shard {shard}/{shards}: {digests:x?}")
+            }
+            SlotsRequest::Versions { ranges, .. } => ranges
+                .iter()
+                .try_for_each(|range| write!(f, " {} {:?}", range.slot, range.versions)),
+            SlotsRequest::Pull { wants } => write!(f, " {} slots", wants.len()),
+            SlotsRequest::Offer { offers } => {
+                let versions: usize = offers.iter().map(|offer| offer.3.len()).sum();
+                write!(f, " {} slots, {versions} versions", offers.len())
+            }
+        }
+    }
+}
+
+impl SlotsAnswer {
+    fn say_more(&self, shard: u16, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SlotsAnswer::Differ { part, parts, slots, .. } => {
+                write!(f, " of shard {part}/{parts} for {shard}: {slots:?}")
+            }
+            SlotsAnswer::Newer { parts, .. } => parts.iter().try_for_each(|part| {
+                write!(f, " {} {:?} want {:?}", part.slot, part.records, part.want)
+            }),
+            SlotsAnswer::Pulled { parts } => {
+                let records: usize = parts.iter().map(|part| part.records.len()).sum();
+                write!(f, " {} slots, {records} records", parts.len())
+            }
+            SlotsAnswer::Wanted { wants } => {
+                let keys: usize = wants.iter().map(|want| want.3.len()).sum();
+                write!(f, " {keys} keys of {} slots", wants.len())
+            }
+        }
+    }
+}
