@@ -28,13 +28,64 @@ use sim::trace::{Effects, Given, Moved};
 
 use crate::actor::{Event, State};
 
-/// Why a step is none of the model's.
-#[derive(Clone, Debug, PartialEq)]
+/// A step that is none of the model's.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("step {at}: {why}")]
 pub struct Mismatch {
     /// Which step.
     pub at: usize,
     /// Why.
-    pub why: String,
+    pub why: Why,
+}
+
+/// Why a step is none of the model's.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Why {
+    /// Something happens to a node that does not run.
+    #[error("the node does not run")]
+    DoesNotRun,
+    /// A request's number comes twice.
+    #[error("{0:?} is asked twice")]
+    AskedTwice(RequestId),
+    /// So does its answer.
+    #[error("{0:?} is answered twice")]
+    AnsweredTwice(RequestId),
+    /// A message arrives that its sender did not send to this receiver.
+    #[error("{from} never sent {message:?} to {to}")]
+    NeverSent {
+        /// From whom it comes.
+        from: NodeId,
+        /// At whom it arrives.
+        to: NodeId,
+        /// The message.
+        message: Message,
+    },
+    /// A timer fires that is not armed.
+    #[error("{} of {node} is not armed", alarm.name())]
+    NotArmed {
+        /// Whose it is.
+        node: NodeId,
+        /// The timer.
+        alarm: Alarm,
+    },
+    /// More of a journal is durable than there is of it, or less than before.
+    #[error("{upto} entries of {node} cannot be durable")]
+    NotDurable {
+        /// Whose journal it is.
+        node: NodeId,
+        /// How many entries are said to be durable.
+        upto: u64,
+    },
+    /// A step does something else in the model.
+    #[error("{what}: the model has {model}, the run had {recorded}")]
+    Differs {
+        /// Which effects.
+        what: &'static str,
+        /// What the model does.
+        model: String,
+        /// What the run did.
+        recorded: String,
+    },
 }
 
 /// Messages and answers that wait for the journal.
@@ -138,6 +189,10 @@ pub struct Follower {
 }
 
 /// Follows a trace of nodes with this configuration on this ring: how many steps there were.
+///
+/// # Errors
+///
+/// The first step that is none of the model's.
 pub fn follow(trace: &[Moved], config: &NodeConfig, ring: &Arc<Ring>) -> Result<usize, Mismatch> {
     let mut follower = Follower {
         config: config.clone(),
@@ -154,7 +209,7 @@ pub fn follow(trace: &[Moved], config: &NodeConfig, ring: &Arc<Ring>) -> Result<
 }
 
 impl Follower {
-    fn step(&mut self, moved: &Moved) -> Result<(), String> {
+    fn step(&mut self, moved: &Moved) -> Result<(), Why> {
         self.is_enabled(moved)?;
         let node = self.nodes.entry(moved.node).or_default();
         let (now, uptime) = (moved.now, moved.uptime);
@@ -179,7 +234,7 @@ impl Follower {
             Given::Timer(alarm) => Some(Event::Timer(alarm)),
         };
         if let Some(event) = event {
-            let state = node.state.as_mut().ok_or("the node does not run")?;
+            let state = node.state.as_mut().ok_or(Why::DoesNotRun)?;
             state.handle(event, &mut step);
         }
         let mut effects = step.effects;
@@ -190,19 +245,19 @@ impl Follower {
         }
         for (request, _) in effects.replies {
             if !self.answered.insert(request) {
-                return Err(format!("{request:?} is answered twice"));
+                return Err(Why::AnsweredTwice(request));
             }
         }
         Ok(())
     }
 
     /// Whether the model allows what the node was given.
-    fn is_enabled(&mut self, moved: &Moved) -> Result<(), String> {
+    fn is_enabled(&mut self, moved: &Moved) -> Result<(), Why> {
         match &moved.given {
             Given::Start | Given::Crash => Ok(()),
             Given::Request(id, _) => match self.asked.insert(*id) {
                 true => Ok(()),
-                false => Err(format!("{id:?} is asked twice")),
+                false => Err(Why::AskedTwice(*id)),
             },
             Given::Message(from, message) => {
                 let is_it = |(sender, to, sent): &(NodeId, NodeId, Message)| {
@@ -210,21 +265,25 @@ impl Follower {
                 };
                 match self.sent.iter().rev().any(is_it) {
                     true => Ok(()),
-                    false => Err(format!("{from} never sent {message:?} to {}", moved.node)),
+                    false => Err(Why::NeverSent {
+                        from: *from,
+                        to: moved.node,
+                        message: message.clone(),
+                    }),
                 }
             }
             Given::Timer(alarm) => {
                 let node = self.nodes.entry(moved.node).or_default();
                 match node.armed.remove(alarm) {
                     true => Ok(()),
-                    false => Err(format!("{} of {} is not armed", alarm.name(), moved.node)),
+                    false => Err(Why::NotArmed { node: moved.node, alarm: *alarm }),
                 }
             }
             Given::Durable(upto) => {
                 let node = self.nodes.entry(moved.node).or_default();
                 match (node.durable..=node.journal.len() as u64).contains(upto) {
                     true => Ok(()),
-                    false => Err(format!("{upto} entries of {} cannot be durable", moved.node)),
+                    false => Err(Why::NotDurable { node: moved.node, upto: *upto }),
                 }
             }
         }
@@ -263,15 +322,13 @@ impl Node {
     }
 }
 
-fn compare(model: &Effects, recorded: &Effects) -> Result<(), String> {
-    let differs = |what: &str, model: String, recorded: String| {
-        Err(format!("{what}: the model has {model}, the run had {recorded}"))
-    };
+fn compare(model: &Effects, recorded: &Effects) -> Result<(), Why> {
     macro_rules! same {
         ($($field:ident),*) => {
             $(if model.$field != recorded.$field {
                 let (model, recorded) = (&model.$field, &recorded.$field);
-                return differs(stringify!($field), format!("{model:?}"), format!("{recorded:?}"));
+                let (model, recorded) = (format!("{model:?}"), format!("{recorded:?}"));
+                return Err(Why::Differs { what: stringify!($field), model, recorded });
             })*
         };
     }

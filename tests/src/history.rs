@@ -4,8 +4,24 @@
 //! Such writes have growing versions. So a QUORUM read that begins after an ok write returns that write's
 //! value or a later one (P3), never one that failed (P0); and what a QUORUM read returned stays (P4, P5).
 
+/// An answer that breaks a promise.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Broken {
+    /// It is older than what the client knows, or nobody wrote it.
+    #[error("a read found {found:?}, and its client knows of {history:?}")]
+    Read {
+        /// What was found.
+        found: Option<u64>,
+        /// What the client knew.
+        history: History,
+    },
+    /// It is of the future.
+    #[error("a read found {0:?} before it was written")]
+    Early(Option<u64>),
+}
+
 /// The history of a key.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
     /// The newest value that is known to be there.
     known: Option<u64>,
@@ -25,13 +41,17 @@ impl History {
         self.unknown.push(value);
     }
 
-    /// A read that began after all of this was answered: why the answer breaks a promise.
-    pub fn read(&mut self, found: Option<u64>) -> Result<(), String> {
+    /// A read that began after all of this was answered.
+    ///
+    /// # Errors
+    ///
+    /// The answer breaks a promise.
+    pub fn read(&mut self, found: Option<u64>) -> Result<(), Broken> {
         if found == self.known {
             return Ok(());
         }
         let Some(place) = found.and_then(|v| self.unknown.iter().position(|u| *u == v)) else {
-            return Err(format!("a read found {found:?}, and its client knows of {self:?}"));
+            return Err(Broken::Read { found, history: self.clone() });
         };
         self.known = found;
         self.unknown.drain(..=place);

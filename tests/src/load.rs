@@ -18,7 +18,7 @@ use redis::{Commands as _, Connection, RedisError, RedisResult};
 
 use crate::{
     cluster::Cluster,
-    history::History,
+    history::{Broken, History},
     process::{PATIENCE, eventually},
 };
 
@@ -210,7 +210,7 @@ impl<'a> Client<'a> {
                     Level::One => {
                         match found.is_none_or(|f| f <= value && f % KEYS as u64 == at as u64) {
                             true => Ok(()),
-                            false => Err(format!("a read found {found:?} before it was written")),
+                            false => Err(Broken::Early(found)),
                         }
                     }
                     Level::Quorum | Level::Linearizable => self.histories[at].read(found),

@@ -210,11 +210,22 @@ fn wrong_usage(why: impl std::fmt::Display) -> ! {
     clap::Error::raw(clap::error::ErrorKind::ValueValidation, format!("{why}\n")).exit()
 }
 
+/// Why a text is no address that could be used.
+#[derive(Debug, thiserror::Error)]
+enum AddressError {
+    #[error("a host and a port are wanted, such as 127.0.0.1:7001")]
+    OfClients,
+    #[error("a host and a port are wanted, such as 10.0.0.1:17001; 0 is no port for peers")]
+    OfPeers,
+    #[error("others connect to it: one address of this machine is wanted, not all of them")]
+    Wildcard,
+}
+
 /// An address at which somebody listens.
-fn client_address(text: &str) -> Result<String, String> {
+fn client_address(text: &str) -> Result<String, AddressError> {
     match is_address(text) {
         true => Ok(text.to_string()),
-        false => Err("a host and a port are wanted, such as 127.0.0.1:7001".into()),
+        false => Err(AddressError::OfClients),
     }
 }
 

@@ -87,17 +87,21 @@ struct Nodes {
     to: usize,
 }
 
-impl FromStr for Nodes {
-    type Err = String;
+/// A text is no [`Nodes`].
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[error("two numbers from 1 to 100, the smaller one first, such as 1..100")]
+struct NotNodes;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wanted = "two numbers from 1 to 100, the smaller one first, such as 1..100";
-        let (from, to) = text.split_once("..").ok_or(wanted)?;
-        let number = |text: &str| text.parse::<usize>().map_err(|_| wanted);
+impl FromStr for Nodes {
+    type Err = NotNodes;
+
+    fn from_str(text: &str) -> Result<Self, NotNodes> {
+        let (from, to) = text.split_once("..").ok_or(NotNodes)?;
+        let number = |text: &str| text.parse::<usize>().map_err(|_| NotNodes);
         let (from, to) = (number(from)?, number(to)?);
         match 1 <= from && from <= to && to <= 100 {
             true => Ok(Self { from, to }),
-            false => Err(wanted.into()),
+            false => Err(NotNodes),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::{io::Read as _, net::IpAddr};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
+use super::AddressError;
 use crate::{
     core::{quorum::Level, time::Micros, types::is_address},
     log::{self, Lines, Lost},
@@ -77,23 +78,17 @@ pub struct ServeArgs {
 }
 
 /// An address: a host, and a port that is not 0.
-fn peer_address(text: &str) -> Result<String, String> {
+fn peer_address(text: &str) -> Result<String, AddressError> {
     match is_address(text) {
         true => Ok(text.to_string()),
-        false => {
-            Err("a host and a port are wanted, such as 10.0.0.1:17001; 0 is no port for peers"
-                .into())
-        }
+        false => Err(AddressError::OfPeers),
     }
 }
 
 /// An address that others connect to.
-fn advertised_address(text: &str) -> Result<String, String> {
+fn advertised_address(text: &str) -> Result<String, AddressError> {
     match is_wildcard(text) {
-        true => {
-            Err("others connect to it: one address of this machine is wanted, not all of them"
-                .into())
-        }
+        true => Err(AddressError::Wildcard),
         false => peer_address(text),
     }
 }
@@ -118,7 +113,7 @@ fn advertised(said: Option<String>, listens: &str, name: &str, who: &str) -> Str
 }
 
 /// An address to listen at: port 0 takes a free one.
-fn listening_address(text: &str) -> Result<String, String> {
+fn listening_address(text: &str) -> Result<String, AddressError> {
     match text.strip_suffix(":0").filter(|host| !host.is_empty()) {
         Some(_) => Ok(text.to_string()),
         None => super::client_address(text),

@@ -8,7 +8,6 @@ use super::{
     recall::Recall,
     rings,
     session::Session,
-    settings::NO_PLACE_YET,
 };
 use crate::{
     core::{quorum::Level, types::Key},
@@ -123,7 +122,7 @@ impl Session {
     fn ring(&mut self, command: &RingCommand<'_>) {
         let answer = match self.door.node() {
             Some(server) => rings::run(&server, command),
-            None => Err(NO_PLACE_YET.into()),
+            None => Err(rings::Refusal::NoPlaceYet),
         };
         self.outcomes.refused += u64::from(answer.is_err());
         self.literal(|out, _| match (answer, command) {

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Error, Result, anyhow, ensure};
+use anyhow::{Result, anyhow, ensure};
 use tokio::{
     sync::watch,
     time::{sleep, timeout},
@@ -256,7 +256,7 @@ impl<R: FnMut(SocketAddr, NodeId)> Life<'_, R> {
 
     /// Asks a member of another cluster for a place there, while there is nothing that could be lost.
     async fn join(&self, member: &str) -> Result<Identity> {
-        rings::has_nothing_to_lose(self.server).map_err(Error::msg)?;
+        rings::has_nothing_to_lose(self.server)?;
         let join = self.server.settings.join(self.server.client.clone());
         for _ in 0..ASKED {
             match join::ask(&join, member).await {
