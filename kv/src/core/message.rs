@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     shard::{
-        Compared, KeyAnswer, KeyRequest, Offer, Part, Range, ShardBody, SlotsAnswer, SlotsRequest,
+        Compared, KeyAnswer, KeyRequest, Lack, Part, Range, ShardBody, SlotsAnswer, SlotsRequest,
         Want,
     },
     topology::{Paxos, TopologyBody},

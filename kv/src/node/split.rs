@@ -47,13 +47,13 @@ impl<P: Ports> Node<P> {
                 let request = |ranges| SlotsRequest::Versions { pass, ranges };
                 self.split_list(batch, sender, shard, ranges, |range| range.slot, request);
             }
-            SlotsRequest::Pull { wants } => {
-                let request = |wants| SlotsRequest::Pull { wants };
-                self.split_list(batch, sender, shard, wants, |want| want.0, request);
+            SlotsRequest::Pull { lacks } => {
+                let request = |lacks| SlotsRequest::Pull { lacks };
+                self.split_list(batch, sender, shard, lacks, |lack| lack.slot, request);
             }
-            SlotsRequest::Offer { offers } => {
-                let request = |offers| SlotsRequest::Offer { offers };
-                self.split_list(batch, sender, shard, offers, |offer| offer.0, request);
+            SlotsRequest::Offer { ranges } => {
+                let request = |ranges| SlotsRequest::Offer { ranges };
+                self.split_list(batch, sender, shard, ranges, |range| range.slot, request);
             }
         }
     }

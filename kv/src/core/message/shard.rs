@@ -134,13 +134,13 @@ pub enum SlotsRequest {
     },
     /// New owner to old owner: send me what you hold of these slots.
     Pull {
-        /// Slots, with the last key that the asker has of each, and the digest of what it holds.
-        wants: Vec<(Slot, Option<Key>, u64)>,
+        /// What the asker lacks.
+        lacks: Vec<Lack>,
     },
     /// Who no longer owns a slot to who owns it: these are the versions that I hold. Have you all?
     Offer {
-        /// The offers.
-        offers: Vec<Offer>,
+        /// The versions.
+        ranges: Vec<Range>,
     },
 }
 
@@ -219,11 +219,29 @@ impl Compared {
     }
 }
 
-/// Versions of a slot: behind which key, up to which (none: to the last), and what there is.
-pub type Offer = (Slot, Option<Key>, Option<Key>, Vec<(Key, Version)>);
+/// A slot that a new owner pulls.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Lack {
+    /// The slot.
+    pub slot: Slot,
+    /// The last key that it has pulled. None: it begins with the first.
+    pub after: Option<Key>,
+    /// The digest of what it holds of the slot.
+    pub digest: u64,
+}
 
-/// The answer: which of them the owner lacks, or holds only older versions of.
-pub type Want = (Slot, Option<Key>, Option<Key>, Vec<Key>);
+/// What an owner wants of a range of a slot's keys whose versions were offered.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Want {
+    /// The slot.
+    pub slot: Slot,
+    /// The range's start, as in the offer.
+    pub after: Option<Key>,
+    /// The range's end, as in the offer.
+    pub upto: Option<Key>,
+    /// The keys that the owner lacks, or holds only older versions of.
+    pub keys: Vec<Key>,
+}
 
 /// Records of a slot, as far as they fit into a message.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -338,10 +356,10 @@ impl SlotsRequest {
             SlotsRequest::Versions { ranges, .. } => ranges
                 .iter()
                 .try_for_each(|range| write!(f, " {} {:?}", range.slot, range.versions)),
-            SlotsRequest::Pull { wants } => write!(f, " {} slots", wants.len()),
-            SlotsRequest::Offer { offers } => {
-                let versions: usize = offers.iter().map(|offer| offer.3.len()).sum();
-                write!(f, " {} slots, {versions} versions", offers.len())
+            SlotsRequest::Pull { lacks } => write!(f, " {} slots", lacks.len()),
+            SlotsRequest::Offer { ranges } => {
+                let versions: usize = ranges.iter().map(|range| range.versions.len()).sum();
+                write!(f, " {} slots, {versions} versions", ranges.len())
             }
         }
     }
@@ -361,7 +379,7 @@ impl SlotsAnswer {
                 write!(f, " {} slots, {records} records", parts.len())
             }
             SlotsAnswer::Wanted { wants } => {
-                let keys: usize = wants.iter().map(|want| want.3.len()).sum();
+                let keys: usize = wants.iter().map(|want| want.keys.len()).sum();
                 write!(f, " {keys} keys of {} slots", wants.len())
             }
         }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{pulls::SILENT_ROUNDS, state::Shard};
 use crate::core::{
     env::{Entry, Env, Note},
-    message::{Offer, ShardBody, SlotsAnswer, SlotsRequest, Want},
+    message::{Range, ShardBody, SlotsAnswer, SlotsRequest, Want},
     record::Version,
     ring::{MemberState, NodeSet, Owners},
     types::{Key, NodeId, Slot},
@@ -38,11 +38,11 @@ impl Shard {
 
     /// Offers the next few slots to those of their owners whose turn it is.
     fn offer_to(&mut self, due: &BTreeSet<NodeId>, env: &mut impl Env) {
-        let mut offers: BTreeMap<NodeId, (usize, Vec<Offer>)> = BTreeMap::new();
+        let mut offers: BTreeMap<NodeId, (usize, Vec<Range>)> = BTreeMap::new();
         for (slot, give) in self.gives.slots.iter().take(SLOTS_PER_ROUND) {
             let owners = self.ring.owners(*slot);
             for node in owners.members(self.takers(owners)).filter(|node| due.contains(node)) {
-                let (count, offers) = offers.entry(node).or_default();
+                let (count, ranges) = offers.entry(node).or_default();
                 let is_over = owners.position(node).is_some_and(|at| give.confirmed.contains(at));
                 if is_over || *count >= VERSIONS_PER_MESSAGE {
                     continue;
@@ -55,15 +55,15 @@ impl Shard {
                 }
                 let upto = versions.last().map(|(key, _)| key.clone()).filter(|_| !is_last);
                 *count += versions.len();
-                offers.push((*slot, after, upto, versions));
+                ranges.push(Range { slot: *slot, after, upto, versions });
             }
         }
-        for (node, (_, offers)) in offers {
-            if offers.is_empty() {
+        for (node, (_, ranges)) in offers {
+            if ranges.is_empty() {
                 continue;
             }
             self.gives.offered.entry(node).or_insert(0);
-            self.ask_slots(node, SlotsRequest::Offer { offers }, env);
+            self.ask_slots(node, SlotsRequest::Offer { ranges }, env);
         }
     }
 
@@ -72,11 +72,11 @@ impl Shard {
         &mut self,
         from: NodeId,
         shard: u16,
-        offers: Vec<Offer>,
+        ranges: Vec<Range>,
         env: &mut impl Env,
     ) {
         let mut wants: Vec<Want> = Vec::new();
-        for (slot, after, upto, versions) in offers {
+        for Range { slot, after, upto, versions } in ranges {
             let is_known = slot.0 < self.ring.size();
             if !is_known || self.ring.owners(slot).position(self.config.node).is_none() {
                 continue;
@@ -85,7 +85,7 @@ impl Shard {
                 self.store.version(key.as_str()).is_none_or(|held| held < *version)
             };
             let keys = versions.into_iter().filter(lacks).map(|(key, _)| key).collect();
-            wants.push((slot, after, upto, keys));
+            wants.push(Want { slot, after, upto, keys });
         }
         if !wants.is_empty() {
             let answer = SlotsAnswer::Wanted { wants };
@@ -97,7 +97,7 @@ impl Shard {
     pub(super) fn wanted(&mut self, from: NodeId, wants: Vec<Want>, env: &mut impl Env) {
         self.gives.offered.remove(&from);
         let mut goes_on = false;
-        for (slot, after, upto, keys) in wants {
+        for Want { slot, after, upto, keys } in wants {
             let mut slots = std::mem::take(&mut self.gives.slots);
             if let Some(give) = slots.get_mut(&slot)
                 && give.after.get(&from) == after.as_ref()

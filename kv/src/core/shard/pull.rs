@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{pulls::SILENT_ROUNDS, state::Shard};
 use crate::core::{
     env::{Env, Note},
-    message::{Part, ShardBody, SlotsAnswer, SlotsRequest},
+    message::{Lack, Part, ShardBody, SlotsAnswer, SlotsRequest},
     ring::slot_of,
-    types::{Key, NodeId, Slot},
+    types::NodeId,
 };
 
 /// Slots that are asked for at once. Many: most of them are empty, and the page bounds what an answer holds.
@@ -46,21 +46,22 @@ impl Shard {
         let asked = self.pulls.asked.iter();
         let silent: BTreeSet<NodeId> =
             asked.filter(|(_, rounds)| **rounds >= SILENT_ROUNDS).map(|(node, _)| *node).collect();
-        let mut wants: BTreeMap<NodeId, Vec<(Slot, Option<Key>, u64)>> = BTreeMap::new();
+        let mut lacks: BTreeMap<NodeId, Vec<Lack>> = BTreeMap::new();
         for (slot, pull) in self.pulls.slots.iter().take(SLOTS_PER_MESSAGE) {
             let owners = self.ring.owners(*slot);
             let sources = pull.sources(*slot, owners, &silent, sources_at_once);
             for node in sources.into_iter().filter(|node| due.contains(node)) {
-                let want = (*slot, pull.after.get(&node).cloned(), self.store.digest(*slot));
-                wants.entry(node).or_default().push(want);
+                let (slot, after) = (*slot, pull.after.get(&node).cloned());
+                let lack = Lack { slot, after, digest: self.store.digest(slot) };
+                lacks.entry(node).or_default().push(lack);
             }
         }
-        for (node, wants) in wants {
+        for (node, lacks) in lacks {
             match self.pulls.asked.get(&node) {
                 Some(_) => env.note(Note::PullHedged),
                 None => drop(self.pulls.asked.insert(node, 0)),
             }
-            self.ask_slots(node, SlotsRequest::Pull { wants }, env);
+            self.ask_slots(node, SlotsRequest::Pull { lacks }, env);
         }
     }
 
@@ -69,11 +70,11 @@ impl Shard {
         &mut self,
         from: NodeId,
         shard: u16,
-        wants: Vec<(Slot, Option<Key>, u64)>,
+        lacks: Vec<Lack>,
         env: &mut impl Env,
     ) {
         let (mut parts, mut room) = (Vec::new(), self.config.page);
-        for (slot, after, digest) in wants {
+        for Lack { slot, after, digest } in lacks {
             let is_ours = slot.0 < self.ring.size() && {
                 let owners = self.ring.owners(slot);
                 owners.is_old(self.config.node) && owners.is_new(from)

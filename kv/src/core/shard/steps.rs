@@ -120,8 +120,8 @@ impl Shard {
             SlotsRequest::Versions { pass, ranges } => {
                 self.compare_versions(from, shard, pass, ranges, env);
             }
-            SlotsRequest::Pull { wants } => self.pulled_from(from, shard, wants, env),
-            SlotsRequest::Offer { offers } => self.offered(from, shard, offers, env),
+            SlotsRequest::Pull { lacks } => self.pulled_from(from, shard, lacks, env),
+            SlotsRequest::Offer { ranges } => self.offered(from, shard, ranges, env),
         }
     }
 
