@@ -12,11 +12,14 @@ use crate::{
 /// A message on its way: its number, sender, receiver, and what it says.
 pub(crate) type Flying<S> = (u64, u32, u32, <S as System>::Message);
 
+/// Timers that are armed: of which node, and which.
+pub(crate) type Armed<S> = BTreeSet<(u32, <S as System>::Timer)>;
+
 /// What waits for the script.
 #[derive_where(Default)]
 pub(crate) struct Waiting<S: System> {
     messages: Vec<Flying<S>>,
-    timers: BTreeSet<(u32, S::Timer)>,
+    timers: Armed<S>,
 }
 
 impl<S: System> Waiting<S> {
@@ -54,7 +57,7 @@ impl<S: System> Waiting<S> {
         Ok(found.1)
     }
 
-    pub(crate) fn into_all(self) -> (Vec<Flying<S>>, BTreeSet<(u32, S::Timer)>) {
+    pub(crate) fn into_all(self) -> (Vec<Flying<S>>, Armed<S>) {
         (self.messages, self.timers)
     }
 }
