@@ -286,7 +286,7 @@ pub fn decode_messages(mut frame: &[u8]) -> Result<Vec<Message>, WireError> {
 fn has_ring(body: &Body) -> bool {
     match body {
         Body::Topology(body) => body.has_ring(),
-        Body::Shard(_) | Body::Gossip(_) => false,
+        Body::KeyRequest(_) | Body::Shard(_) | Body::Gossip(_) => false,
     }
 }
 

@@ -17,7 +17,7 @@ use kv::{
         shard::{Input, Shard},
         time::{Micros, Timestamp},
         topology::{Topology, TopologyInput},
-        types::{Epoch, NodeId, RequestId},
+        types::{Epoch, Key, NodeId, RequestId, Slot},
     },
     node::{Alarm, config::NodeConfig, recover::Recovered},
 };
@@ -101,10 +101,17 @@ impl State {
         Self { shard, topology, kept }
     }
 
+    fn slot_of(&self, key: &Key) -> Slot {
+        self.topology.ring().slot_of(key.as_str())
+    }
+
     /// One step, as the node's message handlers make it.
     pub fn handle(&mut self, event: Event, env: &mut (impl Env + TopologyEnv)) {
         match event {
-            Event::Request(id, request) => self.shard.handle(Input::Request(id, request), env),
+            Event::Request(id, request) => {
+                let slot = self.slot_of(request.key());
+                self.shard.handle(Input::Request(id, slot, request), env);
+            }
             Event::Ring(RingInput::Change(change)) => {
                 self.topology.handle(TopologyInput::Change(change), env);
             }
@@ -119,6 +126,11 @@ impl State {
             Event::Message(from, Message { epoch, body }) => {
                 let seen = (epoch > self.topology.ring().epoch()).then_some(epoch);
                 match body {
+                    Body::KeyRequest(body) => {
+                        let slot = self.slot_of(body.key());
+                        let message = Message { epoch, body };
+                        self.shard.handle(Input::KeyRequest(from, slot, message), env);
+                    }
                     Body::Shard(body) => {
                         self.shard.handle(Input::Message(from, Message { epoch, body }), env);
                     }

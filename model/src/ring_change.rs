@@ -54,7 +54,7 @@ fn leave(node: u32) -> Change {
 fn speaks(body: &Body) -> bool {
     match body {
         Body::Shard(ShardBody::KeyAnswer(KeyAnswer::Fenced { .. })) => false,
-        Body::Shard(ShardBody::KeyRequest(_) | ShardBody::KeyAnswer(_)) => true,
+        Body::KeyRequest(_) | Body::Shard(ShardBody::KeyAnswer(_)) => true,
         body => pulls(body),
     }
 }

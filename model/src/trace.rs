@@ -17,7 +17,7 @@ use kv::{
             Clients, Clock, Entry, Journal, Network, Note, Progress, Publish, Reply, Request,
             ShardTimer, Timers, TopologyTimer, Trace,
         },
-        message::{Body, KeyRequest, Message, ShardBody},
+        message::{Body, KeyRequest, Message},
         ring::Ring,
         time::{Micros, Timestamp},
         types::{Epoch, NodeId, RequestId},
@@ -341,10 +341,7 @@ pub fn tamper_with_message(trace: &mut [Moved]) -> bool {
     trace.iter_mut().rev().any(|moved| match &mut moved.given {
         Given::Message(
             _,
-            Message {
-                body: Body::Shard(ShardBody::KeyRequest(KeyRequest::Write { record, .. })),
-                ..
-            },
+            Message { body: Body::KeyRequest(KeyRequest::Write { record, .. }), .. },
         ) => {
             record.version.timestamp.0 += 1;
             true

@@ -139,7 +139,7 @@ impl Narrator<Store> for StoreNarrator {
 
     /// What a coordinator asks for an operation that shows the violation.
     fn sent(&mut self, verdict: &Verdict, at: u64, from: u32, message: &Message) {
-        let Body::Shard(ShardBody::KeyRequest(request)) = &message.body else { return };
+        let Body::KeyRequest(request) = &message.body else { return };
         let (op, key) = (request.op(), request.key());
         let from = NodeId(from);
         if self.asked.contains_key(&(from, op)) {

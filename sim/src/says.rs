@@ -9,8 +9,9 @@ use kv::core::{
 /// Whether a message is about records: a story may tell of those.
 pub fn is_about_records(body: &Body) -> bool {
     match body {
+        Body::KeyRequest(_) => true,
         Body::Shard(body) => match body {
-            ShardBody::KeyRequest(_) | ShardBody::KeyAnswer(_) | ShardBody::Delta { .. } => true,
+            ShardBody::KeyAnswer(_) | ShardBody::Delta { .. } => true,
             ShardBody::SlotsRequest { request, .. } => match request {
                 SlotsRequest::Versions { .. } | SlotsRequest::Offer { .. } => true,
                 SlotsRequest::Digests { .. } | SlotsRequest::Pull { .. } => false,
@@ -29,7 +30,7 @@ pub fn is_about_records(body: &Body) -> bool {
 
 /// The key that a message is about, where it is about one.
 pub fn key_of(body: &Body) -> Option<&Key> {
-    let Body::Shard(ShardBody::KeyRequest(request)) = body else { return None };
+    let Body::KeyRequest(request) = body else { return None };
     Some(request.key())
 }
 
@@ -43,15 +44,16 @@ pub fn name(body: &Body) -> String {
         format!("{name} {incarnation}.{}", op.sequence % first(1))
     };
     match body {
-        Body::Shard(body) => body.op().map_or_else(|| name.to_string(), of),
         Body::Topology(TopologyBody::Paxos(paxos)) => format!("{name} {}", paxos.ballot()),
-        Body::Topology(_) | Body::Gossip(_) => name.to_string(),
+        body => body.op().map_or_else(|| name.to_string(), of),
     }
 }
 
 /// The records that a message carries, with their keys. What a read found says of which key by its read.
 pub fn records(body: &Body) -> Vec<(&Key, &Record)> {
     match body {
+        Body::KeyRequest(KeyRequest::Write { key, record, .. }) => vec![(key, record)],
+        Body::KeyRequest(KeyRequest::Read { .. }) => Vec::new(),
         Body::Shard(body) => records_of_shard(body),
         Body::Topology(_) | Body::Gossip(_) => Vec::new(),
     }
@@ -63,7 +65,6 @@ fn records_of_shard(body: &ShardBody) -> Vec<(&Key, &Record)> {
         records.iter().map(|(key, record)| (key, record)).collect()
     };
     match body {
-        ShardBody::KeyRequest(KeyRequest::Write { key, record, .. }) => vec![(key, record)],
         ShardBody::Delta { records, .. } => all(records),
         ShardBody::SlotsAnswer { answer, .. } => match answer {
             SlotsAnswer::Newer { parts, .. } => {
@@ -74,8 +75,7 @@ fn records_of_shard(body: &ShardBody) -> Vec<(&Key, &Record)> {
             }
             SlotsAnswer::Differ { .. } | SlotsAnswer::Wanted { .. } => Vec::new(),
         },
-        ShardBody::KeyRequest(KeyRequest::Read { .. })
-        | ShardBody::KeyAnswer(_)
+        ShardBody::KeyAnswer(_)
         | ShardBody::SlotsRequest { .. }
         | ShardBody::Probe { .. }
         | ShardBody::ProbeReply { .. } => Vec::new(),
@@ -85,9 +85,8 @@ fn records_of_shard(body: &ShardBody) -> Vec<(&Key, &Record)> {
 /// What a message does, where that is not said by what it carries.
 pub fn verb(body: &Body) -> &'static str {
     match body {
-        Body::Shard(body) => match body {
-            ShardBody::KeyRequest(KeyRequest::Write { .. }) => "write",
-            ShardBody::KeyRequest(KeyRequest::Read { .. }) => "read",
+        Body::KeyRequest(_) => body.name(),
+        Body::Shard(shard) => match shard {
             ShardBody::KeyAnswer(KeyAnswer::Written { .. }) => "acknowledged",
             ShardBody::KeyAnswer(KeyAnswer::Found { .. }) => "found",
             ShardBody::KeyAnswer(KeyAnswer::Fenced { .. }) => "refused, for its ring is newer",

@@ -17,7 +17,7 @@ pub use self::{
     },
     topology::{Paxos, TopologyBody},
 };
-use crate::core::types::Epoch;
+use crate::core::types::{Epoch, OpId};
 
 /// A message with its sender's epoch: for any machine, or for one of them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -31,6 +31,8 @@ pub struct Message<B = Body> {
 /// What a message says, by the machine that it is for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Body {
+    /// Coordinator to owner: do this with a key. For the shard that has the key's slot.
+    KeyRequest(KeyRequest),
     /// Shard to shard.
     Shard(ShardBody),
     /// Topology to topology.
@@ -40,9 +42,19 @@ pub enum Body {
 }
 
 impl Body {
+    /// The operation that it is about, where it is about one.
+    pub fn op(&self) -> Option<OpId> {
+        match self {
+            Body::KeyRequest(request) => Some(request.op()),
+            Body::Shard(ShardBody::KeyAnswer(answer)) => Some(answer.op()),
+            Body::Shard(_) | Body::Topology(_) | Body::Gossip(_) => None,
+        }
+    }
+
     /// A short name for logs and tables.
     pub fn name(&self) -> &'static str {
         match self {
+            Body::KeyRequest(request) => request.into(),
             Body::Shard(body) => body.name(),
             Body::Topology(body) => body.name(),
             Body::Gossip(_) => "gossip",
@@ -53,6 +65,12 @@ impl Body {
 impl<B: Into<ShardBody>> From<B> for Body {
     fn from(body: B) -> Self {
         Body::Shard(body.into())
+    }
+}
+
+impl From<KeyRequest> for Body {
+    fn from(request: KeyRequest) -> Self {
+        Body::KeyRequest(request)
     }
 }
 
@@ -72,6 +90,7 @@ impl From<Paxos> for Body {
 impl fmt::Display for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Body::KeyRequest(request) => request.fmt(f),
             Body::Shard(body) => body.fmt(f),
             Body::Topology(body) => body.fmt(f),
             Body::Gossip(bytes) => write!(f, "{} of {} bytes", self.name(), bytes.len()),

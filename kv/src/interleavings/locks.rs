@@ -25,9 +25,7 @@ fn loom_two_shards_serve_two_threads_while_a_message_is_for_both() {
         writers.into_iter().for_each(|writer| writer.join().unwrap());
         assert_eq!(node.answered(), [0, 1]);
         let held = [0, 1].map(|shard| node.inspect(shard, |shard| shard.counts().0));
-        let is_write = |body: &Body| {
-            matches!(body, Body::Shard(ShardBody::KeyRequest(KeyRequest::Write { .. })))
-        };
+        let is_write = |body: &Body| matches!(body, Body::KeyRequest(KeyRequest::Write { .. }));
         let sent = node.log(|log| {
             log.messages.iter().filter(|(to, said)| *to == PEER && is_write(&said.body)).count()
         });

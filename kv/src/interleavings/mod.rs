@@ -249,11 +249,15 @@ impl Log {
                 assert!(*at <= durable, "a node speaks of a ring that a crash takes back");
             }
             match &message.body {
-                Body::Shard(
-                    ShardBody::KeyRequest(KeyRequest::Write { record, .. })
-                    | ShardBody::KeyAnswer(KeyAnswer::Found { record: Some(record), .. }),
-                ) => check_record(record),
-                Body::Shard(_) | Body::Topology(_) | Body::Gossip(_) => {}
+                Body::KeyRequest(KeyRequest::Write { record, .. })
+                | Body::Shard(ShardBody::KeyAnswer(KeyAnswer::Found {
+                    record: Some(record),
+                    ..
+                })) => check_record(record),
+                Body::KeyRequest(KeyRequest::Read { .. })
+                | Body::Shard(_)
+                | Body::Topology(_)
+                | Body::Gossip(_) => {}
             }
         }
     }

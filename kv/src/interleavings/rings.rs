@@ -24,7 +24,7 @@ fn epochs(node: &TestNode, is_it: impl Fn(&Body) -> bool) -> Vec<u64> {
 }
 
 fn is_write(body: &Body) -> bool {
-    matches!(body, Body::Shard(ShardBody::KeyRequest(KeyRequest::Write { .. })))
+    matches!(body, Body::KeyRequest(KeyRequest::Write { .. }))
 }
 
 #[test]

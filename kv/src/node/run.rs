@@ -19,7 +19,7 @@ use crate::core::{
     detector::{Detector, DetectorInput},
     env::{Clients as _, Entry, Failure, Note, Reply, Request, Trace as _},
     message::{Body, Message},
-    ring::{Change, Ring},
+    ring::{Change, Ring, slot_of},
     shard::{Input, Shard},
     topology::TopologyInput,
     types::{NodeId, RequestId},
@@ -78,9 +78,9 @@ impl<P: Ports> Node<P> {
 
     /// Adds a client's request to a batch.
     pub fn request(&self, batch: &mut Batch, id: RequestId, request: Request) {
-        let slot = crate::core::ring::slot_of(request.key().as_str(), self.ring_size);
+        let slot = slot_of(request.key().as_str(), self.ring_size);
         let shard = usize::from(slot.0) % self.shards.len();
-        batch.shards[shard].push(Input::Request(id, request));
+        batch.shards[shard].push(Input::Request(id, slot, request));
     }
 
     /// Adds a peer's message to a batch.
@@ -90,6 +90,11 @@ impl<P: Ports> Node<P> {
         }
         let Message { epoch, body } = message;
         match body {
+            Body::KeyRequest(body) => {
+                let slot = slot_of(body.key().as_str(), self.ring_size);
+                let shard = usize::from(slot.0) % self.shards.len();
+                batch.shards[shard].push(Input::KeyRequest(from, slot, Message { epoch, body }));
+            }
             Body::Shard(body) => self.sort(batch, from, Message { epoch, body }),
             Body::Topology(body) => {
                 batch.topology.push(TopologyInput::Message(from, Message { epoch, body }));
@@ -135,7 +140,7 @@ impl<P: Ports> Node<P> {
         let mut is_open = None;
         for input in inputs.drain(..) {
             match input {
-                Input::Request(id, _)
+                Input::Request(id, ..)
                     if !*is_open
                         .get_or_insert_with(|| self.pauses.lets_through(era, shard.epoch())) =>
                 {

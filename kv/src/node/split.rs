@@ -3,7 +3,6 @@
 use super::{outbox::Batch, ports::Ports, state::Node};
 use crate::core::{
     message::{Message, ShardBody, SlotsRequest},
-    ring::slot_of,
     shard::{Input, may_share},
     types::{Epoch, NodeId, Slot},
 };
@@ -19,9 +18,6 @@ impl<P: Ports> Node<P> {
         let shard = match body {
             ShardBody::SlotsRequest { shard, request } => {
                 return self.split(batch, (from, epoch), shard, request);
-            }
-            ShardBody::KeyRequest(ref request) => {
-                of_slot(slot_of(request.key().as_str(), self.ring_size))
             }
             ShardBody::KeyAnswer(ref answer) => usize::from(answer.op().shard),
             ShardBody::SlotsAnswer { shard, .. } => usize::from(shard),

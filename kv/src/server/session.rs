@@ -442,7 +442,7 @@ mod tests {
     use super::*;
     use crate::{
         core::{
-            message::{Body, KeyAnswer, KeyRequest, Message, ShardBody},
+            message::{Body, KeyAnswer, KeyRequest, Message},
             record::{Record, Version},
             ring::{RING_SIZE, Ring},
             time::{Micros, Timestamp},
@@ -676,14 +676,9 @@ mod tests {
             .queue
             .poll_take(&mut cx, &mut asked);
         asked.retain(|message: &Message| {
-            matches!(message.body, Body::Shard(ShardBody::KeyRequest(KeyRequest::Read { .. })))
+            matches!(message.body, Body::KeyRequest(KeyRequest::Read { .. }))
         });
-        let [
-            Message {
-                epoch,
-                body: Body::Shard(ShardBody::KeyRequest(KeyRequest::Read { op, .. })),
-            },
-        ] = asked[..]
+        let [Message { epoch, body: Body::KeyRequest(KeyRequest::Read { op, .. }) }] = asked[..]
         else {
             panic!("not one read: {asked:?}");
         };

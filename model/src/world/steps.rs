@@ -73,7 +73,7 @@ fn may_matter(receiver: &State, body: &Body) -> bool {
                 shard.may_await(*op) || !record.as_ref().is_none_or(has_seen)
             }
         },
-        Body::Shard(_) | Body::Topology(_) | Body::Gossip(_) => true,
+        Body::KeyRequest(_) | Body::Shard(_) | Body::Topology(_) | Body::Gossip(_) => true,
     }
 }
 

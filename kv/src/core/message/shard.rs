@@ -11,15 +11,13 @@ use crate::core::{
     types::{Key, OpId, Slot},
 };
 
-/// What a shard says to another.
+/// What a shard says to another, but for [`KeyRequest`].
 #[derive(
     Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, IntoStaticStr,
 )]
 #[strum(serialize_all = "kebab-case")]
 pub enum ShardBody {
-    /// Coordinator to owner: do this with a key.
-    KeyRequest(KeyRequest),
-    /// Owner to coordinator: how it went.
+    /// Owner to coordinator: how a request about a key went.
     KeyAnswer(KeyAnswer),
     /// A shard of a member to all shards of another: each takes the part that concerns its slots.
     SlotsRequest {
@@ -260,24 +258,10 @@ impl ShardBody {
     /// A short name for logs and tables.
     pub fn name(&self) -> &'static str {
         match self {
-            ShardBody::KeyRequest(request) => request.into(),
             ShardBody::KeyAnswer(answer) => answer.into(),
             ShardBody::SlotsRequest { request, .. } => request.into(),
             ShardBody::SlotsAnswer { answer, .. } => answer.into(),
             body => body.into(),
-        }
-    }
-
-    /// The operation that it is about, where it is about one.
-    pub fn op(&self) -> Option<OpId> {
-        match self {
-            ShardBody::KeyRequest(request) => Some(request.op()),
-            ShardBody::KeyAnswer(answer) => Some(answer.op()),
-            ShardBody::SlotsRequest { .. }
-            | ShardBody::SlotsAnswer { .. }
-            | ShardBody::Delta { .. }
-            | ShardBody::Probe { .. }
-            | ShardBody::ProbeReply { .. } => None,
         }
     }
 }
@@ -309,12 +293,6 @@ impl KeyAnswer {
     }
 }
 
-impl From<KeyRequest> for ShardBody {
-    fn from(request: KeyRequest) -> Self {
-        ShardBody::KeyRequest(request)
-    }
-}
-
 impl From<KeyAnswer> for ShardBody {
     fn from(answer: KeyAnswer) -> Self {
         ShardBody::KeyAnswer(answer)
@@ -322,27 +300,39 @@ impl From<KeyAnswer> for ShardBody {
 }
 
 /// What it says, in a few words.
+impl fmt::Display for KeyRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, op): (&str, _) = (self.into(), self.op());
+        write!(f, "{name} {}.{} {}", op.shard, op.sequence, self.key())?;
+        match self {
+            KeyRequest::Write { record, .. } => write!(f, " = {record}"),
+            KeyRequest::Read { .. } => Ok(()),
+        }
+    }
+}
+
+/// What it says, in a few words.
 impl fmt::Display for ShardBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())?;
-        if let Some(op) = self.op() {
-            write!(f, " {}.{}", op.shard, op.sequence)?;
-        }
         match self {
-            ShardBody::KeyRequest(KeyRequest::Write { key, record, .. }) => {
-                write!(f, " {key} = {record}")
-            }
-            ShardBody::KeyRequest(KeyRequest::Read { key, .. }) => write!(f, " {key}"),
-            ShardBody::KeyAnswer(KeyAnswer::Written { .. } | KeyAnswer::Fenced { .. }) => Ok(()),
-            ShardBody::KeyAnswer(KeyAnswer::Found { record: Some(record), .. }) => {
-                write!(f, " {record}")
-            }
-            ShardBody::KeyAnswer(KeyAnswer::Found { record: None, .. }) => f.write_str(" nothing"),
+            ShardBody::KeyAnswer(answer) => answer.say_more(f),
             ShardBody::SlotsRequest { shard, request } => request.say_more(*shard, f),
             ShardBody::SlotsAnswer { shard, answer } => answer.say_more(*shard, f),
             ShardBody::Delta { slot, records } => write!(f, " {slot} {records:?}"),
             ShardBody::Probe { sent, .. } => write!(f, " {}", sent.0),
             ShardBody::ProbeReply { sent, now, .. } => write!(f, " {} {now}", sent.0),
+        }
+    }
+}
+
+impl KeyAnswer {
+    fn say_more(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, " {}.{}", self.op().shard, self.op().sequence)?;
+        match self {
+            KeyAnswer::Written { .. } | KeyAnswer::Fenced { .. } => Ok(()),
+            KeyAnswer::Found { record: Some(record), .. } => write!(f, " {record}"),
+            KeyAnswer::Found { record: None, .. } => f.write_str(" nothing"),
         }
     }
 }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use crate::core::{
     env::{Request, ShardTimer},
-    message::{Message, ShardBody},
+    message::{KeyRequest, Message, ShardBody},
     ring::Ring,
     time::Micros,
-    types::{NodeId, RequestId},
+    types::{NodeId, RequestId, Slot},
 };
 
 /// What a shard is told when it is made, and never changes.
@@ -42,8 +42,10 @@ pub struct ShardConfig {
 /// What a shard reacts to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Input {
-    /// A client asks.
-    Request(RequestId, Request),
+    /// A client asks, about a key of this slot.
+    Request(RequestId, Slot, Request),
+    /// A coordinator asks, about a key of this slot.
+    KeyRequest(NodeId, Slot, Message<KeyRequest>),
     /// A peer says something.
     Message(NodeId, Message<ShardBody>),
     /// A timer fired.

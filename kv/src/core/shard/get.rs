@@ -18,29 +18,28 @@ use crate::core::{
     message::KeyRequest,
     quorum::{Level, Tally},
     record::{Record, Version},
-    types::{Key, NodeId, OpId, RequestId},
+    types::{Key, NodeId, OpId, RequestId, Slot},
 };
 
 impl Shard {
     pub(super) fn get(
         &mut self,
         request: RequestId,
-        key: Key,
+        (key, slot): (Key, Slot),
         level: Level,
         at_least: Option<Version>,
         env: &mut impl Env,
     ) {
         let op = self.issue_op();
-        let answered = Tally::new(self.ring.owners(self.ring.slot_of(key.as_str())).clone());
+        let answered = Tally::new(self.ring.owners(slot).clone());
         let phase = GetPhase::Asking { answered, versions: Vec::new(), newest: None };
-        let get = Get { request, key, level, at_least, phase, hedges: 0 };
+        let get = Get { request, key, slot, level, at_least, phase, hedges: 0 };
         self.begin_round_of_reads(op, get, env);
     }
 
     /// Begins anew on the ring that we have now: all answers of an older ring are forgotten.
     pub(super) fn begin_get(&mut self, op: OpId, mut get: Get, env: &mut impl Env) {
-        let slot = self.ring.slot_of(get.key.as_str());
-        let answered = Tally::new(self.ring.owners(slot).clone());
+        let answered = Tally::new(self.ring.owners(get.slot).clone());
         get.phase = GetPhase::Asking { answered, versions: Vec::new(), newest: None };
         self.begin_round_of_reads(op, get, env);
     }
@@ -194,7 +193,7 @@ impl Shard {
     ) -> bool {
         for node in stale {
             if node == self.config.node {
-                self.merge(self.ring.slot_of(get.key.as_str()), &get.key, &record, env);
+                self.merge(get.slot, &get.key, &record, env);
                 holding.count(node);
             } else {
                 let (key, record) = (get.key.clone(), record.clone());

@@ -20,46 +20,44 @@ impl Shard {
     pub(super) fn put(
         &mut self,
         request: RequestId,
-        key: Key,
+        (key, slot): (Key, Slot),
         value: Option<Value>,
         level: Level,
         env: &mut impl Env,
     ) {
-        let slot = self.ring.slot_of(key.as_str());
         let answered = Tally::new(self.ring.owners(slot).clone());
         let phase = PutPhase::Asking { value, answered };
-        let put = Put { request, key, level, phase, hedges: 0 };
+        let put = Put { request, key, slot, level, phase, hedges: 0 };
         let op = self.issue_op();
         if level == Level::Linearizable {
-            self.ask_versions(op, slot, put, env);
+            self.ask_versions(op, put, env);
         } else {
-            self.write(op, slot, put, env);
+            self.write(op, put, env);
         }
     }
 
     /// Begins anew on the ring that we have now. A put that has a version keeps it; all that was told
     /// at an older epoch is forgotten.
     pub(super) fn begin_put(&mut self, op: OpId, mut put: Put, env: &mut impl Env) {
-        let slot = self.ring.slot_of(put.key.as_str());
-        let nobody = Tally::new(self.ring.owners(slot).clone());
+        let nobody = Tally::new(self.ring.owners(put.slot).clone());
         match &mut put.phase {
             PutPhase::Asking { answered, .. } => {
                 *answered = nobody;
-                self.ask_versions(op, slot, put, env);
+                self.ask_versions(op, put, env);
             }
             PutPhase::Writing { acknowledged, .. } => {
                 *acknowledged = nobody;
-                self.begin_writing(op, slot, put, env);
+                self.begin_writing(op, put, env);
             }
         }
     }
 
-    fn ask_versions(&mut self, op: OpId, slot: Slot, mut put: Put, env: &mut impl Env) {
+    fn ask_versions(&mut self, op: OpId, mut put: Put, env: &mut impl Env) {
         if let PutPhase::Asking { answered, .. } = &mut put.phase {
             // What this node holds is not later than its clock: it need not be looked at.
             answered.count(self.config.node);
             if answered.meets(put.level) {
-                self.write(op, slot, put, env);
+                self.write(op, put, env);
                 return;
             }
         }
@@ -83,14 +81,14 @@ impl Shard {
         answered.count(from);
         if answered.meets(put.level) {
             put.hedges = 0;
-            self.write(op, self.ring.slot_of(put.key.as_str()), put, env);
+            self.write(op, put, env);
         } else {
             self.pending.insert(op, Pending::Put(put));
         }
     }
 
     /// Issues a version, and begins to write.
-    fn write(&mut self, op: OpId, slot: Slot, mut put: Put, env: &mut impl Env) {
+    fn write(&mut self, op: OpId, mut put: Put, env: &mut impl Env) {
         if self.guard.check_for_jump(env) {
             env.note(Note::ClockJumped);
             self.probe(env);
@@ -106,14 +104,14 @@ impl Shard {
             let acknowledged = Tally::new(answered.owners().clone());
             put.phase = PutPhase::Writing { record, acknowledged };
         }
-        self.begin_writing(op, slot, put, env);
+        self.begin_writing(op, put, env);
     }
 
-    fn begin_writing(&mut self, op: OpId, slot: Slot, mut put: Put, env: &mut impl Env) {
+    fn begin_writing(&mut self, op: OpId, mut put: Put, env: &mut impl Env) {
         if let PutPhase::Writing { record, acknowledged } = &mut put.phase
             && acknowledged.owners().position(self.config.node).is_some()
         {
-            self.merge(slot, &put.key, record, env);
+            self.merge(put.slot, &put.key, record, env);
             acknowledged.count(self.config.node);
         }
         self.send_put(op, &put, env);

@@ -13,19 +13,23 @@ impl Shard {
         &mut self,
         from: NodeId,
         op: OpId,
-        key: &Key,
+        (key, slot): (&Key, Slot),
         record: &Record,
         env: &mut impl Env,
     ) {
-        let slot = self.ring.slot_of(key.as_str());
         if self.owns(slot, env) {
             self.merge(slot, key, record, env);
             self.send(from, KeyAnswer::Written { op }, env);
         }
     }
 
-    pub(super) fn replica_read(&mut self, from: NodeId, op: OpId, key: &Key, env: &mut impl Env) {
-        let slot = self.ring.slot_of(key.as_str());
+    pub(super) fn replica_read(
+        &mut self,
+        from: NodeId,
+        op: OpId,
+        (key, slot): (&Key, Slot),
+        env: &mut impl Env,
+    ) {
         if self.owns(slot, env) {
             let record = self.store.get(key.as_str());
             self.send(from, KeyAnswer::Found { op, record }, env);

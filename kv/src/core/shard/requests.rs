@@ -4,7 +4,7 @@ use crate::core::{
     env::{Env, Failure, Note, Reply},
     quorum::{Level, Tally},
     record::{Record, Version},
-    types::{Key, NodeId, RequestId, Value},
+    types::{Key, NodeId, RequestId, Slot, Value},
 };
 
 /// A put under way.
@@ -12,6 +12,7 @@ use crate::core::{
 pub(super) struct Put {
     pub(super) request: RequestId,
     pub(super) key: Key,
+    pub(super) slot: Slot,
     pub(super) level: Level,
     pub(super) phase: PutPhase,
     /// How often the hedge timer found it unfinished.
@@ -56,6 +57,7 @@ impl Put {
 pub(super) struct Get {
     pub(super) request: RequestId,
     pub(super) key: Key,
+    pub(super) slot: Slot,
     pub(super) level: Level,
     /// At SESSION: no older version is an answer.
     pub(super) at_least: Option<Version>,

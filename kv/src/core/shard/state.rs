@@ -152,9 +152,8 @@ impl Shard {
         }
     }
 
-    pub(super) fn send(&self, to: NodeId, body: impl Into<ShardBody>, env: &mut impl Env) {
-        let body = Body::Shard(body.into());
-        env.send(to, Message { epoch: self.ring.epoch(), body });
+    pub(super) fn send(&self, to: NodeId, body: impl Into<Body>, env: &mut impl Env) {
+        env.send(to, Message { epoch: self.ring.epoch(), body: body.into() });
     }
 
     /// Asks all shards of a peer about many slots.

@@ -13,7 +13,7 @@ use crate::core::{
     env::{Env, Failure, Note, Reply, Request, ShardTimer},
     message::{KeyAnswer, KeyRequest, Message, ShardBody, SlotsAnswer, SlotsRequest},
     ring::{MemberState, Ring},
-    types::{Epoch, NodeId, OpId, RequestId},
+    types::{Epoch, NodeId, OpId, RequestId, Slot},
 };
 
 impl Shard {
@@ -34,7 +34,12 @@ impl Shard {
     /// One step.
     pub fn handle(&mut self, input: Input, env: &mut impl Env) {
         match input {
-            Input::Request(id, request) => self.request(id, request, env),
+            Input::Request(id, slot, request) => self.request(id, slot, request, env),
+            Input::KeyRequest(from, slot, Message { epoch, body }) => {
+                if self.same_epoch(from, epoch, Some(body.op()), env) {
+                    self.key_request(from, slot, body, env);
+                }
+            }
             Input::Message(from, message) => self.message(from, message, env),
             Input::Timer(timer) => self.timer(timer, env),
             Input::Ring(ring) => self.adopt(ring, env),
@@ -42,15 +47,17 @@ impl Shard {
         }
     }
 
-    fn request(&mut self, id: RequestId, request: Request, env: &mut impl Env) {
+    fn request(&mut self, id: RequestId, slot: Slot, request: Request, env: &mut impl Env) {
         if self.pending.len() >= self.config.max_in_flight {
             env.note(Note::Busy);
             env.reply(id, Reply::Failed(Failure::Busy));
             return;
         }
         match request {
-            Request::Put { key, value, level } => self.put(id, key, value, level, env),
-            Request::Get { key, level, at_least } => self.get(id, key, level, at_least, env),
+            Request::Put { key, value, level } => self.put(id, (key, slot), value, level, env),
+            Request::Get { key, level, at_least } => {
+                self.get(id, (key, slot), level, at_least, env)
+            }
         }
     }
 
@@ -65,11 +72,6 @@ impl Shard {
             ShardBody::ProbeReply { shard: _, sent, now } => self.probed(from, sent, now, env),
             ShardBody::Delta { slot, records } => self.delta(slot, records, env),
             // The rest only among those who have the same ring.
-            ShardBody::KeyRequest(request) => {
-                if self.same_epoch(from, epoch, Some(request.op()), env) {
-                    self.key_request(from, request, env);
-                }
-            }
             ShardBody::KeyAnswer(answer) => {
                 if self.same_epoch(from, epoch, None, env) {
                     self.key_answer(from, answer, env);
@@ -88,12 +90,12 @@ impl Shard {
         }
     }
 
-    fn key_request(&mut self, from: NodeId, request: KeyRequest, env: &mut impl Env) {
+    fn key_request(&mut self, from: NodeId, slot: Slot, request: KeyRequest, env: &mut impl Env) {
         match request {
             KeyRequest::Write { op, key, record } => {
-                self.replica_write(from, op, &key, &record, env);
+                self.replica_write(from, op, (&key, slot), &record, env);
             }
-            KeyRequest::Read { op, key } => self.replica_read(from, op, &key, env),
+            KeyRequest::Read { op, key } => self.replica_read(from, op, (&key, slot), env),
         }
     }
 

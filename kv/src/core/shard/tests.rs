@@ -14,7 +14,7 @@ use crate::core::{
     message::{Body, KeyRequest, Message, ShardBody, SlotsAnswer, SlotsRequest},
     quorum::Level,
     record::{Record, Version},
-    ring::{Member, MemberState, RING_SIZE, Ring},
+    ring::{Member, MemberState, RING_SIZE, Ring, slot_of},
     time::{Micros, Timestamp},
     types::{Epoch, Incarnation, Key, NodeId, OpId, RequestId, Slot, Value},
 };
@@ -23,7 +23,7 @@ use crate::core::{
 #[derive(Default)]
 struct Effects {
     now: u64,
-    sent: Vec<(NodeId, Message<ShardBody>)>,
+    sent: Vec<(NodeId, Message)>,
     replies: Vec<(RequestId, Reply)>,
     entries: Vec<Entry>,
     synced: Vec<Epoch>,
@@ -49,10 +49,7 @@ impl Timers<ShardTimer> for Effects {
 
 impl Network for Effects {
     fn send(&mut self, to: NodeId, message: Message) {
-        let Message { epoch, body: Body::Shard(body) } = message else {
-            panic!("a shard says {message:?}");
-        };
-        self.sent.push((to, Message { epoch, body }));
+        self.sent.push((to, message));
     }
 }
 
@@ -105,12 +102,16 @@ fn shard_of(node: u32, shards: u16, ring: &Arc<Ring>) -> Shard {
     Shard::new(config, ring.clone(), Timestamp(0), Incarnation(1))
 }
 
+fn slot_of_k() -> Slot {
+    slot_of("k", RING_SIZE)
+}
+
 /// Shards n1, n2, … and the messages between them.
 struct World {
     shards: BTreeMap<NodeId, Shard>,
     effects: Effects,
     /// Messages that wait: from, to, what.
-    waiting: Vec<(NodeId, NodeId, Message<ShardBody>)>,
+    waiting: Vec<(NodeId, NodeId, Message)>,
 }
 
 impl World {
@@ -133,17 +134,23 @@ impl World {
 
     fn put(&mut self, node: u32, value: &str, level: Level) {
         let (key, value) = (Key::trusted("k"), Some(Value::trusted(value)));
-        self.step(node, Input::Request(RequestId(1), Request::Put { key, value, level }));
+        self.step(
+            node,
+            Input::Request(RequestId(1), slot_of_k(), Request::Put { key, value, level }),
+        );
     }
 
     fn get(&mut self, node: u32, level: Level) {
-        let key = Key::trusted("k");
-        self.step(node, Input::Request(RequestId(2), Request::Get { key, level, at_least: None }));
+        let get = Request::Get { key: Key::trusted("k"), level, at_least: None };
+        self.step(node, Input::Request(RequestId(2), slot_of_k(), get));
     }
 
     fn get_at_least(&mut self, node: u32, at_least: Option<Version>) {
         let (key, level) = (Key::trusted("k"), Level::Session);
-        self.step(node, Input::Request(RequestId(2), Request::Get { key, level, at_least }));
+        self.step(
+            node,
+            Input::Request(RequestId(2), slot_of_k(), Request::Get { key, level, at_least }),
+        );
     }
 
     /// Delivers the waiting messages that `wanted` takes: from, to, name. Those that follow wait.
@@ -152,12 +159,26 @@ impl World {
             .into_iter()
             .partition(|(from, to, message)| wanted(from.0, to.0, message.body.name()));
         self.waiting = later;
-        let now: Vec<(NodeId, NodeId, Message<ShardBody>)> = now;
+        let now: Vec<(NodeId, NodeId, Message)> = now;
         let count = now.len();
         for (from, to, message) in now {
-            self.step(to.0, Input::Message(from, message));
+            self.hear(to.0, from, message);
         }
         count
+    }
+
+    /// A message arrives, as the node hands it on.
+    fn hear(&mut self, node: u32, from: NodeId, message: Message) {
+        let Message { epoch, body } = message;
+        let input = match body {
+            Body::KeyRequest(body) => {
+                let slot = slot_of(body.key().as_str(), RING_SIZE);
+                Input::KeyRequest(from, slot, Message { epoch, body })
+            }
+            Body::Shard(body) => Input::Message(from, Message { epoch, body }),
+            Body::Topology(_) | Body::Gossip(_) => panic!("a shard says {body}"),
+        };
+        self.step(node, input);
     }
 
     fn deliver_all(&mut self) {
@@ -359,8 +380,7 @@ fn what_is_read_elsewhere_moves_the_clock_on() {
             value: None,
         },
     };
-    let body = body.into();
-    world.step(1, Input::Message(NodeId(3), Message { epoch: Epoch(1), body }));
+    world.hear(1, NodeId(3), Message { epoch: Epoch(1), body: body.into() });
     world.put(1, "v", Level::One);
     assert_eq!(
         world.held(1),

@@ -76,19 +76,22 @@ fn no_message_of_a_comparison_is_about_more_than_a_few_keys() {
     let most = 4 * world.shards[&NodeId(1)].config.page;
     while !world.waiting.is_empty() {
         for (_, _, message) in &world.waiting {
-            if let ShardBody::SlotsRequest {
-                request: SlotsRequest::Versions { ranges, .. }, ..
-            } = &message.body
+            if let Body::Shard(ShardBody::SlotsRequest {
+                request: SlotsRequest::Versions { ranges, .. },
+                ..
+            }) = &message.body
             {
                 assert!(ranges.iter().map(|range| range.versions.len()).sum::<usize>() <= most);
             }
-            if let ShardBody::SlotsAnswer { answer: SlotsAnswer::Newer { parts, .. }, .. } =
-                &message.body
+            if let Body::Shard(ShardBody::SlotsAnswer {
+                answer: SlotsAnswer::Newer { parts, .. },
+                ..
+            }) = &message.body
             {
                 assert!(parts.iter().map(|part| part.records.len()).sum::<usize>() <= most);
                 assert!(parts.iter().map(|part| part.want.len()).sum::<usize>() <= most);
             }
-            if let ShardBody::Delta { records, .. } = &message.body {
+            if let Body::Shard(ShardBody::Delta { records, .. }) = &message.body {
                 assert!(records.len() <= 64);
             }
         }
@@ -190,12 +193,18 @@ fn after_a_pause_of_its_own_a_node_trusts_no_comparison() {
     assert!(world.waiting.iter().all(|(_, _, message)| message.body.name() != "differ"));
     world.tick(2);
     world.deliver(|_, _, name| name == "digests");
-    let is_late = |body: &ShardBody| {
-        matches!(body, ShardBody::SlotsAnswer { answer: SlotsAnswer::Differ { pass: 2.., .. }, .. })
+    let is_late = |body: &Body| {
+        matches!(
+            body,
+            Body::Shard(ShardBody::SlotsAnswer {
+                answer: SlotsAnswer::Differ { pass: 2.., .. },
+                ..
+            })
+        )
     };
     world.waiting.retain(|(_, _, message)| is_late(&message.body));
     let late = world.waiting.remove(0);
-    world.step(2, Input::Message(late.0, late.2));
+    world.hear(2, late.0, late.2);
     assert_eq!(world.to_compare(2), [1], "that one was given before");
     world.deliver_all();
     assert!(world.behind(2).is_nothing());
@@ -268,10 +277,11 @@ fn while_one_peer_brings_what_is_lacking_the_others_do_not_bring_it_too() {
         for (from, to, message) in &world.waiting {
             if let (NodeId(from @ 1..=2), NodeId(3)) = (from, to) {
                 sent[*from as usize - 1] += match &message.body {
-                    ShardBody::SlotsAnswer { answer: SlotsAnswer::Newer { parts, .. }, .. } => {
-                        parts.iter().map(|part| part.records.len()).sum()
-                    }
-                    ShardBody::Delta { records, .. } => records.len(),
+                    Body::Shard(ShardBody::SlotsAnswer {
+                        answer: SlotsAnswer::Newer { parts, .. },
+                        ..
+                    }) => parts.iter().map(|part| part.records.len()).sum(),
+                    Body::Shard(ShardBody::Delta { records, .. }) => records.len(),
                     _ => 0,
                 };
             }
