@@ -1,6 +1,11 @@
 //! Each check finds what it is for, and lets pass what is allowed: small histories by hand.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    sync::Arc,
+};
 
 use harness::{
     property::Property as _,
@@ -436,4 +441,18 @@ fn every_property_has_a_case_that_holds_and_one_that_violates_it() {
         let violation = judge(&violates).expect_err("it is violated");
         assert_eq!(violation.property, <&str>::from(property), "{violation}");
     }
+}
+
+#[test]
+fn every_property_is_one_that_a_planted_bug_may_violate() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("bugs");
+    let mut named = BTreeSet::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("# may fail: ")).unwrap_or("");
+        named.extend(line.split(',').map(|name| name.trim().to_string()));
+    }
+    let missing: Vec<&Property> =
+        Property::VARIANTS.iter().filter(|p| !named.contains(<&str>::from(**p))).collect();
+    assert!(missing.is_empty(), "no planted bug may violate {missing:?}");
 }

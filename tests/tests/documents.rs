@@ -164,6 +164,18 @@ const ALONE: &[Entry] = &[
         "its list: these tests are one of its steps, and the others would take an hour",
     ),
     entry(
+        "cargo verify --only simulation",
+        &["verify --only format"],
+        How::Ends(0),
+        "the shortest step: that one is run by cargo verify itself",
+    ),
+    entry(
+        "cargo verify --only model",
+        &["verify --only format"],
+        How::Ends(0),
+        "the shortest step: that one is run by cargo verify itself",
+    ),
+    entry(
         "cargo fuzz run resp",
         &[],
         How::Not,

@@ -95,7 +95,7 @@ impl FaultKind {
         }
     }
 
-    /// Whether it parts nodes from each other.
+    /// Whether it parts nodes from each other, in one direction at least: operators are told while one is on.
     pub fn is_partition(&self) -> bool {
         match FaultName::from(self) {
             FaultName::Partition | FaultName::OneWay | FaultName::Flapping => true,

@@ -26,6 +26,9 @@
 #![doc = include_str!("../examples/register.rs")]
 //! ```
 //!
+//! `examples/lock.rs` is a [`system::System`] with all that one has to say: clients that remember, a journal, a
+//! property of its own.
+//!
 //! # Phases
 //!
 //! A run has a load under faults. Then all faults are healed: messages arrive again, though links stay as slow

@@ -32,7 +32,7 @@ pub fn search<S: Narrated>(
     };
     let scenario = scenario(failed.seed);
     print(&story::<S>(&scenario, &run(&scenario, true), width()))?;
-    print(&format!("found after {} seeds, in {ms} ms; the same again:", swept.seeds))?;
+    print(&format!("{} seeds run, in {ms} ms; the same again:", swept.seeds))?;
     print(&format!("  {replay} {}", failed.seed))?;
     Ok(false)
 }

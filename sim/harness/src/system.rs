@@ -115,7 +115,8 @@ pub trait System: Sized + 'static {
     /// A client that did nothing yet.
     fn client(setup: &Self::Setup) -> Self::Client;
 
-    /// A client asks a node that runs. The auditor remembers nothing.
+    /// A client asks a node that runs. No two operations have one ticket, so it can name who asked. The auditor, which
+    /// asks the nodes when the cluster has converged, is no client and remembers nothing.
     fn ask(
         client: Option<&mut Self::Client>,
         ticket: u64,
@@ -209,13 +210,14 @@ impl<S: System> Io<S> {
         self.0.borrow().uptime_us
     }
 
-    /// Arms a timer: it fires after so many microseconds, as an input.
+    /// Arms a timer: it fires after so many microseconds, as an input. Each that is armed fires, though it be like
+    /// another; a crash voids them all.
     pub fn set_timer(&self, timer: S::Timer, after_us: u64) {
         self.0.borrow_mut().effects.timers.push((timer, after_us));
     }
 
-    /// Appends to the journal; says after how many entries this one is durable. That becomes known by
-    /// [`Input::Durable`]: what rests on the entry must wait for it.
+    /// Appends to the journal; says after how many entries this one is durable, those from before a restart
+    /// included. That becomes known by [`Input::Durable`]: what rests on the entry must wait for it.
     pub fn append(&self, entry: S::Entry) -> u64 {
         self.0.borrow_mut().journal.append(entry)
     }
@@ -230,7 +232,7 @@ impl<S: System> Io<S> {
         self.0.borrow_mut().effects.notes.push(name);
     }
 
-    /// Sends a message.
+    /// Sends a message. One to the node itself travels the network like any other.
     pub fn send(&self, to: u32, message: S::Message) {
         self.0.borrow_mut().effects.messages.push((to, message));
     }
