@@ -89,7 +89,7 @@ impl ClusterModel {
         let last = &self.rings[world.decided - 1];
         let has_synced = |node: &NodeId| {
             let topology = &world.nodes[node.0 as usize - 1].topology;
-            topology.ring().epoch() == last.epoch() && topology.synced().contains(node)
+            topology.ring().epoch() == last.epoch() && topology.has_synced(*node)
         };
         let is_final = last.after(&BTreeSet::new(), true).is_some_and(|ring| ring == *next);
         !is_final || last.reporters().iter().all(has_synced)

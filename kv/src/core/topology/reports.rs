@@ -1,6 +1,6 @@
 //! A member tells that it has done its part of a change, and one that left asks until it may end.
 
-use super::state::Topology;
+use super::state::{Joint, Standing, Topology};
 use crate::core::{
     env::{TopologyEnv, TopologyTimer},
     message::TopologyBody,
@@ -11,15 +11,16 @@ use crate::core::{
 const REPORTED_TO: usize = 3;
 impl Topology {
     pub(super) fn shard_synced(&mut self, shard: u16, epoch: Epoch, env: &mut impl TopologyEnv) {
-        if epoch != self.ring.epoch() || !self.ring.is_joint() {
+        let Standing::Joint(joint) = &mut self.standing else { return };
+        if epoch != self.ring.epoch() {
             return;
         }
-        self.shards_done.insert(shard);
-        let is_reporter = self.reporters.contains(&self.config.node);
-        let all = self.shards_done.len() == usize::from(self.config.shards);
-        if all && is_reporter && self.reports.is_none() {
-            self.reports = Some(0);
-            self.synced.insert(self.config.node);
+        joint.shards_done.insert(shard);
+        let is_reporter = joint.reporters.contains(&self.config.node);
+        let all = joint.shards_done.len() == usize::from(self.config.shards);
+        if all && is_reporter && joint.reports.is_none() {
+            joint.reports = Some(0);
+            joint.synced.insert(self.config.node);
             self.report(env);
         }
     }
@@ -30,8 +31,13 @@ impl Topology {
         if self.is_released() {
             return;
         }
-        let is_member = self.is_member();
-        let Some(reports) = &mut self.reports else { return };
+        let (reports, says) = match &mut self.standing {
+            Standing::Joint(Joint { reports: Some(reports), .. }) => {
+                (reports, TopologyBody::Synced)
+            }
+            Standing::Out(out) => (&mut out.reports, TopologyBody::RingRequest),
+            Standing::Joint(Joint { reports: None, .. }) | Standing::Settled => return,
+        };
         let first = *reports * REPORTED_TO;
         *reports = reports.wrapping_add(1);
         let me = self.config.node;
@@ -39,11 +45,7 @@ impl Topology {
         for turn in 0..REPORTED_TO.min(all.len()) {
             let to = all[(first + turn) % all.len()];
             if to != me {
-                self.send(
-                    to,
-                    if is_member { TopologyBody::Synced } else { TopologyBody::RingRequest },
-                    env,
-                );
+                self.send(to, says.clone(), env);
             }
         }
         if !self.reporting {

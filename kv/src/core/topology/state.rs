@@ -26,21 +26,62 @@ pub struct Topology {
     pub(super) gone: BTreeSet<NodeId>,
     pub(super) acceptor: Acceptor,
     pub(super) proposer: Proposer,
-    /// The shards of this node that are done, on a joint ring.
-    pub(super) shards_done: BTreeSet<u16>,
-    /// The members that have to report, on a joint ring, and those that did.
-    pub(super) reporters: BTreeSet<NodeId>,
-    pub(super) synced: BTreeSet<NodeId>,
-    /// How often this node reported, on a joint ring. None: it has nothing to report yet.
-    pub(super) reports: Option<usize>,
+    /// What this node has to do about the ring.
+    pub(super) standing: Standing,
     /// Which timers are armed: one of each kind at most.
     pub(super) fetches: bool,
     pub(super) reporting: bool,
-    /// On a ring of which this node is no member: the members that have it too.
-    pub(super) informed: BTreeSet<NodeId>,
     /// After a pause, until a majority has said that our ring is the newest.
     pub(super) asked: Option<Asked>,
     pub(super) confirming: bool,
+}
+
+/// What a node has to do about its ring.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Standing {
+    /// It is a member of a final ring: nothing.
+    Settled,
+    /// It is a member of a joint ring.
+    Joint(Joint),
+    /// It is no member.
+    Out(Out),
+}
+
+/// What there is to do on a joint ring.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Joint {
+    /// The shards of this node that are done.
+    pub(super) shards_done: BTreeSet<u16>,
+    /// The members that have to report, and those that did.
+    pub(super) reporters: BTreeSet<NodeId>,
+    pub(super) synced: BTreeSet<NodeId>,
+    /// How often this node reported. None: it has nothing to report yet.
+    pub(super) reports: Option<usize>,
+}
+
+/// What a node does that is no member.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Out {
+    /// The members that have the ring too.
+    pub(super) informed: BTreeSet<NodeId>,
+    /// How often it asked them for it.
+    pub(super) reports: usize,
+}
+
+impl Standing {
+    /// How a node stands on a ring that is new to it.
+    pub(super) fn on(ring: &Ring, node: NodeId) -> Self {
+        match (ring.members().contains_key(&node), ring.is_joint()) {
+            (false, _) => Standing::Out(Out::default()),
+            (true, false) => Standing::Settled,
+            (true, true) => Standing::Joint(Joint {
+                shards_done: BTreeSet::new(),
+                reporters: ring.reporters(),
+                synced: BTreeSet::new(),
+                reports: None,
+            }),
+        }
+    }
 }
 
 /// What the members are asked, since the last pause.
@@ -56,20 +97,16 @@ impl Topology {
     /// A topology with this ring, and with what its journal holds of the next one.
     pub fn new(config: TopologyConfig, ring: Arc<Ring>, acceptor: Acceptor) -> Self {
         Self {
+            standing: Standing::on(&ring, config.node),
             config,
-            reporters: ring.reporters(),
             ring,
             behind: None,
             wanted: BTreeMap::new(),
             gone: BTreeSet::new(),
             acceptor,
             proposer: Proposer::default(),
-            shards_done: BTreeSet::new(),
-            synced: BTreeSet::new(),
-            reports: None,
             fetches: false,
             reporting: false,
-            informed: BTreeSet::new(),
             asked: None,
             confirming: false,
         }
@@ -90,9 +127,12 @@ impl Topology {
         self.proposer.ballot()
     }
 
-    /// Who reported, on a joint ring, as far as this member knows.
-    pub fn synced(&self) -> &BTreeSet<NodeId> {
-        &self.synced
+    /// Whether a member of a joint ring has reported that it has done its part, as far as this one knows.
+    pub fn has_synced(&self, node: NodeId) -> bool {
+        match &self.standing {
+            Standing::Joint(joint) => joint.synced.contains(&node),
+            Standing::Settled | Standing::Out(_) => false,
+        }
     }
 
     /// Whether this node is a member.
@@ -103,7 +143,10 @@ impl Topology {
     /// Whether the others can do without this node: it is no member, and a majority of those who are
     /// know it. Before that they may still need it to decide on the ring that leaves it out.
     pub fn is_released(&self) -> bool {
-        !self.is_member() && self.ring.is_majority(&self.informed)
+        match &self.standing {
+            Standing::Out(out) => self.ring.is_majority(&out.informed),
+            Standing::Settled | Standing::Joint(_) => false,
+        }
     }
 
     pub(super) fn send(
@@ -118,6 +161,9 @@ impl Topology {
 
     /// Whether all who have to report did.
     pub(super) fn is_synced(&self) -> bool {
-        self.ring.is_joint() && self.reporters.is_subset(&self.synced)
+        match &self.standing {
+            Standing::Joint(joint) => joint.reporters.is_subset(&joint.synced),
+            Standing::Settled | Standing::Out(_) => false,
+        }
     }
 }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{config::TopologyInput, state::Topology};
+use super::{
+    config::TopologyInput,
+    state::{Standing, Topology},
+};
 use crate::core::{
     env::{Entry, Note, TopologyEnv, TopologyTimer},
     message::{Message, Paxos, TopologyBody},
@@ -21,7 +24,6 @@ impl Topology {
             self.back_off(env);
         }
         if !self.is_member() {
-            self.reports = Some(0);
             self.report(env);
         }
     }
@@ -97,8 +99,10 @@ impl Topology {
         env: &mut impl TopologyEnv,
     ) {
         let Message { epoch, body } = message;
-        if epoch >= self.ring.epoch() && !self.is_member() {
-            self.informed.insert(from);
+        if let Standing::Out(out) = &mut self.standing
+            && epoch >= self.ring.epoch()
+        {
+            out.informed.insert(from);
         }
         match body {
             TopologyBody::RingRequest => {
@@ -128,8 +132,10 @@ impl Topology {
                 }
             }
             TopologyBody::Synced => {
-                if self.same_epoch(from, epoch, true, env) && self.ring.is_joint() {
-                    self.synced.insert(from);
+                if self.same_epoch(from, epoch, true, env)
+                    && let Standing::Joint(joint) = &mut self.standing
+                {
+                    joint.synced.insert(from);
                 }
             }
         }
@@ -169,19 +175,14 @@ impl Topology {
             self.behind = None;
         }
         self.ring = ring.clone();
-        self.reporters = ring.reporters();
+        self.standing = Standing::on(&ring, self.config.node);
         let is_fresh = |asked: Epoch| ring.epoch().0 <= asked.0 + WANTED_FOR;
         self.wanted.retain(|change, asked| {
             is_fresh(*asked) && !ring.reflects(change) && ring.allows(change).is_ok()
         });
         self.acceptor = Acceptor::default();
         self.proposer.over();
-        self.shards_done.clear();
-        self.synced.clear();
-        self.informed.clear();
-        self.reports = None;
         if !self.is_member() {
-            self.reports = Some(0);
             self.report(env);
         }
         env.persist(Entry::Ring(ring.clone()));
