@@ -4,12 +4,10 @@
 use std::{collections::BTreeMap, env::args, io};
 
 use harness::{
-    fault::FaultKind,
     history::{Done, Outcome},
     operator::{Idle, Operated},
     property::{Judged, Property},
-    random::Random,
-    scenario::{self, Operation, Plain, Scenario},
+    scenario::{self, Plain, Scenario},
     search::search,
     story::narrator::{self, Narrated},
     swarm,
@@ -241,28 +239,7 @@ impl<const MENDED: bool> Narrated for Lock<MENDED> {
 
 /// A seed's scenario.
 pub(crate) fn scenario(seed: u64, nodes: u32) -> Scenario<Plain, Action, ()> {
-    let load_ms = 2_000;
-    let mut random = Random::new(seed, "lock");
-    let operations = (0..100).map(|_| Operation {
-        client: random.random_range(0..3),
-        after_us: random.random_range(0..100_000),
-        node: random.random_range(1..=nodes),
-        action: swarm::pick(&[Action::Acquire, Action::Release], &mut random),
-    });
-    let mut faults = swarm::faults(1, nodes, load_ms, &mut Random::new(seed, "faults"));
-    faults.retain(|fault| !matches!(fault.kind, FaultKind::ClockJump(..)));
-    Scenario {
-        seed,
-        cluster: Plain { nodes, sync_us: (100, 10_000), clocks: Vec::new() },
-        operations: operations.collect(),
-        network: swarm::network(nodes, &mut Random::new(seed, "links")),
-        changes: Vec::new(),
-        stale: None,
-        faults,
-        script: Vec::new(),
-        heal_at_ms: load_ms,
-        converge_within_ms: 10_000,
-    }
+    swarm::scenario(seed, nodes, 3, &[Action::Acquire, Action::Release])
 }
 
 fn main() -> io::Result<()> {

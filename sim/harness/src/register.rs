@@ -9,13 +9,11 @@ use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};
 
 use crate::{
-    fault::FaultKind,
     history::{Done, Outcome},
     operator::{Idle, Operated},
     order::{Begun, overtaken},
     property::{Judged, Property},
-    random::Random,
-    scenario::{self, Operation, Plain, Scenario},
+    scenario::{self, Plain, Scenario},
     story::narrator::{self, Narrated},
     swarm,
     system::{DoneOf, Input, Io, ScenarioOf, System},
@@ -174,28 +172,7 @@ impl<P: Protocol> Narrated for Register<P> {
     type Narrator = narrator::Plain;
 }
 
-/// A seed's scenario of so many nodes: a few clients, and every kind of fault but for wrong clocks.
+/// A seed's scenario of so many nodes: more gets than puts.
 pub fn scenario(seed: u64, nodes: u32) -> Scenario<Plain, Action, ()> {
-    let load_ms = 2_000;
-    let mut random = Random::new(seed, "register");
-    let operations = (0..100).map(|_| Operation {
-        client: random.random_range(0..4),
-        after_us: random.random_range(0..100_000),
-        node: random.random_range(1..=nodes),
-        action: swarm::pick(&[Action::Put, Action::Get, Action::Get], &mut random),
-    });
-    let mut faults = swarm::faults(1, nodes, load_ms, &mut Random::new(seed, "faults"));
-    faults.retain(|fault| !matches!(fault.kind, FaultKind::ClockJump(..)));
-    Scenario {
-        seed,
-        cluster: Plain { nodes, sync_us: (100, 10_000), clocks: Vec::new() },
-        operations: operations.collect(),
-        network: swarm::network(nodes, &mut Random::new(seed, "links")),
-        changes: Vec::new(),
-        stale: None,
-        faults,
-        script: Vec::new(),
-        heal_at_ms: load_ms,
-        converge_within_ms: 10_000,
-    }
+    swarm::scenario(seed, nodes, 4, &[Action::Put, Action::Get, Action::Get])
 }

@@ -1,4 +1,4 @@
-//! From a seed to faults and networks. Each seed switches its own subset, so that rare combinations come up as
+//! From a seed to faults, networks and small scenarios. Each seed switches its own subset, so that rare combinations come up as
 //! often as common ones.
 //!
 //! Source: Groce et al., "Swarm Testing" (2012).
@@ -8,6 +8,7 @@ use strum::VariantArray as _;
 use crate::{
     fault::{Fault, FaultKind, FaultName},
     random::Random,
+    scenario::{Operation, Plain, Scenario},
     world::network::{Link, Network},
 };
 
@@ -108,6 +109,38 @@ fn fault(name: FaultName, nodes: u32, wrong_clock: u32, random: &mut Random) -> 
             duplicate: random.random_range(0..300),
             reorder: random.random_range(0..300),
         },
+    }
+}
+
+/// A seed's scenario of a system without settings or operators: so many nodes and clients, these actions, and every
+/// kind of fault but for wrong clocks.
+pub fn scenario<A: Clone, W>(
+    seed: u64,
+    nodes: u32,
+    clients: u32,
+    actions: &[A],
+) -> Scenario<Plain, A, W> {
+    let load_ms = 2_000;
+    let mut random = Random::new(seed, "operations");
+    let operations = (0..100).map(|_| Operation {
+        client: random.random_range(0..clients),
+        after_us: random.random_range(0..100_000),
+        node: random.random_range(1..=nodes),
+        action: pick(actions, &mut random),
+    });
+    let mut faults = faults(1, nodes, load_ms, &mut Random::new(seed, "faults"));
+    faults.retain(|fault| !matches!(fault.kind, FaultKind::ClockJump(..)));
+    Scenario {
+        seed,
+        cluster: Plain { nodes, sync_us: (100, 10_000), clocks: Vec::new() },
+        operations: operations.collect(),
+        network: network(nodes, &mut Random::new(seed, "links")),
+        changes: Vec::new(),
+        stale: None,
+        faults,
+        script: Vec::new(),
+        heal_at_ms: load_ms,
+        converge_within_ms: 10_000,
     }
 }
 

@@ -25,7 +25,7 @@ impl<S: Judged> Run<'_, S> {
     /// what it wrote.
     fn deadline(&self) -> u64 {
         let since = match self.phase {
-            Phase::Load | Phase::Converge => self.scenario.heal_at_ms * 1_000,
+            Phase::Ready | Phase::Load | Phase::Converge => self.scenario.heal_at_ms * 1_000,
             Phase::Serve | Phase::Settle | Phase::Over => self.audit_since,
         };
         since + self.scenario.converge_within_ms * 1_000
@@ -42,7 +42,7 @@ impl<S: Judged> Run<'_, S> {
                 self.world.check_everything();
                 match self.phase {
                     Phase::Settle => self.enter(Phase::Over, "over"),
-                    Phase::Load | Phase::Converge | Phase::Serve | Phase::Over => {
+                    Phase::Ready | Phase::Load | Phase::Converge | Phase::Serve | Phase::Over => {
                         self.begin_serving();
                     }
                 }

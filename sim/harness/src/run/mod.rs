@@ -58,6 +58,8 @@ pub fn run<S: Judged>(scenario: &ScenarioOf<S>, keep_text: bool) -> Verdict<S> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
+    /// Nothing has begun.
+    Ready,
     Load,
     Converge,
     Serve,
@@ -94,7 +96,7 @@ pub struct Run<'a, S: Judged> {
 }
 
 impl<'a, S: Judged> Run<'a, S> {
-    /// A run of a scenario, begun.
+    /// A run of a scenario, which begins when it is first asked what happens next.
     pub fn new(scenario: &'a ScenarioOf<S>, keep_text: bool) -> Self {
         let operator = S::Operator::new(scenario);
         let world = World::new(scenario, &operator.birth(), Log::new(keep_text));
@@ -118,7 +120,7 @@ impl<'a, S: Judged> Run<'a, S> {
             flapped_off: vec![false; scenario.faults.len()],
             flapped: vec![false; scenario.faults.len()],
             moment: 0,
-            phase: Phase::Load,
+            phase: Phase::Ready,
             converged_us: None,
             violation: None,
         }
@@ -136,13 +138,10 @@ impl<'a, S: Judged> Run<'a, S> {
 
     /// The moment of what happens next, in microseconds of the run. None: the run is over.
     pub fn next_at(&mut self) -> Option<u64> {
-        if self.moment == 0 && self.history.is_empty() && self.world.next_at().is_none() {
+        if self.phase == Phase::Ready {
             self.begin();
         }
-        match self.phase {
-            Phase::Over => None,
-            Phase::Load | Phase::Converge | Phase::Serve | Phase::Settle => self.world.next_at(),
-        }
+        self.world.next_at().filter(|_| self.phase != Phase::Over)
     }
 
     /// Lets all happen that happens at that moment.
@@ -200,7 +199,7 @@ impl<'a, S: Judged> Run<'a, S> {
                 Phase::Load => self.heal(),
                 Phase::Converge | Phase::Settle => self.look_for_convergence(),
                 Phase::Serve => self.go_on_serving(),
-                Phase::Over => {}
+                Phase::Ready | Phase::Over => {}
             },
         }
     }

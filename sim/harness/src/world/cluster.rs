@@ -171,8 +171,8 @@ impl<S: Watched> World<S> {
         self.counted[what as usize] += 1;
     }
 
-    /// Runs the watch; the first violation is kept.
-    pub(super) fn watched(
+    /// Lets the watch look at something; the first violation is kept.
+    pub fn look(
         &mut self,
         look: impl FnOnce(&mut S::Watch, &mut Scene<'_, S>) -> Result<(), Violation>,
     ) {
@@ -181,14 +181,6 @@ impl<S: Watched> World<S> {
         if let Err(violation) = look(&mut self.watch, &mut scene) {
             self.violated.get_or_insert(violation);
         }
-    }
-
-    /// Lets the system's own watch look at something that the operators do.
-    pub fn look(
-        &mut self,
-        look: impl FnOnce(&mut S::Watch, &mut Scene<'_, S>) -> Result<(), Violation>,
-    ) {
-        self.watched(look);
     }
 
     /// Something happens to a node: now, or after its pause.
@@ -245,7 +237,7 @@ impl<S: Watched> World<S> {
             (before, shared.journal.durable())
         };
         let place = |n: u64| usize::try_from(n).expect("fits");
-        self.watched(|watch, scene| watch.synced(scene, node, place(before), place(durable)));
+        self.look(|watch, scene| watch.synced(scene, node, place(before), place(durable)));
         self.record(&Event::Synced(node, durable));
         self.step(node, Some(Input::Durable(durable)));
     }
@@ -278,7 +270,7 @@ impl<S: Watched> World<S> {
             self.violated.get_or_insert(Violation::new(INVARIANT, what));
             return;
         }
-        self.watched(|watch, scene| watch.stepped(scene, id, entries_before));
+        self.look(|watch, scene| watch.stepped(scene, id, entries_before));
         self.take_effects(id, entries_before, given.map(Given::Input));
     }
 

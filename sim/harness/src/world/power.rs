@@ -57,7 +57,7 @@ impl<S: Watched> World<S> {
         if entries_before > 0 {
             self.tally.sometimes(Sometimes::Restarted);
         }
-        self.watched(|watch, scene| watch.started(scene, id));
+        self.look(|watch, scene| watch.started(scene, id));
         self.take_effects(id, entries_before, Some(Given::Start));
     }
 
