@@ -116,7 +116,7 @@ enum When {
     /// At any of these.
     At(&'static [Level]),
     /// Never: why not.
-    Never(#[expect(dead_code, reason = "it is said to readers of the code")] &'static str),
+    Never(&'static str),
 }
 
 use When::{At, Never};
@@ -221,6 +221,17 @@ fn when_noted(note: Note) -> When {
     }
 }
 
+/// What no sweep is asked for, and why not: the names of branches and events, with the reasons.
+pub fn never() -> Vec<(&'static str, &'static str)> {
+    let notes = Note::VARIANTS.iter().map(|note| (note.name(), when_noted(*note)));
+    let events = Sometimes::VARIANTS.iter().map(|event| (event.into(), event.when()));
+    let reason = |(name, when)| match when {
+        At(_) => None,
+        Never(why) => Some((name, why)),
+    };
+    notes.chain(events).filter_map(reason).collect()
+}
+
 /// What a sweep must have seen. Where clients use one level only, what happens at others only is left out.
 pub fn gates(only: Option<Level>) -> Vec<Gate> {
     let is_used = |level: &Level| only.is_none_or(|only| only == *level);
@@ -247,4 +258,23 @@ pub fn gates(only: Option<Level>) -> Vec<Gate> {
     let events = Sometimes::VARIANTS.iter().filter(|event| is_asked(event.when()));
     gates.extend(events.map(|event| Gate::new(Topic::Event, <&str>::from(event))));
     gates
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_branch_and_each_event_has_a_gate_or_a_reason_and_not_both() {
+        let gated: BTreeSet<String> = gates(None).iter().map(Gate::name).collect();
+        let never: BTreeSet<&str> = never().into_iter().map(|(name, _)| name).collect();
+        let notes = Note::VARIANTS.iter().map(|note| note.name());
+        let events = Sometimes::VARIANTS.iter().map(<&str>::from);
+        for name in notes.chain(events) {
+            assert!(gated.contains(name) != never.contains(name), "{name}");
+        }
+        assert!(never.len() < 10, "{never:?}");
+    }
 }

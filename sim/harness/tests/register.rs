@@ -26,6 +26,11 @@ fn swept(seeds: u64, stop_at_first: bool) -> Swept {
 }
 
 #[test]
+fn the_example_is_as_short_as_the_documents_say() {
+    assert!(include_str!("../examples/register.rs").lines().count() < 100);
+}
+
+#[test]
 fn the_mistake_is_found_told_and_replayed_byte_for_byte() {
     let fails =
         |seed: &u64| run::<Mistaken>(&register::scenario(*seed, 5), false).violation.is_some();

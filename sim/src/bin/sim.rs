@@ -203,7 +203,9 @@ fn sweep_seeds(args: &SweepArgs) -> Result<bool> {
         (false, _) => format!("{} of {} seeds failed", swept.failed.len(), swept.seeds),
     };
     if args.json {
-        text::print(&format!("{:#}", report::json(&swept, &missing, &verdict)))?;
+        let mut json = report::json(&swept, &missing, &verdict);
+        json["has_no_gate"] = gates::never().into_iter().collect();
+        text::print(&format!("{json:#}"))?;
         return Ok(green);
     }
     text::print(&report::table(&swept, &missing, text::width()))?;
