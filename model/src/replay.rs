@@ -16,8 +16,9 @@ use sim::{
     scenario::{self, Operation, Scenario},
     store::Store,
 };
+use stateright::Model as _;
 
-use crate::world::{Action, Envelope, Setup};
+use crate::world::{Action, ClusterModel, Envelope, Hashed, ModelState, Setup};
 
 /// How coarse the simulated clocks are: they stand still while the script runs, as those of models do.
 const TICK_US: u64 = 1_000_000;
@@ -41,18 +42,27 @@ pub fn scenario<'a>(setup: &Setup, path: impl IntoIterator<Item = &'a Action>) -
             action: action(&ask.request),
         }));
     }
-    let script = path.into_iter().map(|action| match action {
-        Action::Ask(client) => {
-            ScriptStep::Ask(places[*client].next().expect("a client has a plan"))
-        }
-        Action::Deliver(envelope) => ScriptStep::Deliver(wire(envelope)),
-        Action::Lose(envelope) => ScriptStep::Lose(wire(envelope)),
-        Action::Double(envelope) => ScriptStep::Double(wire(envelope)),
-        Action::Fire(node, timer) => ScriptStep::Fire(node.0, timer.name()),
-        Action::Crash(node) => ScriptStep::Crash(node.0),
-        Action::Decide | Action::Learn(..) | Action::Change(_) => {
-            unreachable!("there is one ring for ever")
-        }
+    let mut waiting = Waiting::of(setup);
+    let script = path.into_iter().map(|action| {
+        let step = match action {
+            Action::Ask(client) => {
+                ScriptStep::Ask(places[*client].next().expect("a client has a plan"))
+            }
+            Action::Deliver(envelope) => ScriptStep::Deliver(waiting.take(envelope)),
+            Action::Lose(envelope) => ScriptStep::Lose(waiting.take(envelope)),
+            Action::Double(envelope) => {
+                let wire = waiting.take(envelope);
+                waiting.sent.push(envelope.clone());
+                ScriptStep::Double(wire)
+            }
+            Action::Fire(node, timer) => ScriptStep::Fire(node.0, timer.name()),
+            Action::Crash(node) => ScriptStep::Crash(node.0),
+            Action::Decide | Action::Learn(..) | Action::Change(_) => {
+                unreachable!("there is one ring for ever")
+            }
+        };
+        waiting.follow(action);
+        step
     });
     let script = script.collect();
     Some(Scenario {
@@ -94,9 +104,51 @@ fn nodes(setup: &Setup) -> scenario::Cluster {
     }
 }
 
-fn wire(envelope: &Envelope) -> Wire {
-    let says = Store::message_name(&envelope.message);
-    Wire { from: envelope.from.0, to: envelope.to.0, says }
+/// The messages on their way, in the order in which they were sent. A state has them in the order of their
+/// hashes; but two answers to one question have the same name, and the simulation tells them apart by their
+/// age.
+struct Waiting {
+    model: ClusterModel,
+    world: ModelState,
+    sent: Vec<Hashed<Envelope>>,
+}
+
+impl Waiting {
+    fn of(setup: &Setup) -> Self {
+        let model = ClusterModel::new(setup.clone()).without_forgetting();
+        let world = model.init_states().swap_remove(0);
+        let sent = world.network.clone();
+        Self { model, world, sent }
+    }
+
+    /// The message leaves: this is how a script names it.
+    fn take(&mut self, envelope: &Hashed<Envelope>) -> Wire {
+        let named = |envelope: &Envelope| Wire {
+            from: envelope.from.0,
+            to: envelope.to.0,
+            says: Store::message_name(&envelope.message),
+            after: 0,
+        };
+        let at = self.sent.iter().position(|other| other == envelope);
+        let at = at.expect("a path has messages that were sent");
+        let wire = named(envelope);
+        let after = self.sent[..at].iter().filter(|other| named(other) == wire).count();
+        self.sent.remove(at);
+        Wire { after, ..wire }
+    }
+
+    /// Takes the step in the model: what is on its way and was not is new.
+    fn follow(&mut self, action: &Action) {
+        let next = self.model.next_state(&self.world, action.clone());
+        self.world = next.expect("a path has steps that can be taken");
+        let mut known = self.sent.clone();
+        for envelope in &self.world.network {
+            match known.iter().position(|other| other == envelope) {
+                Some(at) => drop(known.swap_remove(at)),
+                None => self.sent.push(envelope.clone()),
+            }
+        }
+    }
 }
 
 fn action(request: &Request) -> scenario::Action {

@@ -112,6 +112,8 @@ pub struct ClusterModel {
     pub setup: Setup,
     rings: Vec<Arc<Ring>>,
     properties: Vec<Property<ClusterModel>>,
+    /// Whether messages that do nothing, now or later, are dropped.
+    forgets: bool,
 }
 
 /// Why a step broke a promise.
@@ -151,7 +153,12 @@ impl ClusterModel {
             always(broken::P7, |_, world| world.broken != Some(broken::P7)),
             always(broken::P9, |_, world| world.broken != Some(broken::P9)),
         ];
-        Self { setup, rings, properties }
+        Self { setup, rings, properties, forgets: true }
+    }
+
+    /// The same, but every message stays on its way until it arrives or is lost: as in the simulation.
+    pub fn without_forgetting(self) -> Self {
+        Self { forgets: false, ..self }
     }
 
     /// The rings of the model, in their order.

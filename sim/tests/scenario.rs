@@ -88,7 +88,7 @@ fn a_script_that_cannot_fit_is_refused_or_told_as_such() {
         ..swarm::scenario(1, &fixed)
     };
     let refused = |script| Scenario::parse(&scripted(script).text()).unwrap_err().to_string();
-    let wire = |to| Wire { from: 1, to, says: "write 9.9".into() };
+    let wire = |to| Wire { from: 1, to, says: "write 9.9".into(), after: 0 };
     assert!(refused(vec![Step::Ask(1_000_000)]).contains("asks operation 1000000"));
     assert_eq!(refused(vec![Step::Ask(0), Step::Ask(0)]), "the script asks operation 0 twice");
     assert!(refused(vec![Step::Crash(0)]).contains("node 0"));

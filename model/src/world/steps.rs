@@ -100,8 +100,10 @@ impl ClusterModel {
             world.broken = self.is_broken_by_going_back(world, node, before);
         }
         self.take(world, at, out);
-        self.forget_dead_messages(world);
-        self.forget_fenced_messages(world);
+        if self.forgets {
+            self.forget_dead_messages(world);
+            self.forget_fenced_messages(world);
+        }
         if world.has_two_values_of_one_version() {
             world.broken = Some(broken::P9);
         }

@@ -78,7 +78,7 @@ fn a_script_leaves_nothing_to_chance() {
         (operation.client, operation.node, operation.action) = (client, node, action);
     }
     let value = "(1700000000000001, 1)";
-    let wire = |from, to, says: String| Wire { from, to, says };
+    let wire = |from, to, says: String| Wire { from, to, says, after: 0 };
     let write = |to| wire(1, to, format!("Write(0, {value})"));
     let written = |from| wire(from, 1, format!("Written(0, {value})"));
     let found = |from, value| wire(from, 3, format!("Found(1, {value})"));

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub enum ScriptStep {
     /// The client of this operation, a place in the scenario's list, asks.
     Ask(usize),
-    /// A message arrives: the oldest of those that are like it.
+    /// A message arrives.
     Deliver(Wire),
     /// A message is lost.
     Lose(Wire),
@@ -46,11 +46,23 @@ pub struct Wire {
     pub to: u32,
     /// What it says, in the system's words for it.
     pub says: String,
+    /// How many of those that are alike are passed over, the oldest first: a message that was doubled counts
+    /// as one that was sent just then.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub after: usize,
+}
+
+fn is_zero(after: &usize) -> bool {
+    *after == 0
 }
 
 impl fmt::Display for Wire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} from n{} to n{}", self.says, self.from, self.to)
+        write!(f, "{} from n{} to n{}", self.says, self.from, self.to)?;
+        match self.after {
+            0 => Ok(()),
+            after => write!(f, ", after {after} like it"),
+        }
     }
 }
 

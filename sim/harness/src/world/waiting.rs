@@ -40,7 +40,8 @@ impl<S: System> Waiting<S> {
         let is_it = |(_, from, to, message): &Flying<S>| {
             (*from, *to) == (wire.from, wire.to) && S::message_name(message) == wire.says
         };
-        let at = self.messages.iter().position(is_it).ok_or_else(|| {
+        let mut alike = self.messages.iter().enumerate().filter(|(_, flying)| is_it(flying));
+        let (at, _) = alike.nth(wire.after).ok_or_else(|| {
             let there = self.messages.iter().map(|(_, from, to, message)| {
                 format!("n{from} -> n{to} {}", S::message_name(message))
             });
