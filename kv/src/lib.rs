@@ -83,6 +83,7 @@
 #[allow(clippy::disallowed_types)]
 pub mod cli;
 pub mod core;
+pub mod journal;
 #[cfg(feature = "server")]
 #[allow(clippy::disallowed_types)]
 pub mod log;

@@ -16,14 +16,15 @@ use syn::{
 use walkdir::WalkDir;
 
 /// The rooms of kv, and which others each may name.
-const ROOMS: [(&str, &[&str]); 7] = [
+const ROOMS: [(&str, &[&str]); 8] = [
     ("core", &[]),
-    ("node", &["core"]),
+    ("journal", &["core"]),
+    ("node", &["core", "journal"]),
     ("wire", &["core"]),
     ("resp", &["core"]),
     ("log", &[]),
-    ("server", &["core", "node", "wire", "resp", "log"]),
-    ("cli", &["core", "node", "resp", "log", "server"]),
+    ("server", &["core", "journal", "node", "wire", "resp", "log"]),
+    ("cli", &["core", "journal", "node", "resp", "log", "server"]),
 ];
 /// The packages of the workspace.
 const PACKAGES: [&str; 6] =
