@@ -1,6 +1,16 @@
-//! What a node must not forget, on a disk.
+//! What a node must not forget, on a disk: a journal of entries in segments, which are cleaned and used again.
 
 pub mod contract;
 pub mod disk;
+mod error;
 #[cfg(feature = "server")]
 pub mod folder;
+pub mod format;
+pub mod log;
+pub mod scan;
+mod states;
+
+pub use self::error::{Error, Place};
+
+#[cfg(all(test, feature = "server"))]
+mod tests;

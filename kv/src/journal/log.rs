@@ -1,0 +1,465 @@
+//! A journal that is open: batches are appended, made safe, and their segments cleaned and used again.
+//!
+//! Cleaning: what still counts of the oldest segment is appended once more; when that is safe the segment is free. So
+//! the journal needs no snapshot, nor a second copy of what it keeps. With room for 2.5 times what counts and keys that
+//! are written at random, about a ninth of what is cleaned is copied (Rosenblum and Ousterhout, "The Design and
+//! Implementation of a Log-Structured File System", 1992, section 5).
+
+use std::collections::VecDeque;
+
+use super::{
+    disk::{Disk, DiskFile},
+    error::{At as _, Error, Place},
+    format::{
+        BATCH_HEAD, BatchHead, PAGE, Pending, SegmentHead, VERSION, is_state, pages,
+        read_batch_head, read_entries, segment_head, size_of, write_batch,
+    },
+    scan::{Damage, Scan, Segment, name_of, number_of, read_batch, scan},
+    states::States,
+};
+use crate::core::env::Entry;
+
+/// The name of a segment that is not ready.
+const UNREADY: &str = "unready-segment";
+/// A batch has no more entries than fit into so many bytes, or one.
+const MOST_BATCH_BYTES: usize = 1 << 20;
+/// So much of a new segment is filled with zeros at a time.
+const FILL_BYTES: usize = 1 << 18;
+/// Free segments beyond this many are removed.
+const MOST_FREE: usize = 2;
+
+/// What decides about a journal.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// The length of its segments in bytes, in whole pages.
+    pub segment_bytes: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { segment_bytes: 8 << 20 }
+    }
+}
+
+/// A segment with batches that count.
+#[derive(Debug)]
+struct Used<F> {
+    segment: Segment<F>,
+    /// Its first batch and its last.
+    batches: (u64, u64),
+}
+
+/// A segment that is being made.
+#[derive(Debug)]
+struct Unready<F> {
+    file: F,
+    filled: u64,
+    length: u64,
+}
+
+/// The oldest segment, while it is cleaned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Oldest {
+    segment: u32,
+    last: u64,
+}
+
+/// A journal that is open.
+#[derive(Debug)]
+pub struct Log<D: Disk> {
+    disk: D,
+    settings: Settings,
+    folder: u64,
+    opening: u64,
+    /// In the order of their batches: the last one is written to.
+    used: VecDeque<Used<D::File>>,
+    free: Vec<Segment<D::File>>,
+    unready: Option<Unready<D::File>>,
+    /// The number of the next segment that is made.
+    next_segment: u32,
+    /// Where the next batch begins, in the segment that is written to.
+    page: u64,
+    /// The number of the next batch.
+    next: u64,
+    synced: u64,
+    /// The last batch that has entries, and up to where all is safe as the last batch says it.
+    last_entries: u64,
+    said: u64,
+    /// What the last batch says is not needed any more, and what the next one may say.
+    floor: u64,
+    next_floor: u64,
+    /// Segments that were written to since the last sync.
+    unsynced: Vec<u32>,
+    states: States,
+    has_failed: bool,
+    buffer: Vec<u8>,
+}
+
+impl<D: Disk> Log<D> {
+    /// Opens the journal of a folder, and hands out its entries in their order; or makes one in an empty folder, under
+    /// this number, which no other folder may have.
+    ///
+    /// Opening it again, after a crash in the middle of that as well, hands out the same entries.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was changed then. Where it is damaged, all entries that can be read were handed out.
+    pub fn open(
+        disk: D,
+        settings: Settings,
+        folder: u64,
+        mut take: impl FnMut(Entry),
+    ) -> Result<Self, Error> {
+        let mut scan = scan(&disk)?;
+        if let (None, Some(segment)) = (scan.folder, scan.segments.keys().next()) {
+            return Err(Error::Unreadable { segment: *segment });
+        }
+        let mut states = States::default();
+        let last = scan.batches.last().map_or(0, |head| head.number);
+        scan.entries(|entry| {
+            // When they were written does not matter: they count as old as can be.
+            states.note(&entry, 0);
+            take(entry);
+        })?;
+        if !scan.damage.is_empty() {
+            return Err(Error::Damaged(scan.damage));
+        }
+        if disk.names().at(Place::Folder)?.iter().any(|name| name == UNREADY) {
+            disk.remove(UNREADY).at(Place::Folder)?;
+        }
+        let mut log = Self {
+            disk,
+            settings,
+            folder: scan.folder.unwrap_or(folder),
+            opening: scan.opening + 1,
+            used: VecDeque::new(),
+            free: Vec::new(),
+            unready: None,
+            next_segment: scan.segments.keys().last().map_or(1, |last| last + 1),
+            page: 1,
+            next: last + 1,
+            synced: last,
+            last_entries: last,
+            said: scan.synced,
+            floor: scan.floor,
+            next_floor: scan.floor,
+            unsynced: Vec::new(),
+            states,
+            has_failed: false,
+            buffer: Vec::new(),
+        };
+        log.sort(scan)?;
+        Ok(log)
+    }
+
+    /// Makes safe what was read, and tells used segments from free ones.
+    fn sort(&mut self, scan: Scan<D::File>) -> Result<(), Error> {
+        let mut segments = scan.segments;
+        for head in &scan.batches {
+            match self.used.back_mut().filter(|used| used.segment.number == head.segment) {
+                Some(used) => used.batches.1 = head.number,
+                None => {
+                    let segment = segments.remove(&head.segment).ok_or(Error::Changed)?;
+                    let batches = (head.number, head.number);
+                    self.used.push_back(Used { segment, batches });
+                }
+            }
+            self.page = u64::from(head.page) + pages(head.length);
+        }
+        for used in &self.used {
+            // Another process may have written it and ended before its sync.
+            used.segment.file.sync().at(Place::Segment(used.segment.number))?;
+        }
+        self.free = segments.into_values().collect();
+        self.disk.sync_names().at(Place::Folder)
+    }
+
+    /// The number that only this folder has.
+    pub fn folder(&self) -> u64 {
+        self.folder
+    }
+
+    /// How often the journal was opened.
+    pub fn opening(&self) -> u64 {
+        self.opening
+    }
+
+    /// Whether what was written is safe.
+    pub fn is_synced(&self) -> bool {
+        self.unsynced.is_empty()
+    }
+
+    /// How many bytes all its files have.
+    pub fn bytes(&self) -> u64 {
+        let used = self.used.iter().map(|used| used.segment.length);
+        let unready = self.unready.iter().map(|unready| unready.filled);
+        used.chain(self.free.iter().map(|free| free.length)).chain(unready).sum()
+    }
+
+    /// How many bytes the segments have that are used.
+    pub fn used_bytes(&self) -> u64 {
+        self.used.iter().map(|used| used.segment.length).sum()
+    }
+
+    /// Writes what waits, and forgets it. It is safe after the next [`Self::sync`].
+    ///
+    /// Where nothing waits it writes a batch without entries if that says something new: up to where all is safe, or
+    /// what is not needed any more.
+    ///
+    /// # Errors
+    ///
+    /// The disk fails, and what is on it is unknown from then on.
+    pub fn write(&mut self, pending: &mut Pending) -> Result<(), Error> {
+        self.unless_failed(|log| log.write_all(pending))?;
+        pending.clear();
+        Ok(())
+    }
+
+    /// Makes safe what was written.
+    ///
+    /// # Errors
+    ///
+    /// The disk fails, and what is on it is unknown from then on.
+    pub fn sync(&mut self) -> Result<(), Error> {
+        self.unless_failed(Self::sync_all)
+    }
+
+    /// Makes a part of the segment that will be needed next, if there is none. True: there is more to do.
+    ///
+    /// # Errors
+    ///
+    /// The disk fails. What was written before is not concerned, but the process must end.
+    pub fn prepare(&mut self) -> Result<bool, Error> {
+        if !self.free.is_empty() {
+            return Ok(false);
+        }
+        self.unless_failed(|log| log.prepare_some(log.settings.segment_bytes))
+    }
+
+    fn unless_failed<T>(
+        &mut self,
+        act: impl FnOnce(&mut Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        if self.has_failed {
+            return Err(Error::Failed);
+        }
+        let done = act(self);
+        self.has_failed = done.is_err();
+        done
+    }
+
+    fn write_all(&mut self, pending: &Pending) -> Result<(), Error> {
+        let mut entries = pending.iter().peekable();
+        let is_unsaid = self.said < self.last_entries && self.last_entries <= self.synced;
+        let says_more = is_unsaid || self.next_floor > self.floor;
+        if entries.peek().is_none() && !says_more {
+            return Ok(());
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut done: Result<(), Error> = Ok(());
+        loop {
+            let (mut batch, mut size) = (Vec::new(), 0);
+            while let Some(entry) = entries
+                .next_if(|entry| batch.is_empty() || size + size_of(entry) <= MOST_BATCH_BYTES)
+            {
+                size += size_of(entry);
+                batch.push(entry);
+            }
+            let is_last = entries.peek().is_none();
+            done = done.and_then(|()| self.write_one(&batch, size, is_last, &mut buffer));
+            if is_last || done.is_err() {
+                break;
+            }
+        }
+        self.buffer = buffer;
+        for state in pending.states() {
+            self.states.note(state, self.next - 1);
+        }
+        done
+    }
+
+    fn write_one(
+        &mut self,
+        batch: &[&[u8]],
+        size: usize,
+        is_last: bool,
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        let needed = pages(size as u64);
+        self.make_room(needed)?;
+        // What was appended once more for this floor is in this batch or before it.
+        let floor = if is_last { self.next_floor } else { self.floor };
+        let used = self.used.back_mut().expect("there is room");
+        let number = used.segment.number;
+        let mut head = BatchHead {
+            folder: self.folder,
+            segment: number,
+            page: u32::try_from(self.page).expect("segments are short"),
+            number: self.next,
+            opening: self.opening,
+            synced: self.synced,
+            floor,
+            length: 0,
+            count: 0,
+        };
+        buffer.clear();
+        write_batch(&mut head, batch.iter().copied(), buffer);
+        used.segment.file.write_at(self.page * PAGE as u64, buffer).at(Place::Segment(number))?;
+        used.batches.1 = self.next;
+        self.said = self.synced;
+        if !batch.is_empty() {
+            self.last_entries = self.next;
+        }
+        if !self.unsynced.contains(&number) {
+            self.unsynced.push(number);
+        }
+        (self.page, self.next, self.floor) = (self.page + needed, self.next + 1, floor);
+        Ok(())
+    }
+
+    /// Sees to it that the segment that is written to has so many pages left: else it is another one's turn.
+    fn make_room(&mut self, needed: u64) -> Result<(), Error> {
+        let left = self
+            .used
+            .back()
+            .map_or(0, |used| (used.segment.length / PAGE as u64).saturating_sub(self.page));
+        if left >= needed {
+            return Ok(());
+        }
+        let length = ((needed + 1) * PAGE as u64).max(self.settings.segment_bytes);
+        let is_enough = |free: &Segment<D::File>| free.length >= length;
+        let place = match self.free.iter().position(is_enough) {
+            Some(place) => place,
+            None => {
+                // An entry that is longer than a segment has one of its own.
+                if self.unready.as_ref().is_some_and(|unready| unready.length < length) {
+                    self.unready = None;
+                    self.disk.remove(UNREADY).at(Place::Folder)?;
+                }
+                while self.prepare_some(length)? {}
+                self.free.len() - 1
+            }
+        };
+        let mut segment = self.free.swap_remove(place);
+        if !segment.has_head {
+            let head = self.head(segment.number);
+            segment.file.write_at(0, &head).at(Place::Segment(segment.number))?;
+            segment.has_head = true;
+        }
+        self.used.push_back(Used { segment, batches: (self.next, self.next) });
+        self.page = 1;
+        Ok(())
+    }
+
+    fn head(&self, segment: u32) -> Vec<u8> {
+        segment_head(SegmentHead { version: VERSION, folder: self.folder, segment })
+    }
+
+    /// Makes a part of a segment. True: there is more to do.
+    fn prepare_some(&mut self, length: u64) -> Result<bool, Error> {
+        let number = self.next_segment;
+        let place = Place::Segment(number);
+        let head = self.head(number);
+        let unready = match &mut self.unready {
+            Some(unready) => unready,
+            None => {
+                let file = self.disk.create(UNREADY).at(place)?;
+                self.unready.insert(Unready { file, filled: 0, length })
+            }
+        };
+        if unready.filled < unready.length {
+            let some = (FILL_BYTES as u64).min(unready.length - unready.filled);
+            let zeros = vec![0; usize::try_from(some).expect("little")];
+            unready.file.write_at(unready.filled, &zeros).at(place)?;
+            unready.filled += some;
+            return Ok(true);
+        }
+        unready.file.write_at(0, &head).at(place)?;
+        unready.file.sync().at(place)?;
+        let Some(Unready { file, length, .. }) = self.unready.take() else { return Ok(false) };
+        // From here on the name says that it is a segment.
+        self.disk.rename(UNREADY, &name_of(number)).at(place)?;
+        self.disk.sync_names().at(Place::Folder)?;
+        self.free.push(Segment { number, file, length, has_head: true });
+        self.next_segment += 1;
+        Ok(false)
+    }
+
+    fn sync_all(&mut self) -> Result<(), Error> {
+        for number in &self.unsynced {
+            let used = self.used.iter().rev().find(|used| used.segment.number == *number);
+            let used = used.expect("what is written to is used");
+            used.segment.file.sync().at(Place::Segment(*number))?;
+        }
+        self.unsynced.clear();
+        self.synced = self.next - 1;
+        // What the last batch says is safe too.
+        while self.used.len() > 1 && self.used[0].batches.1 < self.floor {
+            let used = self.used.pop_front().expect("there are two");
+            self.free.push(used.segment);
+        }
+        self.remove_free()
+    }
+
+    fn remove_free(&mut self) -> Result<(), Error> {
+        while self.free.len() > MOST_FREE {
+            let free = self.free.pop().expect("there are some");
+            self.disk.remove(&name_of(free.number)).at(Place::Segment(free.number))?;
+        }
+        Ok(())
+    }
+
+    /// Reads the oldest segment, to clean it: hands out its records, of which those that still count are to be
+    /// appended once more before [`Self::cleaned`]. None: there is only the one that is written to.
+    ///
+    /// # Errors
+    ///
+    /// The disk fails, or the segment is damaged.
+    pub fn clean(&self, mut take: impl FnMut(Entry)) -> Result<Option<Oldest>, Error> {
+        if self.used.len() < 2 {
+            return Ok(None);
+        }
+        let Used { segment, batches: (first, last) } = &self.used[0];
+        let place = Place::Segment(segment.number);
+        let mut at = PAGE as u64;
+        let mut start = [0; BATCH_HEAD];
+        for number in *first..=*last {
+            let count = segment.file.read_at(at, &mut start).at(place)?;
+            let head = read_batch_head(&start[..count]).filter(|head| head.number == number);
+            let missing = || {
+                Error::Damaged(vec![Damage::Missing {
+                    batches: number..=*last,
+                    near: Some(segment.number),
+                }])
+            };
+            let head = head.ok_or_else(missing)?;
+            let bytes = read_batch(&segment.file, &head).at(place)?;
+            for entry in read_entries(&head, &bytes) {
+                let entry = entry.map_err(|_| missing())?;
+                if !is_state(&entry) {
+                    take(entry);
+                }
+            }
+            at += pages(head.length) * PAGE as u64;
+        }
+        Ok(Some(Oldest { segment: segment.number, last: *last }))
+    }
+
+    /// What still counts of the oldest segment's records was appended to what waits: the rest of it, the latest of
+    /// each kind of state, is appended too. The segment is free when the next batch is safe.
+    pub fn cleaned(&mut self, oldest: Oldest, pending: &mut Pending) {
+        for state in self.states.up_to(oldest.last, pending.states()) {
+            pending.push(&state);
+        }
+        self.next_floor = self.next_floor.max(oldest.last + 1);
+    }
+}
+
+/// Whether a folder has anything of a journal.
+///
+/// # Errors
+///
+/// The folder cannot be read.
+pub fn is_there(disk: &impl Disk) -> Result<bool, Error> {
+    Ok(disk.names().at(Place::Folder)?.iter().any(|name| number_of(name).is_some()))
+}
