@@ -346,7 +346,11 @@ pub fn newest(entries: &[Entry]) -> BTreeMap<Key, Record> {
                     newest.insert(key.clone(), record.clone());
                 }
             }
-            Entry::Opened(_) | Entry::ClockFloor(_) | Entry::Ring(_) | Entry::Acceptor(..) => {}
+            Entry::Opened(_)
+            | Entry::Member(_)
+            | Entry::ClockFloor(_)
+            | Entry::Ring(_)
+            | Entry::Acceptor(..) => {}
         }
     }
     newest

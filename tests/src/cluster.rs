@@ -3,11 +3,13 @@
 use std::{
     io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
+    path::PathBuf,
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
 use redis::Connection;
+use tempfile::TempDir;
 
 use crate::process::{PATIENCE, Process, eventually};
 
@@ -36,6 +38,8 @@ pub struct Cluster {
     size: u16,
     first_port: u16,
     more: Vec<String>,
+    /// Where the nodes keep their data, if they do.
+    data: Option<TempDir>,
 }
 
 /// Ports that are kept for nodes that join a cluster.
@@ -44,15 +48,28 @@ const SPARE: u16 = 8;
 impl Cluster {
     /// Starts nodes with these further arguments, and waits until all serve.
     pub fn start(size: u16, more: &[&str]) -> Self {
-        let started = (0..ATTEMPTS).find_map(|_| Self::try_start(size, more));
+        let started = (0..ATTEMPTS).find_map(|_| Self::try_start(size, more, None));
         started.expect("ports that were free stay free for a moment")
     }
 
+    /// The same, and each node keeps its data in a folder of its own.
+    pub fn start_with_data(size: u16, more: &[&str]) -> Self {
+        let data = || Some(tempfile::tempdir().expect("a temporary folder"));
+        let started = (0..ATTEMPTS).find_map(|_| Self::try_start(size, more, data()));
+        started.expect("ports that were free stay free for a moment")
+    }
+
+    /// Where a node keeps its data.
+    pub fn data(&self, node: u16) -> PathBuf {
+        let data = self.data.as_ref().expect("the nodes keep data");
+        data.path().join(format!("n{}", node + 1))
+    }
+
     /// None: another program took one of the ports.
-    fn try_start(size: u16, more: &[&str]) -> Option<Self> {
+    fn try_start(size: u16, more: &[&str], data: Option<TempDir>) -> Option<Self> {
         let more = more.iter().map(ToString::to_string).collect();
         let first_port = ports_in_a_row(size + SPARE);
-        let mut cluster = Self { nodes: Vec::new(), size, first_port, more };
+        let mut cluster = Self { nodes: Vec::new(), size, first_port, more, data };
         cluster.nodes = (0..cluster.size).map(|node| cluster.process(node)).collect();
         let all_serve = eventually("all nodes serve", || {
             let ended = cluster.nodes.iter_mut().any(Process::has_ended);
@@ -73,6 +90,9 @@ impl Cluster {
         args.extend(["--peer".into(), peers[usize::from(node)].clone()]);
         args.extend(["--initial-cluster".into(), peers.join(",")]);
         args.extend(self.more.iter().cloned());
+        if self.data.is_some() {
+            args.extend(["--data".into(), self.data(node).display().to_string()]);
+        }
         Process::start(&format!("n{}", node + 1), &args)
     }
 

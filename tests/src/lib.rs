@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod documents;
 pub mod fuzz;
 pub mod history;
+pub mod kills;
 pub mod load;
 pub mod process;
 pub mod rings;

@@ -65,8 +65,18 @@ fn build() -> PathBuf {
     executable.expect("cargo names the executable")
 }
 
+/// The same arguments, but a node keeps nothing on disk where they do not say where. Tests of the default say it.
+fn in_memory_unless_said(args: &[String]) -> Vec<String> {
+    let says = |arg: &String| ["--data", "--in-memory"].contains(&arg.as_str());
+    let is_said = args.first().is_none_or(|first| first != "serve") || args.iter().any(says);
+    let more = (!is_said).then(|| "--in-memory".to_string());
+    args.iter().cloned().chain(more).collect()
+}
+
 /// Runs `orrery` to its end: exit code, output, log.
 pub fn orrery(args: &[&str]) -> (Option<i32>, String, String) {
+    let args: Vec<String> = args.iter().map(ToString::to_string).collect();
+    let args = in_memory_unless_said(&args);
     let done = Command::new(binary()).args(args).stdin(Stdio::null()).output();
     let done = done.expect("orrery starts");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it prints text");
@@ -86,7 +96,7 @@ impl Process {
     /// Starts `orrery` with these arguments.
     pub fn start(name: &str, args: &[String]) -> Self {
         let mut command = Command::new(binary());
-        command.args(args);
+        command.args(in_memory_unless_said(args));
         Self::run(name, command)
     }
 
@@ -94,14 +104,14 @@ impl Process {
     pub fn start_with_files(name: &str, files: u32, args: &[String]) -> Self {
         let mut command = Command::new("sh");
         command.args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &files.to_string()]);
-        command.arg(binary()).args(args);
+        command.arg(binary()).args(in_memory_unless_said(args));
         Self::run(name, command)
     }
 
     /// Starts `orrery` with these arguments and this as its standard error: there is no log to look at.
     pub fn start_with_errors_to(name: &str, args: &[String], errors: Stdio) -> Self {
         let mut command = Command::new(binary());
-        command.args(args);
+        command.args(in_memory_unless_said(args));
         Self::run_to(name, command, tempfile::tempfile().expect("a temporary file"), errors)
     }
 
@@ -200,6 +210,11 @@ impl Process {
         let stat = stat.expect("the process is there");
         // The state follows the name, which is in parentheses.
         stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+    }
+
+    /// Kills it at once.
+    pub fn kill_without_waiting(&mut self) {
+        let _ = self.child.kill();
     }
 
     /// Kills it at once, and waits for its end.

@@ -1,6 +1,6 @@
 //! `orrery serve`.
 
-use std::{io::Read as _, net::IpAddr};
+use std::{io::Read as _, net::IpAddr, path::PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
@@ -11,7 +11,7 @@ use crate::{
     log::{self, Lines, Lost},
     node::config::NodeConfig,
     server::{
-        self, Ended, Settings, Start,
+        self, Durability, Ended, Settings, Start,
         places::{FEWEST_FILES, Places},
     },
 };
@@ -43,6 +43,19 @@ pub struct ServeArgs {
     /// On how many members each key is: on all, while there are fewer. By default 3.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=100))]
     replication: Option<u16>,
+    /// The folder of this node's journal: made if there is none, and of no other process. A node that starts again
+    /// with it is the member that it was.
+    #[arg(long, value_name = "DIR", default_value = "orrery-data")]
+    data: PathBuf,
+    /// Keep nothing on disk: what this node holds is lost when it ends, and it comes back as a new member.
+    #[arg(long, conflicts_with_all = ["data", "durability", "accept_loss"])]
+    in_memory: bool,
+    /// What an acknowledgement waits for.
+    #[arg(long, value_enum, default_value_t)]
+    durability: Durability,
+    /// Go on though a part of the journal is damaged, and this node was the only owner of what is lost.
+    #[arg(long)]
+    accept_loss: bool,
     /// Parts of the store that work in parallel.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     shards: u16,
@@ -185,6 +198,9 @@ fn settings(
         advertise_client,
         advertise_peer,
         start,
+        data: (!args.in_memory).then_some(args.data),
+        durability: args.durability,
+        accept_loss: args.accept_loss,
         places,
         most_client_memory: usize::try_from(args.max_client_memory).unwrap_or(usize::MAX),
         lost_lines,

@@ -74,6 +74,8 @@ pub trait Network {
 pub enum Entry {
     /// The journal was opened by this incarnation.
     Opened(Incarnation),
+    /// The journal is this member's.
+    Member(NodeId),
     /// No timestamp at or above this was issued or seen.
     ClockFloor(Timestamp),
     /// A record was merged.

@@ -283,7 +283,7 @@ impl Ports for Arc<World> {
             Entry::Record(_, record) => drop(log.records.insert(record.version, at)),
             Entry::ClockFloor(floor) => log.floors.push((floor, at)),
             Entry::Ring(ring) => drop(log.rings.insert(ring.epoch(), at)),
-            Entry::Opened(_) | Entry::Acceptor(..) | Entry::Dropped(..) => {}
+            Entry::Opened(_) | Entry::Member(_) | Entry::Acceptor(..) | Entry::Dropped(..) => {}
         }
         Position(at)
     }

@@ -162,7 +162,11 @@ impl Pending {
 /// Whether only the latest entry of its kind counts. Records and those that were dropped all count.
 pub fn is_state(entry: &Entry) -> bool {
     match entry {
-        Entry::Opened(_) | Entry::ClockFloor(_) | Entry::Ring(_) | Entry::Acceptor(..) => true,
+        Entry::Opened(_)
+        | Entry::Member(_)
+        | Entry::ClockFloor(_)
+        | Entry::Ring(_)
+        | Entry::Acceptor(..) => true,
         Entry::Record(..) | Entry::Dropped(..) => false,
     }
 }

@@ -26,7 +26,7 @@ const MOST_BATCH_BYTES: usize = 1 << 20;
 /// So much of a new segment is filled with zeros at a time.
 const FILL_BYTES: usize = 1 << 18;
 /// Free segments beyond this many are removed.
-const MOST_FREE: usize = 2;
+const MOST_FREE: usize = 1;
 
 /// What decides about a journal.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +37,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { segment_bytes: 8 << 20 }
+        Self { segment_bytes: 4 << 20 }
     }
 }
 
@@ -55,13 +55,6 @@ struct Unready<F> {
     file: F,
     filled: u64,
     length: u64,
-}
-
-/// The oldest segment, while it is cleaned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Oldest {
-    segment: u32,
-    last: u64,
 }
 
 /// A journal that is open.
@@ -91,6 +84,10 @@ pub struct Log<D: Disk> {
     /// Segments that were written to since the last sync.
     unsynced: Vec<u32>,
     states: States,
+    /// The next batch that is to be cleaned, and its page in the oldest segment.
+    cleaning: Option<(u64, u64)>,
+    /// The bytes of all entries so far, and how many they are.
+    sizes: (u64, u64),
     has_failed: bool,
     buffer: Vec<u8>,
 }
@@ -116,6 +113,10 @@ impl<D: Disk> Log<D> {
         }
         let mut states = States::default();
         let last = scan.batches.last().map_or(0, |head| head.number);
+        let heads = scan.batches.iter();
+        let sizes = heads.fold((0, 0), |(bytes, entries), head| {
+            (bytes + head.length, entries + u64::from(head.count))
+        });
         scan.entries(|entry| {
             // When they were written does not matter: they count as old as can be.
             states.note(&entry, 0);
@@ -145,6 +146,8 @@ impl<D: Disk> Log<D> {
             next_floor: scan.floor,
             unsynced: Vec::new(),
             states,
+            cleaning: None,
+            sizes,
             has_failed: false,
             buffer: Vec::new(),
         };
@@ -307,6 +310,7 @@ impl<D: Disk> Log<D> {
         used.segment.file.write_at(self.page * PAGE as u64, buffer).at(Place::Segment(number))?;
         used.batches.1 = self.next;
         self.said = self.synced;
+        self.sizes = (self.sizes.0 + size as u64, self.sizes.1 + batch.len() as u64);
         if !batch.is_empty() {
             self.last_entries = self.next;
         }
@@ -409,49 +413,67 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    /// Reads the oldest segment, to clean it: hands out its records, of which those that still count are to be
-    /// appended once more before [`Self::cleaned`]. None: there is only the one that is written to.
+    /// What so many records take on the disk, about: as much as those that were written so far.
+    pub fn bytes_of(&self, records: u64) -> u64 {
+        let (bytes, entries) = self.sizes;
+        u64::try_from(u128::from(bytes) * u128::from(records) / u128::from(entries.max(1)))
+            .unwrap_or(u64::MAX)
+    }
+
+    /// The length of a segment.
+    pub fn segment_bytes(&self) -> u64 {
+        self.settings.segment_bytes
+    }
+
+    /// Whether a segment is being cleaned.
+    pub fn is_cleaning(&self) -> bool {
+        self.cleaning.is_some()
+    }
+
+    /// Reads the next batch of the oldest segment, to clean it: hands out its records, of which those that still
+    /// count are to be appended once more. Says whether that was the last batch: then, when they were, it is
+    /// [`Self::cleaned`]. None: there is only the segment that is written to.
     ///
     /// # Errors
     ///
     /// The disk fails, or the segment is damaged.
-    pub fn clean(&self, mut take: impl FnMut(Entry)) -> Result<Option<Oldest>, Error> {
-        if self.used.len() < 2 {
+    pub fn clean(&mut self, mut take: impl FnMut(Entry)) -> Result<Option<bool>, Error> {
+        let is_to_be_free = |used: &Used<D::File>| used.batches.1 < self.next_floor;
+        if self.used.len() < 2 || is_to_be_free(&self.used[0]) {
             return Ok(None);
         }
         let Used { segment, batches: (first, last) } = &self.used[0];
-        let place = Place::Segment(segment.number);
-        let mut at = PAGE as u64;
-        let mut start = [0; BATCH_HEAD];
-        for number in *first..=*last {
-            let count = segment.file.read_at(at, &mut start).at(place)?;
-            let head = read_batch_head(&start[..count]).filter(|head| head.number == number);
-            let missing = || {
-                Error::Damaged(vec![Damage::Missing {
-                    batches: number..=*last,
-                    near: Some(segment.number),
-                }])
-            };
-            let head = head.ok_or_else(missing)?;
-            let bytes = read_batch(&segment.file, &head).at(place)?;
-            for entry in read_entries(&head, &bytes) {
-                let entry = entry.map_err(|_| missing())?;
-                if !is_state(&entry) {
-                    take(entry);
-                }
-            }
-            at += pages(head.length) * PAGE as u64;
+        let (number, page) = self.cleaning.unwrap_or((*first, 1));
+        if number > *last {
+            return Ok(Some(true));
         }
-        Ok(Some(Oldest { segment: segment.number, last: *last }))
+        let place = Place::Segment(segment.number);
+        let mut start = [0; BATCH_HEAD];
+        let count = segment.file.read_at(page * PAGE as u64, &mut start).at(place)?;
+        let head = read_batch_head(&start[..count]).filter(|head| head.number == number);
+        let near = Some(segment.number);
+        let missing = || Error::Damaged(vec![Damage::Missing { batches: number..=number, near }]);
+        let head = head.ok_or_else(missing)?;
+        let bytes = read_batch(&segment.file, &head).at(place)?;
+        for entry in read_entries(&head, &bytes) {
+            let entry = entry.map_err(|_| missing())?;
+            if !is_state(&entry) {
+                take(entry);
+            }
+        }
+        self.cleaning = Some((number + 1, page + pages(head.length)));
+        Ok(Some(number == *last))
     }
 
-    /// What still counts of the oldest segment's records was appended to what waits: the rest of it, the latest of
-    /// each kind of state, is appended too. The segment is free when the next batch is safe.
-    pub fn cleaned(&mut self, oldest: Oldest, pending: &mut Pending) {
-        for state in self.states.up_to(oldest.last, pending.states()) {
+    /// What still counts of the oldest segment's records was appended to what waits: the latest of each kind of
+    /// state that is in it is appended too. The segment is free when what waits is safe.
+    pub fn cleaned(&mut self, pending: &mut Pending) {
+        let last = self.used.front().map_or(0, |used| used.batches.1);
+        for state in self.states.up_to(last, pending.states()) {
             pending.push(&state);
         }
-        self.next_floor = self.next_floor.max(oldest.last + 1);
+        self.next_floor = self.next_floor.max(last + 1);
+        self.cleaning = None;
     }
 }
 

@@ -35,6 +35,7 @@ impl States {
             // One that waits may be lower.
             Entry::ClockFloor(_) => true,
             Entry::Opened(_)
+            | Entry::Member(_)
             | Entry::Ring(_)
             | Entry::Acceptor(..)
             | Entry::Record(..)

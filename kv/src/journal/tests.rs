@@ -231,14 +231,20 @@ fn segments_of_others_and_of_later_versions_are_refused() {
 /// Cleans the oldest segment, with the latest record of each key of these.
 fn clean(log: &mut Log<Folder>, latest: &BTreeMap<Key, Record>) -> bool {
     let mut pending = Pending::default();
-    let oldest = log.clean(|entry| {
-        let Entry::Record(key, record) = &entry else { return };
-        if latest.get(key) == Some(record) {
-            pending.push(&entry);
+    loop {
+        let is_last = log.clean(|entry| {
+            let Entry::Record(key, record) = &entry else { return };
+            if latest.get(key) == Some(record) {
+                pending.push(&entry);
+            }
+        });
+        match is_last.unwrap() {
+            None => return false,
+            Some(false) => {}
+            Some(true) => break,
         }
-    });
-    let Some(oldest) = oldest.unwrap() else { return false };
-    log.cleaned(oldest, &mut pending);
+    }
+    log.cleaned(&mut pending);
     log.write(&mut pending).unwrap();
     true
 }

@@ -5,6 +5,7 @@
 //! [`Node::run`] takes one lock per machine that has inputs, runs them, releases the lock, and leaves
 //! what may leave now in the [`Outbox`]; [`Node::flush`] hands that to the world.
 
+pub mod commit;
 pub mod config;
 pub mod delivery;
 mod eras;
@@ -16,6 +17,7 @@ mod ports;
 pub mod pulse;
 pub mod queue;
 pub mod recover;
+mod rewrite;
 mod run;
 mod split;
 mod state;

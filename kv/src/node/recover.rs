@@ -9,13 +9,14 @@ use crate::core::{
     shard::{Shard, ShardConfig},
     time::Timestamp,
     topology::{Topology, TopologyConfig},
-    types::{Epoch, Incarnation, Key},
+    types::{Epoch, Incarnation, Key, NodeId},
 };
 
 /// What a journal holds of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Recovered {
     incarnation: Incarnation,
+    member: Option<NodeId>,
     floor: Timestamp,
     ring: Option<Arc<Ring>>,
     /// What was promised and accepted about the next ring, and after which one.
@@ -35,6 +36,7 @@ impl Recovered {
     pub fn take(&mut self, entry: Entry) {
         match entry {
             Entry::Opened(incarnation) => self.incarnation = incarnation,
+            Entry::Member(member) => self.member = Some(member),
             Entry::ClockFloor(floor) => self.floor = self.floor.max(floor),
             Entry::Ring(ring) => self.ring = Some(ring),
             Entry::Acceptor(epoch, acceptor) => self.acceptor = (epoch, acceptor),
@@ -52,6 +54,16 @@ impl Recovered {
     /// The incarnation that begins when the journal is opened again.
     pub fn next_incarnation(&self) -> Incarnation {
         Incarnation(self.incarnation.0 + 1)
+    }
+
+    /// The same records for another member: who it was, on which ring, and what it promised are not its own.
+    pub fn without_identity(self) -> Self {
+        Self { floor: self.floor, records: self.records, ..Self::default() }
+    }
+
+    /// Whose the journal is, if it says so.
+    pub fn member(&self) -> Option<NodeId> {
+        self.member
     }
 
     /// The newest ring in the journal.

@@ -115,8 +115,15 @@ fn of_persistence(door: &Door, lines: &mut Lines) {
     lines.add("loading", u8::from(door.serving().is_none()));
     lines.add("async_loading", 0);
     lines.add("rdb_bgsave_in_progress", 0);
-    lines.add("aof_enabled", 0);
-    lines.add("durability", "none: records are in memory only");
+    let settings = &door.settings;
+    lines.add("aof_enabled", u8::from(settings.data.is_some()));
+    match &settings.data {
+        None => lines.add("durability", "none: records are in memory only"),
+        Some(path) => {
+            lines.add("durability", settings.durability);
+            lines.add("data_folder", path.display());
+        }
+    }
 }
 
 fn of_stats(door: &Door, lines: &mut Lines) {

@@ -11,6 +11,7 @@ mod clocks;
 mod commands;
 mod door;
 mod frames;
+mod home;
 mod identity;
 mod info;
 mod join;
@@ -36,9 +37,11 @@ mod timers;
 mod transactions;
 mod waiting;
 mod waves;
+mod writer;
 
 pub use self::{
     identity::secret_seed,
     serve::serve,
     settings::{Ended, NO_PLACE_YET, Settings, Start},
+    writer::Durability,
 };

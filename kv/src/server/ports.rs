@@ -9,7 +9,7 @@ use strum::VariantArray as _;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::timers::Timers;
+use super::{timers::Timers, writer::Durability};
 use crate::{
     core::{
         env::{Entry, Note},
@@ -19,6 +19,7 @@ use crate::{
     },
     node::{
         Alarm, Era, Node, Outbox, Pause, Ports, Position,
+        commit::Commit,
         delivery::{Delivery, Directory, Sessions},
         locks::{
             Mutex,
@@ -69,6 +70,10 @@ pub struct ServerPorts {
     started: Instant,
     timers: Arc<Timers>,
     delivery: Delivery,
+    /// None: the node keeps nothing.
+    commit: Option<Arc<Commit>>,
+    /// Whether effects wait for the journal.
+    waits: bool,
     entries: AtomicU64,
     /// For tests and trials: how far the wall clock that this node goes by is ahead of the machine's.
     clock_offset_ms: i64,
@@ -78,7 +83,15 @@ pub struct ServerPorts {
 
 impl ServerPorts {
     /// Ports of this node on its first ring.
-    pub fn new(me: NodeId, ring: Arc<Ring>, timers: Arc<Timers>, clock_offset_ms: i64) -> Self {
+    pub fn new(
+        me: NodeId,
+        ring: Arc<Ring>,
+        timers: Arc<Timers>,
+        clock_offset_ms: i64,
+        journal: Option<(Arc<Commit>, Durability)>,
+    ) -> Self {
+        let waits =
+            journal.as_ref().is_some_and(|(_, durability)| *durability == Durability::Always);
         let standing = Standing { ring, last: MemberState::Joining, is_member: true };
         Self {
             me,
@@ -86,6 +99,8 @@ impl ServerPorts {
             started: Instant::now(),
             timers,
             delivery: Delivery::new(me, PEER_QUEUE),
+            commit: journal.map(|(commit, _)| commit),
+            waits,
             entries: AtomicU64::new(0),
             clock_offset_ms,
             pauses: Mutex::default(),
@@ -134,14 +149,20 @@ impl Ports for ServerPorts {
         self.timers.set(alarm, after);
     }
 
-    /// There is no journal in production yet: what a process acknowledged is in its memory, and a
-    /// restarted process is refused by its peers.
-    fn append(&self, _entry: Entry) -> Position {
-        Position(self.entries.fetch_add(1, Ordering::Relaxed) + 1)
+    /// Without a journal what a process acknowledged is in its memory alone, and its peers refuse it when it
+    /// starts again.
+    fn append(&self, entry: Entry) -> Position {
+        match &self.commit {
+            Some(commit) => commit.append(&entry),
+            None => Position(self.entries.fetch_add(1, Ordering::Relaxed) + 1),
+        }
     }
 
     fn durable(&self) -> Position {
-        Position(u64::MAX)
+        match &self.commit {
+            Some(commit) if self.waits => commit.durable(),
+            Some(_) | None => Position(u64::MAX),
+        }
     }
 
     fn note(&self, note: Note) {
@@ -230,7 +251,7 @@ mod tests {
     }
 
     fn standing(first: &Arc<Ring>, then: &[&Arc<Ring>]) -> (MemberState, bool) {
-        let ports = ServerPorts::new(ME, first.clone(), Arc::default(), 0);
+        let ports = ServerPorts::new(ME, first.clone(), Arc::default(), 0, None);
         for ring in [first].into_iter().chain(then.iter().copied()) {
             ports.adopted(ring);
         }

@@ -6,12 +6,13 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use tokio::{net::TcpListener, task::JoinSet};
 use tracing::{info, warn};
 
 use super::{
     clients, clocks,
+    home::{Found, Home},
     identity::{self, Identity, identity},
     info, join,
     life::{self, Over},
@@ -19,9 +20,12 @@ use super::{
     settings::{Ended, Settings, Start},
     state::{Door, Server},
 };
-use crate::core::{
-    ring::{RING_SIZE, Ring},
-    types::NodeId,
+use crate::{
+    core::{
+        ring::{RING_SIZE, Ring},
+        types::NodeId,
+    },
+    node::recover::Recovered,
 };
 
 /// Runs a server until `stop` is done, or until it left. `ready` is called once clients can connect, in
@@ -87,10 +91,22 @@ async fn live(
     stop: impl Future<Output = ()>,
     ready: &mut impl FnMut(SocketAddr, NodeId),
 ) -> Result<Ended> {
-    warn!("records are in memory only: what this process holds is lost when it ends");
-
     let (Start::Form { members, .. } | Start::Join { members }) = settings.start.clone();
     let (mut known, mut next) = (members, formed);
+    let (mut kept, mut head_start) = (None, Recovered::default());
+    let home = settings.data.as_deref().map(Home::take).transpose()?;
+    match home.as_ref().map(Home::find).transpose()? {
+        None => warn!("records are in memory only: what this process holds is lost when it ends"),
+        Some(Found::Nothing) => {}
+        Some(Found::Member(identity, journal)) => {
+            check_member(&settings, &identity)?;
+            (next, kept) = (Some(identity), Some(*journal));
+        }
+        Some(Found::Damaged(damaged)) => {
+            (known, next) = (damaged.others(settings.accept_loss)?, None);
+            head_start = damaged.recovered;
+        }
+    }
     let mut stop = std::pin::pin!(stop);
     loop {
         let identity = match next.take() {
@@ -101,7 +117,15 @@ async fn live(
                 joined = join(&settings, door.client_address, &known) => joined?,
             },
         };
-        let (server, timers, heard) = Server::new(door.clone(), identity);
+        let kept = match (kept.take(), &home) {
+            (Some(kept), _) => Some(kept),
+            (None, Some(home)) => {
+                let head_start = std::mem::take(&mut head_start);
+                Some(home.begin(&identity, head_start.without_identity())?)
+            }
+            (None, None) => None,
+        };
+        let (server, timers, heard) = Server::new(door.clone(), identity, kept)?;
         server.spawn(timers.run(server.node.clone()));
         server.spawn(clocks::watch(server.clone()));
         server.spawn(peers::listen(server.clone(), peer_listener.clone()));
@@ -110,6 +134,7 @@ async fn live(
         let over = life::attend(&server, heard, stop.as_mut(), ready).await?;
         door.set_node(None);
         server.is_over.send_replace(true);
+        server.close_journal().await;
         known = whom_to_ask(&server, known);
         next = match over {
             Over::Ended(ended) => return Ok(ended),
@@ -117,6 +142,25 @@ async fn live(
             Over::Joined(identity) => Some(identity),
         };
     }
+}
+
+/// Whether a process may be the member that its journal is of.
+fn check_member(settings: &Settings, Identity { ring, me, .. }: &Identity) -> Result<()> {
+    let Some(member) = ring.members().get(me) else {
+        bail!(
+            "the journal is of {me}, which is no member of its cluster any more: what it held is the others'; to \
+             join as a new member, give an empty folder (--data), and --join"
+        );
+    };
+    ensure!(
+        member.address == settings.advertise_peer,
+        "the journal is of {me}, whose address for peers is {}, and this process has {}: start it with --peer {0}, or \
+         give the right folder (--data)",
+        member.address,
+        settings.advertise_peer,
+    );
+    info!("{me} starts again, as the member that it was");
+    Ok(())
 }
 
 /// Whom a process asks for a place after this life: the members that it knew last, all others that spoke to it

@@ -1,8 +1,8 @@
 //! What a server is told, and how it ends.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
-use super::{identity, places::Places};
+use super::{identity, places::Places, writer::Durability};
 use crate::{core::quorum::Level, log::Lost, node::config::NodeConfig, wire::Join};
 
 /// What a process says of its ring while it has none.
@@ -21,6 +21,12 @@ pub struct Settings {
     pub advertise_peer: String,
     /// How it comes to be a member.
     pub start: Start,
+    /// Where its journal is. None: it keeps nothing.
+    pub data: Option<PathBuf>,
+    /// What an acknowledgement waits for.
+    pub durability: Durability,
+    /// Whether it goes on though what is damaged is nowhere else.
+    pub accept_loss: bool,
     /// How many connections there may be at a time.
     pub places: Places,
     /// Bytes that all client connections together may hold.

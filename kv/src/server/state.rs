@@ -6,9 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::Result;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::{
+    home::Kept,
     identity::Identity,
     links::Links,
     memory::ClientMemory,
@@ -18,11 +20,13 @@ use super::{
     settings::Settings,
     timers::Timers,
     waiting::Waiting,
+    writer::Writer,
 };
 use crate::{
     core::{ring::Change, types::Epoch},
     node::{
         Node,
+        commit::Commit,
         locks::{
             Mutex,
             atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -148,6 +152,8 @@ impl Door {
 /// A server that runs: one life of the process.
 pub struct Server {
     pub(super) node: Arc<ServerNode>,
+    /// What writes the journal, if there is one.
+    writer: Mutex<Option<Writer>>,
     pub(super) settings: Settings,
     /// The door for clients, which outlives this life.
     pub(super) door: Arc<Door>,
@@ -178,10 +184,14 @@ impl Server {
     pub(super) fn new(
         door: Arc<Door>,
         Identity { ring, me, instance }: Identity,
-    ) -> (Arc<Self>, Arc<Timers>, watch::Receiver<News>) {
+        kept: Option<Kept>,
+    ) -> Result<(Arc<Self>, Arc<Timers>, watch::Receiver<News>)> {
         let timers = Arc::new(Timers::default());
         let settings = door.settings.clone();
-        let ports = ServerPorts::new(me, ring.clone(), timers.clone(), settings.clock_offset_ms);
+        let commit = kept.is_some().then(|| Arc::new(Commit::default()));
+        let journal = commit.clone().map(|commit| (commit, settings.durability));
+        let offset = settings.clock_offset_ms;
+        let ports = ServerPorts::new(me, ring.clone(), timers.clone(), offset, journal);
         let client = settings.told_to_clients(door.client_address);
         let address = settings.advertise_peer.clone();
         let hello = Hello {
@@ -193,10 +203,21 @@ impl Server {
             client: client.clone(),
         };
         let links = Links::new(hello);
-        let node = Node::start(me, &settings.node, ring, Recovered::default(), ports);
+        let (recovered, rest) = match kept {
+            Some(Kept { recovered, log, pending }) => (recovered, Some((log, pending))),
+            None => (Recovered::default(), None),
+        };
+        let node = Arc::new(Node::start(me, &settings.node, ring, recovered, ports));
+        let writer = match (commit, rest) {
+            (Some(commit), Some((log, pending))) => {
+                Some(Writer::start(log, pending, commit, &node, settings.durability)?)
+            }
+            (_, None) | (None, _) => None,
+        };
         let (news, heard) = watch::channel(News::default());
         let server = Self {
-            node: Arc::new(node),
+            node,
+            writer: Mutex::new(writer),
             settings,
             door,
             serves: AtomicBool::new(false),
@@ -208,7 +229,13 @@ impl Server {
             news,
             is_over: watch::Sender::new(false),
         };
-        (Arc::new(server), timers, heard)
+        Ok((Arc::new(server), timers, heard))
+    }
+
+    /// The life is over: the journal is closed when all is in it.
+    pub(super) async fn close_journal(&self) {
+        let Some(writer) = self.writer.lock().take() else { return };
+        let _ = tokio::task::spawn_blocking(|| writer.end()).await;
     }
 
     /// Whether clients are served.

@@ -1,0 +1,195 @@
+//! What was acknowledged outlives its processes, and what is damaged is never served.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use redis::Commands as _;
+use rustix::process::Signal;
+use tests::{
+    cluster::{Cluster, connect, local, ports_in_a_row},
+    kills::{Written, missing, start_again, write_and_kill},
+    process::{Process, orrery},
+    rings::{fill, has_all, has_members, ring, serves},
+};
+
+/// The segments of a member's journal.
+fn segments(data: &Path) -> Vec<PathBuf> {
+    let members = fs::read_dir(data).unwrap().map(|entry| entry.unwrap().path());
+    let member = members.filter(|path| path.is_dir()).max().expect("it was a member");
+    let files = fs::read_dir(member).unwrap().map(|entry| entry.unwrap().path());
+    let is_segment =
+        |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("segment-");
+    let mut segments: Vec<PathBuf> = files.filter(is_segment).collect();
+    segments.sort();
+    segments
+}
+
+#[test]
+fn what_was_acknowledged_outlives_the_end_of_every_process() {
+    let mut cluster = Cluster::start_with_data(3, &[]);
+    let mut keys = Written::keys(6);
+    for round in 0..4 {
+        let count =
+            write_and_kill(&mut cluster, &mut keys, Duration::from_millis(200 + 50 * round));
+        assert!(count > 0, "nothing was written in round {round}");
+        start_again(&mut cluster);
+        assert_eq!(missing(&cluster, &keys), [""; 0], "in round {round}");
+    }
+    // They are who they were, and no slot moved.
+    has_members(&cluster, 0, &["n1", "n2", "n3"]);
+    assert_eq!(ring(0, &cluster).unwrap()["epoch"], 1);
+    assert!(cluster.nodes[0].log().contains("n1 starts again, as the member that it was"));
+}
+
+#[test]
+fn a_member_that_was_away_gets_what_it_missed() {
+    let mut cluster = Cluster::start_with_data(3, &[]);
+    fill(&cluster, 0, 500);
+    cluster.nodes[2].signal(Signal::TERM);
+    assert!(cluster.nodes[2].wait().success());
+    fill(&cluster, 0, 1_500);
+    let again = cluster.process(2);
+    cluster.nodes[2] = again;
+    assert_eq!(serves(&mut cluster.nodes[2]), "n3");
+    has_all(&mut cluster.connect(2), 1_500);
+    assert_eq!(ring(2, &cluster).unwrap()["epoch"], 1);
+}
+
+#[test]
+fn a_node_alone_keeps_its_records_and_the_levels_of_durability_are_there() {
+    let data = tempfile::tempdir().unwrap();
+    let data = data.path().join("not/there/yet").display().to_string();
+    let port = ports_in_a_row(1);
+    let (client, peer) = (local(port).to_string(), local(port + 10_000).to_string());
+    let args = ["serve", "--client", &client, "--peer", &peer, "--data", &data, "--durability"];
+    for (round, level) in ["always", "interval", "none", "always"].into_iter().enumerate() {
+        let args: Vec<String> =
+            [&args[..], &[level]].concat().iter().map(ToString::to_string).collect();
+        let mut node = Process::start("n1", &args);
+        assert_eq!(serves(&mut node), "n1");
+        let mut connection = connect(local(port));
+        for before in 0..round {
+            let found: String = connection.get(format!("round {before}")).unwrap();
+            assert_eq!(found, "");
+        }
+        connection.set::<_, _, ()>(format!("round {round}"), "").unwrap();
+        let info: String = redis::cmd("INFO").arg("persistence").query(&mut connection).unwrap();
+        assert!(info.contains(&format!("\r\ndurability:{level}\r\n")), "{info}");
+        node.signal(Signal::TERM);
+        assert!(node.wait().success());
+        assert!(node.log().contains("the journal is closed"));
+    }
+}
+
+fn refused(args: &[&str]) -> String {
+    let (code, _, why) = orrery(args);
+    assert_eq!(code, Some(1), "{why}");
+    why
+}
+
+#[test]
+fn folders_that_are_no_nodes_or_another_ones_are_refused_and_left_alone() {
+    let mut cluster = Cluster::start_with_data(2, &[]);
+    let (first, second) = (cluster.data(0), cluster.data(1));
+    let port = ports_in_a_row(1);
+    let (client, peer) = (local(port).to_string(), local(port + 10_000).to_string());
+    let start = |data: &Path| {
+        let data = data.display().to_string();
+        refused(&["serve", "--client", &client, "--peer", &peer, "--data", &data])
+    };
+    let why = start(&first);
+    assert!(why.contains("another process has the data folder"), "{why}");
+    let other = tempfile::tempdir().unwrap();
+    let file = other.path().join("file");
+    fs::write(&file, "mine").unwrap();
+    assert!(start(&file).contains("cannot be made (--data)"));
+    let why = start(other.path());
+    assert!(why.contains("is not empty, and no node's: file is in it"), "{why}");
+    assert_eq!(fs::read_dir(other.path()).unwrap().count(), 1, "nothing was changed");
+    // Swapped folders: each says whose it is.
+    for node in &mut cluster.nodes {
+        node.signal(Signal::TERM);
+        assert!(node.wait().success());
+    }
+    let aside = other.path().join("aside");
+    for (from, to) in [(&first, &aside), (&second, &first), (&aside, &second)] {
+        fs::rename(from, to).unwrap();
+    }
+    let mut swapped = cluster.process(0);
+    assert_eq!(swapped.wait().code(), Some(1));
+    assert!(
+        swapped.log().contains("the journal is of n2, whose address for peers is"),
+        "{}",
+        swapped.log()
+    );
+    for (from, to) in [(&first, &aside), (&second, &first), (&aside, &second)] {
+        fs::rename(from, to).unwrap();
+    }
+    // A later version of the format.
+    let newer = other.path().join("newer");
+    let folder = newer.join("member-0001");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(newer.join("lock"), "").unwrap();
+    let head = kv::journal::format::SegmentHead { version: 9, folder: 1, segment: 1 };
+    fs::write(folder.join("segment-00000001"), kv::journal::format::segment_head(head)).unwrap();
+    let why = start(&newer);
+    assert!(why.contains("has version 9 of the format"), "{why}");
+    cluster.nodes = (0..2).map(|node| cluster.process(node)).collect();
+    cluster.nodes.iter_mut().for_each(|node| drop(serves(node)));
+}
+
+/// Damages entries in the middle of a journal.
+fn damage(data: &Path) {
+    let segment = segments(data).remove(0);
+    let mut bytes = fs::read(&segment).unwrap();
+    // A batch that is followed by others, and has records.
+    let used = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    let page = used / 2 / 4096 * 4096;
+    bytes[page + 100..page + 110].iter_mut().for_each(|byte| *byte ^= 0xff);
+    fs::write(&segment, bytes).unwrap();
+}
+
+#[test]
+fn a_damaged_member_comes_back_as_another_one_and_serves_nothing_that_is_damaged() {
+    let mut cluster = Cluster::start_with_data(3, &[]);
+    fill(&cluster, 0, 3_000);
+    cluster.nodes[2].kill();
+    damage(&cluster.data(2));
+    let again = cluster.process(2);
+    cluster.nodes[2] = again;
+    assert_eq!(serves(&mut cluster.nodes[2]), "n4");
+    let log = cluster.nodes[2].log();
+    assert!(
+        log.contains("of what was acknowledged is damaged or missing: segment-00000001:"),
+        "{log}"
+    );
+    assert!(log.contains("comes back as another member than n3"), "{log}");
+    has_members(&cluster, 0, &["n1", "n2", "n4"]);
+    has_all(&mut cluster.connect(2), 3_000);
+    // And that one is who it is from then on.
+    cluster.nodes[2].kill();
+    let again = cluster.process(2);
+    cluster.nodes[2] = again;
+    assert_eq!(serves(&mut cluster.nodes[2]), "n4");
+    has_all(&mut cluster.connect(2), 3_000);
+}
+
+#[test]
+fn damage_of_the_only_copy_waits_for_the_operator() {
+    let mut cluster = Cluster::start_with_data(1, &[]);
+    fill(&cluster, 0, 3_000);
+    cluster.nodes[0].kill();
+    let data = cluster.data(0);
+    damage(&data);
+    let before: Vec<Vec<u8>> = segments(&data).iter().map(|path| fs::read(path).unwrap()).collect();
+    let mut again = cluster.process(0);
+    assert_eq!(again.wait().code(), Some(1));
+    let log = again.log();
+    assert!(log.contains("n1 is the only owner of 16384 of 16384 slots"), "{log}");
+    assert!(log.contains("start with --accept-loss to go on with the "), "{log}");
+    let after: Vec<Vec<u8>> = segments(&data).iter().map(|path| fs::read(path).unwrap()).collect();
+    assert!(before == after, "nothing was changed");
+}
