@@ -8,6 +8,7 @@ use std::{
 
 use redis::Commands as _;
 use rustix::process::Signal;
+use serde_json::Value;
 use tests::{
     cluster::{Cluster, connect, local, ports_in_a_row},
     kills::{Written, missing, start_again, write_and_kill},
@@ -139,6 +140,38 @@ fn folders_that_are_no_nodes_or_another_ones_are_refused_and_left_alone() {
     assert!(why.contains("has version 9 of the format"), "{why}");
     cluster.nodes = (0..2).map(|node| cluster.process(node)).collect();
     cluster.nodes.iter_mut().for_each(|node| drop(serves(node)));
+}
+
+#[test]
+fn a_folder_is_checked_offline_and_left_as_it_is() {
+    let mut cluster = Cluster::start_with_data(1, &[]);
+    fill(&cluster, 0, 3_000);
+    cluster.nodes[0].kill();
+    let data = cluster.data(0);
+    let shown = data.display().to_string();
+    let contents =
+        || -> Vec<Vec<u8>> { segments(&data).iter().map(|path| fs::read(path).unwrap()).collect() };
+    let before = contents();
+    let (code, text, why) = orrery(&["check", &shown]);
+    assert_eq!(code, Some(0), "{text}{why}");
+    assert!(text.contains("  3000 records, 3000 of them with a value; "), "{text}");
+    assert!(text.ends_with("whole: all that was acknowledged is there\n"), "{text}");
+    let json =
+        || -> Value { serde_json::from_str(&orrery(&["check", "--json", &shown]).1).unwrap() };
+    let said = json();
+    assert_eq!((&said["records"], &said["member"]), (&3_000.into(), &"n1".into()));
+    assert_eq!((&said["is_whole"], &said["damage"]), (&true.into(), &Value::Array(Vec::new())));
+    assert!(before == contents());
+    damage(&data);
+    let before = contents();
+    let (code, text, _) = orrery(&["check", &shown]);
+    assert_eq!(code, Some(1));
+    assert!(text.contains("  damaged: segment-00000001: "), "{text}");
+    assert_eq!(json()["is_whole"], false);
+    assert!(before == contents());
+    let empty = tempfile::tempdir().unwrap();
+    let why = refused(&["check", &empty.path().display().to_string()]);
+    assert!(why.contains("is no data folder of a node"), "{why}");
 }
 
 /// Damages entries in the middle of a journal.

@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead as _, BufReader},
     net::TcpListener,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc::{self, Sender},
     time::Duration,
@@ -10,6 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use tempfile::TempDir;
 
 use super::{client::tell, on_signal};
 use crate::log::Lines;
@@ -25,6 +27,10 @@ pub struct DevArgs {
     /// Where clients of the first node connect; the others follow. Peers use ports 10000 above.
     #[arg(long, default_value_t = 7_001, value_parser = clap::value_parser!(u16).range(1..=55_000))]
     port: u16,
+    /// Where the nodes keep their data, each in a folder of its own: they go on from there next time. By default, in a
+    /// temporary folder, which is gone at the end.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
 }
 
 /// How long the last lines may take.
@@ -62,10 +68,17 @@ pub fn run(args: &DevArgs) -> Result<bool> {
             format!("port {port} is taken; end what uses it, or choose others with --port")
         })?;
     }
+    let temporary = match args.data {
+        Some(_) => None,
+        None => Some(tempfile::tempdir().context("there can be no temporary folder; try --data")?),
+    };
+    let data = args.data.as_deref().or(temporary.as_ref().map(TempDir::path));
+    let data = data.context("there is one of the two")?;
     let (sender, news) = mpsc::channel();
     let mut nodes = Nodes(Vec::new());
     for node in 0..usize::from(count) {
-        nodes.0.push(start(&clients, replication, node, &sender)?);
+        let data = data.join(format!("n{}", node + 1));
+        nodes.0.push(start(&clients, replication, node, &data, &sender)?);
     }
     on_signal(move || {
         let _ = sender.send(News::Stop);
@@ -78,7 +91,7 @@ pub fn run(args: &DevArgs) -> Result<bool> {
         match news.recv_timeout(PATIENCE) {
             Ok(News::Ready) => ready += 1,
             Ok(News::Ended(node)) => bail!("node {} ended before it was ready", node + 1),
-            Ok(News::Stop) => return Ok(end(nodes, &output)),
+            Ok(News::Stop) => return Ok(end(nodes, args, &output)),
             Err(_) => bail!("the nodes are not ready after {PATIENCE:?}"),
         }
     }
@@ -89,7 +102,7 @@ pub fn run(args: &DevArgs) -> Result<bool> {
     let port = args.port;
     say(format!(
         "{count} {}, R = {replication}. Try: redis-cli -p {port}. Ctrl-C ends all.\n\
-         One more: orrery serve --join 127.0.0.1:{} --client 127.0.0.1:{} --peer 127.0.0.1:{}",
+         One more: orrery serve --join 127.0.0.1:{} --client 127.0.0.1:{} --peer 127.0.0.1:{} --in-memory",
         if count == 1 { "node" } else { "nodes" },
         port + 10_000,
         port + count,
@@ -106,21 +119,31 @@ pub fn run(args: &DevArgs) -> Result<bool> {
                 tell(&format_args!("node {} ended; {left} go on", node + 1));
             }
             Ok(News::Ready) => {}
-            Ok(News::Stop) | Err(_) => return Ok(end(nodes, &output)),
+            Ok(News::Stop) | Err(_) => return Ok(end(nodes, args, &output)),
         }
     }
 }
 
 /// Ends the nodes, and says so.
-fn end(nodes: Nodes, output: &Lines) -> bool {
+fn end(nodes: Nodes, args: &DevArgs, output: &Lines) -> bool {
     output.line(b"ending all nodes");
     drop(nodes);
-    output.line(b"all nodes have ended, and what they held is gone");
+    let kept = match &args.data {
+        Some(data) => format!("what they hold is in {}", data.display()),
+        None => "what they held is gone".into(),
+    };
+    output.line(format!("all nodes have ended, and {kept}").as_bytes());
     output.flush(LAST_WORDS);
     true
 }
 
-fn start(clients: &[u16], replication: u16, node: usize, news: &Sender<News>) -> Result<Child> {
+fn start(
+    clients: &[u16],
+    replication: u16,
+    node: usize,
+    data: &Path,
+    news: &Sender<News>,
+) -> Result<Child> {
     let peers: Vec<String> =
         clients.iter().map(|port| format!("127.0.0.1:{}", port + 10_000)).collect();
     let program = std::env::current_exe().context("this program cannot be found")?;
@@ -129,6 +152,8 @@ fn start(clients: &[u16], replication: u16, node: usize, news: &Sender<News>) ->
         .args(["serve", "--exit-with-stdin", "--client", &format!("127.0.0.1:{}", clients[node])])
         .args(["--peer", &peers[node], "--initial-cluster", &peers.join(",")])
         .args(["--replication", &replication.to_string()])
+        .arg("--data")
+        .arg(data)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped());
     if std::env::var_os("ORRERY_LOG").is_none() {

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod check;
 mod client;
 mod dev;
 mod members;
@@ -67,6 +68,9 @@ enum Command {
     },
     /// Print the ring: its members, and what each has of it.
     Ring(ring::RingArgs),
+    /// Examine the data folder of a node, and say what it holds and whether it is whole. Writes nothing. Exits with 1
+    /// if something is damaged.
+    Check(check::CheckArgs),
     /// Let a member hand over what it holds, and leave the ring. Its process ends with 0.
     Leave {
         /// The member. By default, the node connected to.
@@ -115,6 +119,7 @@ impl Command {
             | Command::Del { client, .. }
             | Command::Status { client, .. } => client.json,
             Command::Ring(args) => args.wants_json(),
+            Command::Check(args) => args.wants_json(),
             Command::Leave { change, .. }
             | Command::Evict { change, .. }
             | Command::Cancel { change }
@@ -172,6 +177,7 @@ pub fn main() -> ExitCode {
         Command::Del { key, client } => client::delete(&client, &key),
         Command::Status { watch, client } => client::status(&client, watch),
         Command::Ring(args) => ring::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Leave { node, change } => members::leave(node, &change),
         Command::Evict { nodes, force, accept_loss, change } => {
             members::evict(&nodes, force, accept_loss, &change)

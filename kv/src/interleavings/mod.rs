@@ -4,6 +4,7 @@
 //! A test is a few threads on a small node: one or two shards, a ring of four slots. Its world keeps a
 //! log, and looks at everything that leaves the node: does it rest on what is not durable?
 
+mod commit;
 mod gate;
 mod locks;
 mod pauses;

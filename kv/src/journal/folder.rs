@@ -15,6 +15,8 @@ pub struct Folder {
     path: PathBuf,
     /// The folder itself, open to be synced.
     this: File,
+    /// Whether nothing may be written.
+    is_only_read: bool,
 }
 
 impl Folder {
@@ -26,9 +28,18 @@ impl Folder {
     pub fn open(path: &Path) -> io::Result<Self> {
         let this = File::open(path)?;
         match this.metadata()?.is_dir() {
-            true => Ok(Self { path: path.to_path_buf(), this }),
+            true => Ok(Self { path: path.to_path_buf(), this, is_only_read: false }),
             false => Err(io::ErrorKind::NotADirectory.into()),
         }
+    }
+
+    /// The same, to be read only: what writes to its files fails.
+    ///
+    /// # Errors
+    ///
+    /// There is none, it is no folder, or it may not be read.
+    pub fn open_to_read(path: &Path) -> io::Result<Self> {
+        Ok(Self { is_only_read: true, ..Self::open(path)? })
     }
 
     /// Where it is.
@@ -62,7 +73,8 @@ impl Disk for Folder {
     }
 
     fn open(&self, name: &str) -> io::Result<File> {
-        OpenOptions::new().read(true).write(true).open(self.path.join(name))
+        let mut options = OpenOptions::new();
+        options.read(true).write(!self.is_only_read).open(self.path.join(name))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

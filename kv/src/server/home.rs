@@ -30,6 +30,24 @@ use crate::{
 const LOCK: &str = "lock";
 const MEMBER: &str = "member-";
 
+/// The folders of members in the folder of a process, in the order in which it was they.
+///
+/// # Errors
+///
+/// The folder cannot be read.
+pub fn members_in(path: &Path) -> Result<Vec<(u32, PathBuf)>> {
+    let mut members = Vec::new();
+    for entry in fs::read_dir(path).with_context(|| path.display().to_string())? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if let Some(number) = name.strip_prefix(MEMBER).and_then(|number| number.parse().ok()) {
+            members.push((number, path));
+        }
+    }
+    members.sort();
+    Ok(members)
+}
+
 /// The folder of a process. No other one has it.
 #[derive(Debug)]
 pub struct Home {
@@ -101,27 +119,13 @@ impl Home {
         }
     }
 
-    /// The folders of members, in the order in which the process was they.
-    fn members(&self) -> Result<Vec<(u32, PathBuf)>> {
-        let mut members = Vec::new();
-        for entry in fs::read_dir(&self.path).with_context(|| self.path.display().to_string())? {
-            let path = entry?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if let Some(number) = name.strip_prefix(MEMBER).and_then(|number| number.parse().ok()) {
-                members.push((number, path));
-            }
-        }
-        members.sort();
-        Ok(members)
-    }
-
     /// Looks for the member that the process was.
     ///
     /// # Errors
     ///
     /// The journal cannot be read, or is another program's. Nothing was changed.
     pub fn find(&self) -> Result<Found> {
-        for (_, path) in self.members()?.into_iter().rev() {
+        for (_, path) in members_in(&self.path)?.into_iter().rev() {
             let shown = path.display();
             let folder = Folder::open(&path).with_context(|| shown.to_string())?;
             // A process that ended before it was a member left nothing that counts.
@@ -163,7 +167,7 @@ impl Home {
     ///
     /// The disk says so.
     pub fn begin(&self, identity: &Identity, head_start: Recovered) -> Result<Kept> {
-        let before = self.members()?;
+        let before = members_in(&self.path)?;
         let number = before.last().map_or(1, |(number, _)| number + 1);
         let path = self.path.join(format!("{MEMBER}{number:04}"));
         let shown = path.display();

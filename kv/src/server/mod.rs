@@ -40,6 +40,7 @@ mod waves;
 mod writer;
 
 pub use self::{
+    home::members_in,
     identity::secret_seed,
     serve::serve,
     settings::{Ended, NO_PLACE_YET, Settings, Start},

@@ -452,7 +452,8 @@ mod tests {
         node::config::NodeConfig,
         resp::reply,
         server::{
-            Settings, Start, identity::Identity, places::Places, recall::MOST_KEYS, timers::Timers,
+            Durability, Settings, Start, identity::Identity, places::Places, recall::MOST_KEYS,
+            timers::Timers,
         },
     };
 
@@ -471,6 +472,9 @@ mod tests {
             advertise_client: "host1:2".into(),
             advertise_peer: members[0].clone(),
             start: Start::Form { members, replication },
+            data: None,
+            durability: Durability::Always,
+            accept_loss: false,
             places: Places { clients: 1, operators: 1, greetings: 1 },
             lost_lines: Lost::default(),
             most_client_memory: 64 * 1024 * 1024,
@@ -482,7 +486,7 @@ mod tests {
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
         let door = Arc::new(Door::new(settings, address));
         let (server, timers, _) =
-            Server::new(door.clone(), Identity { ring, me: NodeId(1), instance: 1 });
+            Server::new(door.clone(), Identity { ring, me: NodeId(1), instance: 1 }, None).unwrap();
         server.set_serves(true);
         door.set_node(Some(server.clone()));
         (server, timers)
