@@ -13,9 +13,10 @@
 //! - [`property::Property`]: judges a run that is over, from plain evidence.
 //! - [`story::narrator::Narrator`]: the system's own words in the story of a run.
 //!
-//! Everything else is here: the [`fault`]s, the [`world`] with its network, clocks and disks, a [`disk`] of bytes
-//! that tears and rots, the phases of a [`run`], its [`history`] and [`log`], [`scenario`]s and their text, scripts that leave nothing to chance, a
-//! [`sweep`] over many seeds, and the [`tally`], whose gates fail a sweep in which something never happened.
+//! Everything else is here: the [`fault`]s, the [`world`] with its network, clocks and disks, a [`disk`] of
+//! bytes that tears and rots, the phases of a [`run`], its [`history`] and [`log`], [`scenario`]s and their
+//! text, scripts that leave nothing to chance, a [`sweep`] over many seeds, and the [`tally`], whose gates fail
+//! a sweep in which something never happened.
 //!
 //! # An example
 //!

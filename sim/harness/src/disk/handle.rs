@@ -55,7 +55,7 @@ impl Disk {
     ///
     /// # Errors
     ///
-    /// None yet.
+    /// No fault makes it fail: it is as it is of real files.
     pub fn names(&self) -> io::Result<Vec<String>> {
         Ok(self.0.borrow().names.now().keys().cloned().collect())
     }
@@ -206,7 +206,8 @@ impl Disk {
         self.0.borrow_mut().next_write = Some(WriteFault::Misdirected(seed));
     }
 
-    /// The next sync fails, and a part of what it should write is not written by any later one.
+    /// The next sync fails, of a file or of the names. A part of what one of a file should write is not written by any
+    /// later one.
     pub fn fail_next_sync(&self, random: &mut Random) {
         self.0.borrow_mut().next_sync = Some(random.random_range(0..=u64::MAX));
     }

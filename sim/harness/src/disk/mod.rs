@@ -48,8 +48,8 @@
 //!
 //! - *Lost and reordered.* Each sector that was written since the last sync is as that sync left it, or as any of the
 //!   last four writes since then left it, whatever became of the others.
-//! - *Torn.* In one sector of a file, a part from its beginning, or up to its end, is new and the rest is old. Bytes that
-//!   the write did not change are as they were (SQLite calls this "powersafe overwrite").
+//! - *Torn.* In one sector of a file, a part from its beginning, or up to its end, is new and the rest is old. Bytes
+//!   that the write did not change are as they were (SQLite calls this "powersafe overwrite").
 //! - *Short, or of zeros.* A file that grew is as long as the last sync left it, as long as it was, or of any length
 //!   between. Of the new part, sectors that did not arrive are of zeros. They are never the bytes of another file:
 //!   ext4 (`data=ordered`) and xfs keep them from showing.
