@@ -15,6 +15,7 @@ compile_error!(
 pub mod bench;
 pub mod check;
 pub mod cost;
+pub mod disk;
 pub mod evidence;
 pub mod gates;
 mod names;

@@ -13,9 +13,10 @@
 //! - [`property::Property`]: judges a run that is over, from plain evidence.
 //! - [`story::narrator::Narrator`]: the system's own words in the story of a run.
 //!
-//! Everything else is here: the [`fault`]s, the [`world`] with its network, clocks and disks, the phases of a
-//! [`run`], its [`history`] and [`log`], [`scenario`]s and their text, scripts that leave nothing to chance, a
-//! [`sweep`] over many seeds, and the [`tally`], whose gates fail a sweep in which something never happened.
+//! Everything else is here: the [`fault`]s, the [`world`] with its network, clocks and disks, a [`disk`] of
+//! bytes that tears and rots, the phases of a [`run`], its [`history`] and [`log`], [`scenario`]s and their
+//! text, scripts that leave nothing to chance, a [`sweep`] over many seeds, and the [`tally`], whose gates fail
+//! a sweep in which something never happened.
 //!
 //! # An example
 //!
@@ -36,6 +37,7 @@
 //! then each node has to serve. What a run violates is told with the seed, a story, and the command that
 //! replays it.
 
+pub mod disk;
 pub mod fault;
 pub mod history;
 pub mod log;

@@ -1,6 +1,6 @@
 //! A node's journal, kept perfectly: what was synced survives a crash, and the rest is lost.
 //!
-//! A disk that tears, rots, fills up or fails a sync is not simulated yet.
+//! A disk that tears, rots, fills up or fails a sync is in [`crate::disk`]. No journal is written to it yet.
 
 /// A journal.
 #[derive(Debug)]
