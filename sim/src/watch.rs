@@ -77,7 +77,11 @@ impl Watch<Store> for StoreWatch {
             match entry {
                 Entry::Dropped(_, keys) => dropped.extend(keys),
                 Entry::Record(key, _) => changed.push(key),
-                Entry::Opened(_) | Entry::ClockFloor(_) | Entry::Ring(_) | Entry::Acceptor(..) => {}
+                Entry::Opened(_)
+                | Entry::Member(_)
+                | Entry::ClockFloor(_)
+                | Entry::Ring(_)
+                | Entry::Acceptor(..) => {}
             }
         }
         // A replica that is one no more may forget.
@@ -194,6 +198,7 @@ fn had(hosts: &Hosts<Store>, id: NodeId, key: &Key, version: Version) -> bool {
         | Entry::ClockFloor(_)
         | Entry::Dropped(..)
         | Entry::Ring(_)
+        | Entry::Member(_)
         | Entry::Acceptor(..) => false,
     };
     hosts.durable_entries(id.0).is_some_and(|entries| entries.iter().rev().any(is_it))

@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-fn entry(number: u64) -> Entry {
+fn entry(number: u32) -> Entry {
     Entry::Opened(Incarnation(number))
 }
 
@@ -50,7 +50,7 @@ fn write(commit: &Commit, disk: &Disk, fails_at: Option<u64>) -> u64 {
 }
 
 /// Appends an entry, and looks: whatever is durable is on the disk.
-fn append(commit: &Commit, disk: &Disk, number: u64) -> Position {
+fn append(commit: &Commit, disk: &Disk, number: u32) -> Position {
     let position = commit.append(&entry(number));
     let Position(durable) = commit.durable();
     assert!(durable <= disk.safe.load(SeqCst), "it is told before it is safe");

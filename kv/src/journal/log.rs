@@ -169,8 +169,19 @@ impl<D: Disk> Log<D> {
             }
             self.page = u64::from(head.page) + pages(head.length);
         }
+        // A process before this one may have ended before its sync, or because of it: a system that could not write
+        // takes what it has for clean, and would not try again.
+        for head in scan.batches.iter().filter(|head| head.number > scan.synced) {
+            let used = self.used.iter().find(|used| used.segment.number == head.segment);
+            let file = &used.ok_or(Error::Changed)?.segment.file;
+            let place = Place::Segment(head.segment);
+            let at = u64::from(head.page) * PAGE as u64;
+            let length = pages(head.length) * PAGE as u64;
+            let mut bytes = vec![0; usize::try_from(length).map_err(|_| Error::Changed)?];
+            let count = file.read_at(at, &mut bytes).at(place)?;
+            file.write_at(at, &bytes[..count]).at(place)?;
+        }
         for used in &self.used {
-            // Another process may have written it and ended before its sync.
             used.segment.file.sync().at(Place::Segment(used.segment.number))?;
         }
         self.free = segments.into_values().collect();
