@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::disk::Place;
 
 #[derive(Clone, Debug)]
 enum Operation {
@@ -17,6 +18,17 @@ enum Operation {
     DropCache,
     Kill,
     PowerOff(u64),
+    /// What goes wrong, and what it is drawn from.
+    Fault(Fault, u64),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    Flip,
+    Swap,
+    Lose,
+    Misdirect,
+    FailSync,
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
@@ -35,39 +47,75 @@ fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
+fn operation_or_fault() -> impl Strategy<Value = Operation> {
+    let faults = [Fault::Flip, Fault::Swap, Fault::Lose, Fault::Misdirect, Fault::FailSync];
+    let fault = (prop::sample::select(faults.to_vec()), any::<u64>());
+    prop_oneof![
+        8 => operation(),
+        1 => fault.prop_map(|(fault, seed)| Operation::Fault(fault, seed)),
+    ]
+}
+
 const NAMES: [&str; 3] = ["a", "b", "c"];
+
+/// Values of which a byte has one. It is one value, unless the byte is damaged since a loss of power left any.
+type Values = BTreeSet<u8>;
 
 /// A file, and what may be left of each byte.
 #[derive(Clone, Debug, Default)]
 struct Kept {
-    bytes: Vec<u8>,
-    may: Vec<BTreeSet<u8>>,
+    bytes: Vec<Values>,
+    may: Vec<Values>,
     safe_length: usize,
 }
 
 impl Kept {
     fn write(&mut self, at: usize, bytes: &[u8]) {
         let length = self.bytes.len().max(at + bytes.len());
-        self.bytes.resize(length, 0);
+        self.bytes.resize(length, [0].into());
         self.may.resize(length, [0].into());
-        self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
-        for (byte, may) in bytes.iter().zip(&mut self.may[at..]) {
-            may.insert(*byte);
+        for (at, byte) in (at..).zip(bytes) {
+            self.bytes[at] = [*byte].into();
+            self.may[at].insert(*byte);
         }
     }
 
-    fn is_safe(bytes: &[u8]) -> Self {
-        let may = bytes.iter().map(|byte| [*byte].into()).collect();
-        Self { bytes: bytes.to_vec(), may, safe_length: bytes.len() }
+    fn sync(&mut self) {
+        self.may.clone_from(&self.bytes);
+        self.safe_length = self.bytes.len();
     }
 
-    fn allows(&self, left: &[u8]) -> bool {
+    /// This is left. What is damaged may have had any value that it may have.
+    fn take(&mut self, left: &[u8], damaged: impl Fn(usize) -> bool) {
+        let of = |(at, byte): (usize, &u8)| match damaged(at) {
+            true => self.may[at].clone(),
+            false => [*byte].into(),
+        };
+        self.bytes = left.iter().enumerate().map(of).collect();
+        self.sync();
+    }
+
+    /// Whether a loss of power may leave this. Of damaged bytes nothing is said.
+    fn allows(&self, left: &[u8], damaged: impl Fn(usize) -> bool) -> bool {
         (self.safe_length..=self.bytes.len()).contains(&left.len())
-            && left.iter().zip(&self.may).all(|(byte, may)| may.contains(byte))
+            && left
+                .iter()
+                .zip(&self.may)
+                .enumerate()
+                .all(|(at, (byte, may))| may.contains(byte) || damaged(at))
     }
 }
 
 type Names = BTreeMap<&'static str, usize>;
+
+/// Each byte that is damaged.
+fn damaged(disk: &Disk) -> BTreeSet<(String, usize)> {
+    let bytes = |place: Place| {
+        let bytes = place.at..place.at + place.length;
+        bytes.map(move |at| (place.file.clone(), usize::try_from(at).unwrap()))
+    };
+    disk.damaged().into_iter().flat_map(bytes).collect()
+}
 
 /// A disk, simply.
 #[derive(Default)]
@@ -97,21 +145,34 @@ impl Model {
         self.names.push(names);
     }
 
-    fn seen(&self) -> BTreeMap<String, Vec<u8>> {
-        let names = self.now().iter();
-        names.map(|(name, id)| (name.to_string(), self.files[*id].bytes.clone())).collect()
+    /// Whether a process sees what it should, but for what is damaged.
+    fn sees(&self, disk: &Disk) -> bool {
+        let (seen, damaged) = (disk.seen(), damaged(disk));
+        seen.keys().eq(self.now().keys())
+            && self.now().iter().all(|(name, id)| {
+                let (wanted, found) = (&self.files[*id].bytes, &seen[*name]);
+                let is_right = |at: usize| {
+                    wanted[at].contains(&found[at]) || damaged.contains(&(name.to_string(), at))
+                };
+                wanted.len() == found.len() && (0..wanted.len()).all(is_right)
+            })
     }
 
     /// The machine lost power, and this is left: whether that may be.
-    fn take_power_loss(&mut self, left: &BTreeMap<String, Vec<u8>>) -> bool {
+    fn take_power_loss(&mut self, disk: &Disk) -> bool {
+        let (left, damaged) = (disk.seen(), damaged(disk));
         let fits = |names: &&Names| {
             names.len() == left.len()
                 && names.iter().all(|(name, id)| {
-                    left.get(*name).is_some_and(|bytes| self.files[*id].allows(bytes))
+                    let damaged = |at: usize| damaged.contains(&(name.to_string(), at));
+                    left.get(*name).is_some_and(|bytes| self.files[*id].allows(bytes, damaged))
                 })
         };
         let Some(names) = self.names.iter().rev().find(fits).cloned() else { return false };
-        names.iter().for_each(|(name, id)| self.files[*id] = Kept::is_safe(&left[*name]));
+        for (name, id) in &names {
+            let damaged = |at: usize| damaged.contains(&(name.to_string(), at));
+            self.files[*id].take(&left[*name], damaged);
+        }
         self.names = vec![names];
         true
     }
@@ -137,8 +198,11 @@ impl Model {
             }
             Operation::Sync(name) => {
                 let Some(file) = self.file(NAMES[name]) else { return true };
-                *file = Kept::is_safe(&file.bytes);
-                disk.open(NAMES[name]).unwrap().sync().is_ok()
+                if disk.open(NAMES[name]).unwrap().sync().is_err() {
+                    return self.fail(disk);
+                }
+                file.sync();
+                true
             }
             Operation::Rename(from, to) => {
                 let (from, to) = (NAMES[from], NAMES[to]);
@@ -161,8 +225,11 @@ impl Model {
                 disk.remove(NAMES[name]).is_ok() == is_there
             }
             Operation::SyncNames => {
+                if disk.sync_names().is_err() {
+                    return self.fail(disk);
+                }
                 self.names = vec![self.now().clone()];
-                disk.sync_names().is_ok()
+                true
             }
             Operation::DropCache => {
                 disk.drop_cache();
@@ -174,9 +241,26 @@ impl Model {
             }
             Operation::PowerOff(seed) => {
                 disk.power_off(&mut random(seed));
-                self.take_power_loss(&disk.seen())
+                self.take_power_loss(disk)
+            }
+            Operation::Fault(fault, seed) => {
+                let random = &mut random(seed);
+                match fault {
+                    Fault::Flip => drop(disk.flip_bit(random)),
+                    Fault::Swap => drop(disk.swap_sectors(random)),
+                    Fault::Lose => disk.lose_next_write(),
+                    Fault::Misdirect => disk.misdirect_next_write(random),
+                    Fault::FailSync => disk.fail_next_sync(random),
+                }
+                true
             }
         }
+    }
+
+    /// A sync failed: a process that knows the trap ends, and reads what is on the platter.
+    fn fail(&mut self, disk: &Disk) -> bool {
+        disk.power_off(&mut random(disk.counts().syncs));
+        self.take_power_loss(disk)
     }
 }
 
@@ -201,8 +285,21 @@ proptest! {
         for operation in operations {
             let shown = format!("{operation:?}");
             prop_assert!(model.apply(&disk, operation), "{shown}: {:?}", disk.seen());
-            prop_assert_eq!(disk.seen(), model.seen(), "{}", shown);
+            prop_assert!(model.sees(&disk), "{shown}: {:?}", disk.seen());
             prop_assert_eq!(disk.damaged(), vec![]);
+        }
+    }
+
+    #[test]
+    fn what_is_not_told_to_be_damaged_is_as_a_disk_without_faults_would_have_it(
+        operations in prop::collection::vec(operation_or_fault(), 1..40)
+    ) {
+        let disk = Disk::with_sectors(8);
+        let mut model = Model::new();
+        for operation in operations {
+            let shown = format!("{operation:?}");
+            prop_assert!(model.apply(&disk, operation), "{shown}: {:?}", disk.seen());
+            prop_assert!(model.sees(&disk), "{shown}: {:?}", disk.seen());
         }
     }
 }
