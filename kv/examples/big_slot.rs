@@ -165,7 +165,7 @@ impl Cluster {
         let (client, peer) = (self.clients[node], self.peers[node]);
         let mut command = Command::new(&self.binary);
         command.args(["serve", "--client", &format!("127.0.0.1:{client}")]);
-        command.args(["--peer", &format!("127.0.0.1:{peer}")]).args(args);
+        command.args(["--peer", &format!("127.0.0.1:{peer}"), "--in-memory"]).args(args);
         command.env("ORRERY_LOG", "error").stdin(Stdio::null()).stdout(Stdio::null());
         self.nodes.push(Process(command.spawn()?));
         Ok(())

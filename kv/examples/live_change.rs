@@ -176,7 +176,8 @@ fn main() -> Result<()> {
     let (binary, keys) = (binary()?, options.keys);
     let port = |node: u16| options.port + node - 1;
     let first = options.port.to_string();
-    let _cluster = start(&binary, &words(&["dev", "--nodes", "3", "--port", &first]))?;
+    let _cluster =
+        start(&binary, &words(&["dev", "--nodes", "3", "--port", &first, "--in-memory"]))?;
     for node in 1..=3 {
         common::until_it_serves(&format!("n{node}"), port(node))?;
     }
@@ -209,7 +210,7 @@ fn main() -> Result<()> {
             measure("before", options.runs)?;
             let begun = Instant::now();
             let (client, peer) = (port(4).to_string(), (port(4) + 10_000).to_string());
-            let args = words(&["serve", "--client", &format!("127.0.0.1:{client}")]);
+            let args = words(&["serve", "--in-memory", "--client", &format!("127.0.0.1:{client}")]);
             let peer = words(&["--peer", &format!("127.0.0.1:{peer}")]);
             let join = words(&["--join", &format!("127.0.0.1:{}", port(1) + 10_000)]);
             let fourth = start(&binary, &[args, peer, join].concat())?;

@@ -53,7 +53,7 @@ impl Cluster {
         let mut nodes = Vec::new();
         for (errors, (client, peer)) in errors.into_iter().zip(clients.iter().zip(&peers)) {
             let node = Command::new(&binary)
-                .args(["serve", "--client", &format!("127.0.0.1:{client}")])
+                .args(["serve", "--in-memory", "--client", &format!("127.0.0.1:{client}")])
                 .args(["--peer", &format!("127.0.0.1:{peer}"), "--initial-cluster", &list])
                 .env("ORRERY_LOG", log)
                 .stdin(Stdio::null())

@@ -96,7 +96,7 @@ fn main() -> Result<()> {
     needs("redis-benchmark", "redis-tools")?;
     let [client, peer, redis] = free_ports()?;
     let mut ours = Command::new(binary()?);
-    ours.args(["serve", "--client", &format!("127.0.0.1:{client}")]);
+    ours.args(["serve", "--in-memory", "--client", &format!("127.0.0.1:{client}")]);
     ours.args(["--peer", &format!("127.0.0.1:{peer}")]);
     let mut theirs = Command::new("redis-server");
     theirs.args(["--port", &redis.to_string(), "--save", "", "--appendonly", "no"]);

@@ -183,6 +183,28 @@ const ALONE: &[Entry] = &[
     ),
 ];
 
+/// `Data on disk`.
+const DATA: &[Entry] = &[
+    entry(
+        "orrery serve --data /var/lib/orrery --durability always",
+        &["orrery serve --client {n1} --peer {p1} --data {dir}/orrery --durability always"],
+        How::Serves,
+        "a folder of its own, and other ports",
+    ),
+    entry(
+        "orrery check /var/lib/orrery",
+        &["orrery check {dir}/orrery"],
+        How::Ends(0),
+        "a folder of its own",
+    ),
+    entry(
+        "orrery check /var/lib/orrery --json",
+        &["orrery check {dir}/orrery --json"],
+        How::Ends(0),
+        "a folder of its own",
+    ),
+];
+
 const HARNESS: &[Entry] = &[
     entry(
         "cargo test -p harness",
@@ -332,7 +354,7 @@ fn each_command_of_the_documents_has_an_entry_here_and_each_entry_is_in_the_docu
 }
 
 fn all() -> impl Iterator<Item = &'static Entry> {
-    [DEVELOPMENT, MEMBERS, ALONE, HARNESS, SIMULATIONS, TRIALS].into_iter().flatten()
+    [DEVELOPMENT, MEMBERS, ALONE, DATA, HARNESS, SIMULATIONS, TRIALS].into_iter().flatten()
 }
 
 #[test]
@@ -343,6 +365,11 @@ fn what_is_said_of_a_cluster_for_development_works() {
 #[test]
 fn what_is_said_of_members_that_come_and_go_works() {
     Scene::new(5).play(MEMBERS);
+}
+
+#[test]
+fn what_is_said_of_data_on_disk_works() {
+    Scene::new(1).play(DATA);
 }
 
 #[test]

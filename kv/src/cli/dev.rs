@@ -31,6 +31,9 @@ pub struct DevArgs {
     /// temporary folder, which is gone at the end.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Keep nothing on disk.
+    #[arg(long, conflicts_with = "data")]
+    in_memory: bool,
 }
 
 /// How long the last lines may take.
@@ -68,17 +71,16 @@ pub fn run(args: &DevArgs) -> Result<bool> {
             format!("port {port} is taken; end what uses it, or choose others with --port")
         })?;
     }
-    let temporary = match args.data {
-        Some(_) => None,
-        None => Some(tempfile::tempdir().context("there can be no temporary folder; try --data")?),
+    let temporary = match args.data.is_none() && !args.in_memory {
+        true => Some(tempfile::tempdir().context("there can be no temporary folder; try --data")?),
+        false => None,
     };
+    // None: the nodes keep nothing.
     let data = args.data.as_deref().or(temporary.as_ref().map(TempDir::path));
-    let data = data.context("there is one of the two")?;
     let (sender, news) = mpsc::channel();
     let mut nodes = Nodes(Vec::new());
     for node in 0..usize::from(count) {
-        let data = data.join(format!("n{}", node + 1));
-        nodes.0.push(start(&clients, replication, node, &data, &sender)?);
+        nodes.0.push(start(&clients, replication, node, data, &sender)?);
     }
     on_signal(move || {
         let _ = sender.send(News::Stop);
@@ -141,7 +143,7 @@ fn start(
     clients: &[u16],
     replication: u16,
     node: usize,
-    data: &Path,
+    data: Option<&Path>,
     news: &Sender<News>,
 ) -> Result<Child> {
     let peers: Vec<String> =
@@ -152,10 +154,12 @@ fn start(
         .args(["serve", "--exit-with-stdin", "--client", &format!("127.0.0.1:{}", clients[node])])
         .args(["--peer", &peers[node], "--initial-cluster", &peers.join(",")])
         .args(["--replication", &replication.to_string()])
-        .arg("--data")
-        .arg(data)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped());
+    match data {
+        Some(data) => command.arg("--data").arg(data.join(format!("n{}", node + 1))),
+        None => command.arg("--in-memory"),
+    };
     if std::env::var_os("ORRERY_LOG").is_none() {
         command.env("ORRERY_LOG", "error");
     }
