@@ -12,7 +12,7 @@ use serde_json::Value;
 use tests::{
     cluster::{Cluster, connect, local, ports_in_a_row},
     kills::{Written, missing, start_again, write_and_kill},
-    process::{Process, orrery},
+    process::{Process, eventually, orrery},
     rings::{fill, has_all, has_members, ring, serves},
 };
 
@@ -172,6 +172,34 @@ fn a_folder_is_checked_offline_and_left_as_it_is() {
     let empty = tempfile::tempdir().unwrap();
     let why = refused(&["check", &empty.path().display().to_string()]);
     assert!(why.contains("is no data folder of a node"), "{why}");
+}
+
+#[test]
+fn a_folder_stays_short_however_often_its_keys_are_written() {
+    let mut cluster = Cluster::start_with_data(1, &["--durability", "none"]);
+    let mut connection = cluster.connect(0);
+    let value = |round: u32| format!("{round:0200}");
+    // Some 60 MB, of which 24 kB count in the end.
+    let rounds = 250;
+    for round in 1..=rounds {
+        let mut pipe = redis::pipe();
+        for n in 0..1_000 {
+            pipe.set(format!("key {}", n % 100), value(round)).ignore();
+        }
+        pipe.query::<()>(&mut connection).unwrap();
+    }
+    let data = cluster.data(0);
+    eventually("a short folder", || {
+        let bytes: u64 = segments(&data).iter().map(|path| fs::metadata(path).unwrap().len()).sum();
+        (bytes <= 6 * 4 * 1024 * 1024).then_some(())
+    });
+    cluster.nodes[0].kill();
+    start_again(&mut cluster);
+    let mut connection = cluster.connect(0);
+    for n in 0..100 {
+        let found: String = connection.get(format!("key {n}")).unwrap();
+        assert_eq!(found, value(rounds), "key {n}");
+    }
 }
 
 /// Damages entries in the middle of a journal.

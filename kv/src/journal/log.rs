@@ -1,9 +1,4 @@
 //! A journal that is open: batches are appended, made safe, and their segments cleaned and used again.
-//!
-//! Cleaning: what still counts of the oldest segment is appended once more; when that is safe the segment is free. So
-//! the journal needs no snapshot, nor a second copy of what it keeps. With room for 2.5 times what counts and keys that
-//! are written at random, about a ninth of what is cleaned is copied (Rosenblum and Ousterhout, "The Design and
-//! Implementation of a Log-Structured File System", 1992, section 5).
 
 use std::collections::VecDeque;
 
@@ -11,10 +6,9 @@ use super::{
     disk::{Disk, DiskFile},
     error::{At as _, Error, Place},
     format::{
-        BATCH_HEAD, BatchHead, PAGE, Pending, SegmentHead, VERSION, is_state, pages,
-        read_batch_head, read_entries, segment_head, size_of, write_batch,
+        BatchHead, PAGE, Pending, SegmentHead, VERSION, pages, segment_head, size_of, write_batch,
     },
-    scan::{Damage, Scan, Segment, name_of, number_of, read_batch, scan},
+    scan::{Scan, Segment, name_of, number_of, scan},
     states::States,
 };
 use crate::core::env::Entry;
@@ -43,10 +37,10 @@ impl Default for Settings {
 
 /// A segment with batches that count.
 #[derive(Debug)]
-struct Used<F> {
-    segment: Segment<F>,
+pub(super) struct Used<F> {
+    pub(super) segment: Segment<F>,
     /// Its first batch and its last.
-    batches: (u64, u64),
+    pub(super) batches: (u64, u64),
 }
 
 /// A segment that is being made.
@@ -65,7 +59,7 @@ pub struct Log<D: Disk> {
     folder: u64,
     opening: u64,
     /// In the order of their batches: the last one is written to.
-    used: VecDeque<Used<D::File>>,
+    pub(super) used: VecDeque<Used<D::File>>,
     free: Vec<Segment<D::File>>,
     unready: Option<Unready<D::File>>,
     /// The number of the next segment that is made.
@@ -80,14 +74,14 @@ pub struct Log<D: Disk> {
     said: u64,
     /// What the last batch says is not needed any more, and what the next one may say.
     floor: u64,
-    next_floor: u64,
+    pub(super) next_floor: u64,
     /// Segments that were written to since the last sync.
     unsynced: Vec<u32>,
-    states: States,
+    pub(super) states: States,
     /// The next batch that is to be cleaned, and its page in the oldest segment.
-    cleaning: Option<(u64, u64)>,
+    pub(super) cleaning: Option<(u64, u64)>,
     /// The bytes of all entries so far, and how many they are.
-    sizes: (u64, u64),
+    pub(super) sizes: (u64, u64),
     has_failed: bool,
     buffer: Vec<u8>,
 }
@@ -424,67 +418,9 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    /// What so many records take on the disk, about: as much as those that were written so far.
-    pub fn bytes_of(&self, records: u64) -> u64 {
-        let (bytes, entries) = self.sizes;
-        u64::try_from(u128::from(bytes) * u128::from(records) / u128::from(entries.max(1)))
-            .unwrap_or(u64::MAX)
-    }
-
     /// The length of a segment.
     pub fn segment_bytes(&self) -> u64 {
         self.settings.segment_bytes
-    }
-
-    /// Whether a segment is being cleaned.
-    pub fn is_cleaning(&self) -> bool {
-        self.cleaning.is_some()
-    }
-
-    /// Reads the next batch of the oldest segment, to clean it: hands out its records, of which those that still
-    /// count are to be appended once more. Says whether that was the last batch: then, when they were, it is
-    /// [`Self::cleaned`]. None: there is only the segment that is written to.
-    ///
-    /// # Errors
-    ///
-    /// The disk fails, or the segment is damaged.
-    pub fn clean(&mut self, mut take: impl FnMut(Entry)) -> Result<Option<bool>, Error> {
-        let is_to_be_free = |used: &Used<D::File>| used.batches.1 < self.next_floor;
-        if self.used.len() < 2 || is_to_be_free(&self.used[0]) {
-            return Ok(None);
-        }
-        let Used { segment, batches: (first, last) } = &self.used[0];
-        let (number, page) = self.cleaning.unwrap_or((*first, 1));
-        if number > *last {
-            return Ok(Some(true));
-        }
-        let place = Place::Segment(segment.number);
-        let mut start = [0; BATCH_HEAD];
-        let count = segment.file.read_at(page * PAGE as u64, &mut start).at(place)?;
-        let head = read_batch_head(&start[..count]).filter(|head| head.number == number);
-        let near = Some(segment.number);
-        let missing = || Error::Damaged(vec![Damage::Missing { batches: number..=number, near }]);
-        let head = head.ok_or_else(missing)?;
-        let bytes = read_batch(&segment.file, &head).at(place)?;
-        for entry in read_entries(&head, &bytes) {
-            let entry = entry.map_err(|_| missing())?;
-            if !is_state(&entry) {
-                take(entry);
-            }
-        }
-        self.cleaning = Some((number + 1, page + pages(head.length)));
-        Ok(Some(number == *last))
-    }
-
-    /// What still counts of the oldest segment's records was appended to what waits: the latest of each kind of
-    /// state that is in it is appended too. The segment is free when what waits is safe.
-    pub fn cleaned(&mut self, pending: &mut Pending) {
-        let last = self.used.front().map_or(0, |used| used.batches.1);
-        for state in self.states.up_to(last, pending.states()) {
-            pending.push(&state);
-        }
-        self.next_floor = self.next_floor.max(last + 1);
-        self.cleaning = None;
     }
 }
 

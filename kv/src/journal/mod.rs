@@ -1,5 +1,6 @@
 //! What a node must not forget, on a disk: a journal of entries in segments, which are cleaned and used again.
 
+mod clean;
 pub mod contract;
 pub mod disk;
 mod error;

@@ -2,7 +2,7 @@
 
 use std::mem::discriminant;
 
-use super::format::is_state;
+use super::format::{Pending, is_state};
 use crate::core::env::Entry;
 
 /// The latest of each kind, and the batch in which it is.
@@ -27,6 +27,13 @@ impl States {
         if !is_lower {
             (*latest, *at) = (entry.clone(), batch);
         }
+    }
+
+    /// How many bytes they take on the disk.
+    pub fn bytes(&self) -> u64 {
+        let mut pending = Pending::default();
+        self.0.iter().for_each(|(entry, _)| pending.push(entry));
+        pending.size() as u64
     }
 
     /// Those that are in this batch or before it, but for kinds of which a later one waits to be written.

@@ -291,6 +291,29 @@ fn cleaned_segments_are_used_again_and_nothing_that_counts_is_lost() {
     assert_eq!(floors.max(), Some(99), "the highest floor counts, not the latest");
 }
 
+#[test]
+fn what_was_written_one_by_one_is_cleaned_into_few_batches_and_then_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, _) = open(folder.path()).unwrap();
+    let mut counts = BTreeMap::new();
+    for key in 0..200 {
+        let entry = record(key, key);
+        counts.extend(latest(std::slice::from_ref(&entry)));
+        write_and_sync(&mut log, &[entry]);
+    }
+    let most = |log: &Log<Folder>| log.bytes_of(200) + 2 * settings().segment_bytes;
+    assert!(log.used_bytes() > 25 * settings().segment_bytes);
+    let mut cleaned = 0;
+    while log.used_bytes() > most(&log) && clean(&mut log, &counts) {
+        log.sync().unwrap();
+        cleaned += 1;
+        assert!(cleaned < 40, "{} bytes are used", log.used_bytes());
+    }
+    assert!(log.used_bytes() <= 3 * settings().segment_bytes, "{} bytes", log.used_bytes());
+    drop(log);
+    assert_eq!(latest(&open(folder.path()).unwrap().1), counts);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
