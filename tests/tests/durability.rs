@@ -193,7 +193,8 @@ fn a_folder_stays_short_however_often_its_keys_are_written() {
         let bytes: u64 = segments(&data).iter().map(|path| fs::metadata(path).unwrap().len()).sum();
         (bytes <= 6 * 4 * 1024 * 1024).then_some(())
     });
-    cluster.nodes[0].kill();
+    cluster.nodes[0].signal(Signal::TERM);
+    assert!(cluster.nodes[0].wait().success());
     start_again(&mut cluster);
     let mut connection = cluster.connect(0);
     for n in 0..100 {
