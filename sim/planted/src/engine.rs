@@ -126,12 +126,15 @@ impl Found {
         self.failed.split(", ")
     }
 
-    /// Whether the path that a model wrote, if any, breaks a property in the simulation too. Where it wrote
-    /// none, the patch has to say so.
-    pub fn replays(&self, is_known_not_to: bool) -> bool {
+    /// Whether the path that a model wrote, if any, breaks a property in the simulation too: the one that the model
+    /// saw, or another one that the bug may break, for the simulation tells of the first that it sees. Where the model
+    /// wrote none, the patch has to say so.
+    pub fn replays(&self, may_fail: &[String], is_known_not_to: bool) -> bool {
         match &self.replay {
             Replay::None => true,
-            Replay::As(property) => self.properties().any(|of| of == property),
+            Replay::As(property) => {
+                self.properties().any(|of| of == property) || may_fail.contains(property)
+            }
             Replay::Impossible(_) => is_known_not_to,
         }
     }
@@ -347,6 +350,9 @@ mod tests {
         let may_fail = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert!(found.is_among(&may_fail(&["P0", "P4"])));
         assert!(!found.is_among(&may_fail(&["P0", "P", "quorum", "a_test"])));
-        assert!(found.replays(false));
+        assert!(found.replays(&[], false));
+        let replayed = Found { replay: Replay::As("P1".into()), ..found };
+        assert!(replayed.replays(&may_fail(&["P1", "P4"]), false));
+        assert!(!replayed.replays(&may_fail(&["P4"]), false));
     }
 }

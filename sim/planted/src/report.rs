@@ -43,7 +43,8 @@ impl Fate {
         match &self.came {
             Came::Of(all) => {
                 let is_known = self.no_replay.is_some();
-                let counts = |found: &Found| self.counts(found) && found.replays(is_known);
+                let counts =
+                    |found: &Found| self.counts(found) && found.replays(&self.may_fail, is_known);
                 all.iter().all(|(_, found)| found.as_ref().is_some_and(counts))
             }
             Came::NoRoom(_) => true,
