@@ -16,14 +16,14 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 use tests::{
     cluster::{local, ports_in_a_row},
     documents::commands,
-    process::{Process, binary},
+    process::{PATIENCE, Process, binary},
 };
 
 /// A command of the documents, and what is run here in its place. In braces: addresses, ports and folders.
@@ -406,6 +406,12 @@ struct Running(std::process::Child);
 impl Drop for Running {
     fn drop(&mut self) {
         let _ = kill_process(Pid::from_child(&self.0), Signal::INT);
+        // A shell that runs these tests in the background lets them ignore that signal, and their children too.
+        let until = Instant::now() + PATIENCE;
+        while matches!(self.0.try_wait(), Ok(None)) && Instant::now() < until {
+            thread::sleep(PAUSE);
+        }
+        let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }

@@ -141,7 +141,7 @@ fn an_output_that_nobody_reads_or_that_is_full_ends_no_node() {
     for output in [Stdio::from(full_disk()), closed_pipe().into(), writer.into()] {
         let port = ports_in_a_row(1);
         let mut node = Command::new(binary())
-            .args(["serve", "--client", &local(port).to_string()])
+            .args(["serve", "--in-memory", "--client", &local(port).to_string()])
             .args(["--peer", &local(port + 10_000).to_string()])
             .stdin(Stdio::null())
             .stdout(output)

@@ -81,7 +81,7 @@ impl Net {
         let members = (0..NODES).map(Self::peer).collect::<Vec<_>>().join(",");
         for node in 0..NODES {
             let peer = Self::peer(node);
-            let args = ["serve", "--peer", &peer, "--initial-cluster", &members];
+            let args = ["serve", "--in-memory", "--peer", &peer, "--initial-cluster", &members];
             let mut command = self.orrery(node, &args);
             let quiet = command.env("ORRERY_LOG", "error").stdout(Stdio::null());
             self.nodes.push(quiet.spawn().expect("ip starts"));

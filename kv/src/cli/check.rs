@@ -11,10 +11,7 @@ use serde_json::{Value, json};
 
 use super::client::say;
 use crate::{
-    journal::{
-        folder::Folder,
-        scan::{Damage, scan},
-    },
+    journal::{damage::Damage, folder::Folder, scan::scan},
     node::recover::Recovered,
     server,
 };

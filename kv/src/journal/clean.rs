@@ -3,13 +3,14 @@
 //! Implementation of a Log-Structured File System", 1992).
 
 use super::{
+    damage::Damage,
     disk::{Disk, DiskFile},
     error::{At as _, Error, Place},
     format::{
         BATCH_HEAD, BatchHead, PAGE, Pending, is_state, pages, read_batch_head, read_entries,
     },
     log::{Log, Used},
-    scan::{Damage, Segment, read_batch},
+    scan::{Segment, read_batch},
 };
 use crate::core::env::Entry;
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::scan::{Damage, name_of};
+use super::damage::{Damage, name_of};
 
 /// Why a journal cannot be opened, or not be written.
 #[derive(Debug, thiserror::Error)]

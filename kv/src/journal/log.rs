@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 
 use super::{
+    damage::{name_of, number_of},
     disk::{Disk, DiskFile},
     error::{At as _, Error, Place},
     format::{
         BatchHead, PAGE, Pending, SegmentHead, VERSION, pages, segment_head, size_of, write_batch,
     },
-    scan::{Scan, Segment, name_of, number_of, scan},
+    scan::{Scan, Segment, scan},
     states::States,
 };
 use crate::core::env::Entry;

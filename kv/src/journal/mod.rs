@@ -2,6 +2,7 @@
 
 mod clean;
 pub mod contract;
+pub mod damage;
 pub mod disk;
 mod error;
 #[cfg(feature = "server")]

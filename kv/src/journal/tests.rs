@@ -6,10 +6,11 @@ use proptest::prelude::*;
 
 use super::{
     Error,
+    damage::{Damage, name_of},
     folder::Folder,
     format::{PAGE, Pending},
     log::{Log, Settings},
-    scan::{Damage, name_of, scan},
+    scan::scan,
 };
 use crate::core::{
     env::Entry,

@@ -19,10 +19,10 @@ use crate::{
     },
     journal::{
         self,
+        damage::Damage,
         folder::Folder,
         format::Pending,
         log::{Log, Settings},
-        scan::Damage,
     },
     node::recover::Recovered,
 };

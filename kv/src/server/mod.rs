@@ -43,6 +43,5 @@ pub use self::{
     home::members_in,
     identity::secret_seed,
     serve::serve,
-    settings::{Ended, NO_PLACE_YET, Settings, Start},
-    writer::Durability,
+    settings::{Durability, Ended, NO_PLACE_YET, Settings, Start},
 };

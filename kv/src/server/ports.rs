@@ -9,7 +9,7 @@ use strum::VariantArray as _;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::{timers::Timers, writer::Durability};
+use super::{settings::Durability, timers::Timers};
 use crate::{
     core::{
         env::{Entry, Note},

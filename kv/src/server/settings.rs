@@ -1,8 +1,8 @@
 //! What a server is told, and how it ends.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{fmt, net::SocketAddr, path::PathBuf};
 
-use super::{identity, places::Places, writer::Durability};
+use super::{identity, places::Places};
 use crate::{core::quorum::Level, log::Lost, node::config::NodeConfig, wire::Join};
 
 /// What a process says of its ring while it has none.
@@ -55,6 +55,26 @@ impl Settings {
             Some(host) => format!("{host}:{}", listens.port()),
             None => self.advertise_client.clone(),
         }
+    }
+}
+
+/// What an acknowledgement waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
+pub enum Durability {
+    /// For the disk: what was acknowledged outlives a loss of power.
+    #[default]
+    Always,
+    /// For nothing: what was acknowledged in the last 100 ms may be lost with the power, and what was acknowledged in
+    /// the last few milliseconds when the process is killed.
+    Interval,
+    /// For nothing, and nothing is synced but what cleaning needs: the system writes when it likes.
+    None,
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.into())
     }
 }
 

@@ -2,7 +2,6 @@
 //! segments while there is nothing else to do.
 
 use std::{
-    fmt,
     sync::{Arc, Weak},
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -11,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use tracing::{error, info};
 
-use super::ports::ServerNode;
+use super::{ports::ServerNode, settings::Durability};
 use crate::{
     journal::{Error, folder::Folder, format::Pending, log::Log},
     node::commit::{Commit, Taken},
@@ -21,26 +20,6 @@ use crate::{
 const IDLE: Duration = Duration::from_millis(100);
 /// Between two syncs, where acknowledgements do not wait for them.
 const INTERVAL: Duration = Duration::from_millis(100);
-
-/// What an acknowledgement waits for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, strum::IntoStaticStr)]
-#[strum(serialize_all = "lowercase")]
-pub enum Durability {
-    /// For the disk: what was acknowledged outlives a loss of power.
-    #[default]
-    Always,
-    /// For nothing: what was acknowledged in the last 100 ms may be lost with the power, and what was acknowledged in
-    /// the last few milliseconds when the process is killed.
-    Interval,
-    /// For nothing, and nothing is synced but what cleaning needs: the system writes when it likes.
-    None,
-}
-
-impl fmt::Display for Durability {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.into())
-    }
-}
 
 /// The thread, while it runs.
 #[derive(Debug)]
