@@ -254,4 +254,12 @@ fn damage_of_the_only_copy_waits_for_the_operator() {
     assert!(log.contains("start with --accept-loss to go on with the "), "{log}");
     let after: Vec<Vec<u8>> = segments(&data).iter().map(|path| fs::read(path).unwrap()).collect();
     assert!(before == after, "nothing was changed");
+    let (client, peer) = (cluster.address(0).to_string(), cluster.peer_address(0).to_string());
+    let data = data.display().to_string();
+    let args = ["serve", "--client", &client, "--peer", &peer, "--data", &data, "--accept-loss"];
+    let mut again = Process::start("n1", &args.map(String::from));
+    assert_eq!(serves(&mut again), "n1");
+    let mut connection = cluster.connect(0);
+    let found: usize = redis::cmd("DBSIZE").query(&mut connection).unwrap();
+    assert!((1..3_000).contains(&found), "{found} of 3000 can be read");
 }

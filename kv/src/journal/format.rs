@@ -114,13 +114,6 @@ impl Pending {
         }
     }
 
-    /// Takes all that another one has.
-    pub fn append(&mut self, other: &mut Self) {
-        self.bytes.append(&mut other.bytes);
-        self.lengths.append(&mut other.lengths);
-        self.states.append(&mut other.states);
-    }
-
     /// Those of which only the latest of their kind counts.
     pub fn states(&self) -> &[Entry] {
         &self.states

@@ -193,11 +193,6 @@ impl<D: Disk> Log<D> {
         self.opening
     }
 
-    /// Whether what was written is safe.
-    pub fn is_synced(&self) -> bool {
-        self.unsynced.is_empty()
-    }
-
     /// How many bytes all its files have.
     pub fn bytes(&self) -> u64 {
         let used = self.used.iter().map(|used| used.segment.length);
@@ -264,6 +259,7 @@ impl<D: Disk> Log<D> {
         if entries.peek().is_none() && !says_more {
             return Ok(());
         }
+        let first = self.next;
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut done: Result<(), Error> = Ok(());
         loop {
@@ -281,8 +277,9 @@ impl<D: Disk> Log<D> {
             }
         }
         self.buffer = buffer;
+        // Which of the batches a state is in is not known: it counts as old as it can be.
         for state in pending.states() {
-            self.states.note(state, self.next - 1);
+            self.states.note(state, first);
         }
         done
     }

@@ -5,9 +5,9 @@ use std::mem::discriminant;
 use super::format::{Pending, is_state};
 use crate::core::env::Entry;
 
-/// The latest of each kind, and the batch in which it is.
+/// The latest of each kind, the batch in which it is at the earliest, and its bytes on the disk.
 #[derive(Clone, Debug, Default)]
-pub struct States(Vec<(Entry, u64)>);
+pub struct States(Vec<(Entry, u64, u64)>);
 
 impl States {
     /// An entry was written, in this batch or before it.
@@ -15,25 +15,26 @@ impl States {
         if !is_state(entry) {
             return;
         }
-        let kind = discriminant(entry);
-        let Some((latest, at)) = self.0.iter_mut().find(|(known, _)| discriminant(known) == kind)
-        else {
-            self.0.push((entry.clone(), batch));
+        let mut pending = Pending::default();
+        pending.push(entry);
+        let bytes = pending.size() as u64;
+        let is_of_kind =
+            |(known, ..): &&mut (Entry, u64, u64)| discriminant(known) == discriminant(entry);
+        let Some((latest, at, size)) = self.0.iter_mut().find(is_of_kind) else {
+            self.0.push((entry.clone(), batch, bytes));
             return;
         };
         // Shards write floors of their own: the highest one counts, whoever wrote it.
         let is_lower =
             matches!((&*latest, entry), (Entry::ClockFloor(a), Entry::ClockFloor(b)) if b < a);
         if !is_lower {
-            (*latest, *at) = (entry.clone(), batch);
+            (*latest, *at, *size) = (entry.clone(), batch, bytes);
         }
     }
 
     /// How many bytes they take on the disk.
     pub fn bytes(&self) -> u64 {
-        let mut pending = Pending::default();
-        self.0.iter().for_each(|(entry, _)| pending.push(entry));
-        pending.size() as u64
+        self.0.iter().map(|(_, _, bytes)| bytes).sum()
     }
 
     /// Those that are in this batch or before it, but for kinds of which a later one waits to be written.
@@ -50,7 +51,7 @@ impl States {
                 !waiting.iter().any(|other| discriminant(other) == discriminant(entry))
             }
         };
-        let old = self.0.iter().filter(|(entry, at)| *at <= batch && is_needed(entry));
-        old.map(|(entry, _)| entry.clone()).collect()
+        let old = self.0.iter().filter(|(entry, at, _)| *at <= batch && is_needed(entry));
+        old.map(|(entry, ..)| entry.clone()).collect()
     }
 }

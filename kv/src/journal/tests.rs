@@ -293,6 +293,24 @@ fn cleaned_segments_are_used_again_and_nothing_that_counts_is_lost() {
 }
 
 #[test]
+fn a_state_at_the_beginning_of_a_write_that_goes_over_segments_outlives_their_cleaning() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, _) = open(folder.path()).unwrap();
+    let member = Entry::Member(NodeId(7));
+    let records: Vec<Entry> = (0..60_000).map(|n| record(n % 9, n)).collect();
+    write_and_sync(&mut log, &[std::slice::from_ref(&member), &records].concat());
+    write_and_sync(&mut log, &[record(1, 99_999)]);
+    while clean(&mut log, &BTreeMap::new()) {
+        log.sync().unwrap();
+        // As a start after a crash right now would find it.
+        let mut found = scan(&Folder::open(folder.path()).unwrap()).unwrap();
+        let mut entries = Vec::new();
+        found.entries(|entry| entries.push(entry)).unwrap();
+        assert!(entries.contains(&member));
+    }
+}
+
+#[test]
 fn what_was_written_one_by_one_is_cleaned_into_few_batches_and_then_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let (mut log, _) = open(folder.path()).unwrap();

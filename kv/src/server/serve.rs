@@ -103,7 +103,11 @@ async fn live(
             (next, kept) = (Some(identity), Some(*journal));
         }
         Some(Found::Damaged(damaged)) => {
-            (known, next) = (damaged.others(settings.accept_loss)?, None);
+            let others = damaged.others(settings.accept_loss)?;
+            // Who was alone, and goes on with what can be read, begins as it did at first.
+            if !others.is_empty() {
+                (known, next) = (others, None);
+            }
             head_start = damaged.recovered;
         }
     }
