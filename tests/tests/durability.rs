@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use kv::journal::format::{BATCH_HEAD, PAGE, read_batch_head};
 use redis::Commands as _;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -204,13 +205,22 @@ fn a_folder_stays_short_however_often_its_keys_are_written() {
 }
 
 /// Damages entries in the middle of a journal.
+/// Overwrites bytes in the longest batch of those that were safe for sure: what is lost so is never a torn tail.
 fn damage(data: &Path) {
-    let segment = segments(data).remove(0);
+    let mut found = Vec::new();
+    for segment in segments(data) {
+        let bytes = fs::read(&segment).unwrap();
+        let heads = bytes.chunks(PAGE).filter_map(read_batch_head);
+        found.extend(heads.map(|head| (head, segment.clone())));
+    }
+    let synced = found.iter().map(|(head, _)| head.synced).max().expect("a batch");
+    let safe = found.into_iter().filter(|(head, _)| head.number <= synced);
+    let (longest, segment) =
+        safe.max_by_key(|(head, _)| head.length).expect("a batch that was safe");
     let mut bytes = fs::read(&segment).unwrap();
-    // A batch that is followed by others, and has records.
-    let used = bytes.iter().rposition(|byte| *byte != 0).unwrap();
-    let page = used / 2 / 4096 * 4096;
-    bytes[page + 100..page + 110].iter_mut().for_each(|byte| *byte ^= 0xff);
+    let entries = longest.page as usize * PAGE + BATCH_HEAD;
+    let middle = entries + usize::try_from(longest.length).unwrap() / 2;
+    bytes[middle..middle + 10].iter_mut().for_each(|byte| *byte ^= 0xff);
     fs::write(&segment, bytes).unwrap();
 }
 

@@ -31,9 +31,10 @@ pub const VERSION: u32 = 1;
 
 const SEGMENT_MAGIC: [u8; 16] = *b"orrery journal\n\0";
 const BATCH_MAGIC: u32 = 0x7961_426f;
-/// The bytes of a segment's head, and of a batch's.
+/// The bytes of a segment's head.
 const HEAD: usize = 16 + 4 + 4 + 8 + 4;
-pub(super) const BATCH_HEAD: usize = 4 + 4 + 8 + 4 + 4 + 5 * 8 + 4;
+/// The bytes of a batch's head.
+pub const BATCH_HEAD: usize = 4 + 4 + 8 + 4 + 4 + 5 * 8 + 4;
 /// The bytes before an entry: its length and its checksum.
 const ENTRY_HEAD: usize = 8;
 
