@@ -159,5 +159,6 @@ fn action(request: &Request) -> scenario::Action {
         }
         Request::Put { key, value: None, level } => scenario::Action::Delete(text(key), *level),
         Request::Get { key, level, .. } => scenario::Action::Get(text(key), *level),
+        Request::Restore { .. } => unreachable!("no model restores a backup"),
     }
 }

@@ -83,6 +83,13 @@ pub fn orrery(args: &[&str]) -> (Option<i32>, String, String) {
     (done.status.code(), text(done.stdout), text(done.stderr))
 }
 
+/// Runs a command that exits with 1: why.
+pub fn refused(args: &[&str]) -> String {
+    let (code, _, why) = orrery(args);
+    assert_eq!(code, Some(1), "{why}");
+    why
+}
+
 /// A process of `orrery`. Killed when it is dropped; its log is shown when a test fails.
 pub struct Process {
     name: String,

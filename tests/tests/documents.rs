@@ -203,6 +203,18 @@ const DATA: &[Entry] = &[
         How::Ends(0),
         "a folder of its own",
     ),
+    entry(
+        "orrery backup /backups/monday",
+        &["orrery backup {dir}/monday --connect {n1}"],
+        How::Ends(0),
+        "another port, and a folder of its own",
+    ),
+    entry(
+        "orrery restore /backups/monday",
+        &["orrery restore {dir}/monday --connect {n1}"],
+        How::Ends(0),
+        "another port, and a folder of its own",
+    ),
 ];
 
 const HARNESS: &[Entry] = &[

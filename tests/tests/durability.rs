@@ -13,7 +13,7 @@ use serde_json::Value;
 use tests::{
     cluster::{Cluster, connect, local, ports_in_a_row},
     kills::{Written, missing, start_again, write_and_kill},
-    process::{Process, eventually, orrery},
+    process::{Process, eventually, orrery, refused},
     rings::{fill, has_all, has_members, ring, serves},
 };
 
@@ -84,12 +84,6 @@ fn a_node_alone_keeps_its_records_and_the_levels_of_durability_are_there() {
         assert!(node.wait().success());
         assert!(node.log().contains("the journal is closed"));
     }
-}
-
-fn refused(args: &[&str]) -> String {
-    let (code, _, why) = orrery(args);
-    assert_eq!(code, Some(1), "{why}");
-    why
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::{
     fmt::Display,
     io::{BufRead as _, BufReader, ErrorKind, IsTerminal as _, Read as _, Write as _},
     net::{TcpStream, ToSocketAddrs as _},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
@@ -26,6 +26,7 @@ pub enum Answer {
     Number(i64),
     Nothing,
     Error(String),
+    All(Vec<Answer>),
 }
 
 pub struct Connection {
@@ -63,9 +64,19 @@ impl Connection {
 
     /// Sends a command: the answer.
     pub fn ask(&mut self, words: &[impl AsRef<[u8]>]) -> Result<Answer> {
+        let mut answers = self.ask_all(&[words])?;
+        Ok(answers.pop().expect("a command has an answer"))
+    }
+
+    /// Sends commands at once: their answers.
+    pub fn ask_all<W: AsRef<[u8]>>(&mut self, commands: &[impl AsRef<[W]>]) -> Result<Vec<Answer>> {
         let mut out = Vec::new();
-        reply::command(&mut out, words);
+        commands.iter().for_each(|words| reply::command(&mut out, words.as_ref()));
         self.reader.get_mut().write_all(&out).context("the node does not take the command")?;
+        commands.iter().map(|_| self.next_answer()).collect()
+    }
+
+    fn next_answer(&mut self) -> Result<Answer> {
         let is_known = std::mem::replace(&mut self.is_known, true);
         self.answer().map_err(|why| {
             let kind = why.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
@@ -101,6 +112,11 @@ impl Connection {
                 self.reader.read_exact(&mut bytes)?;
                 bytes.truncate(length);
                 Answer::Bytes(String::from_utf8(bytes)?)
+            }
+            "*" => {
+                let length: usize = rest.parse()?;
+                ensure!(length <= MOST, "an answer of {length} parts");
+                Answer::All((0..length).map(|_| self.answer()).collect::<Result<_>>()?)
             }
             _ => bail!("not the Redis protocol: {line:?}"),
         })
@@ -264,6 +280,28 @@ pub fn say(line: &dyn Display) -> Result<()> {
     }
 }
 
+/// A line that shows how far a command is, where somebody looks: once a second at most.
+#[derive(Default)]
+pub struct Progress(Option<Instant>);
+
+impl Progress {
+    pub fn show(&mut self, line: &dyn Display) {
+        let is_due = self.0.is_none_or(|shown| shown.elapsed() >= Duration::from_secs(1));
+        if is_due && std::io::stderr().is_terminal() {
+            self.0 = Some(Instant::now());
+            // Whoever looks at a terminal may stop it.
+            let _ = write!(std::io::stderr(), "\r\x1b[K{line}");
+        }
+    }
+
+    /// Nothing more is shown: the line is cleared.
+    pub fn end(&mut self) {
+        if self.0.take().is_some() {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
+}
+
 /// A line beside the output. Whoever does not read it has the exit code.
 pub fn tell(line: &dyn Display) {
     log::tell(&line.to_string());
@@ -282,9 +320,11 @@ fn failed(args: &ClientArgs, answer: Answer) -> Result<bool> {
 pub fn reason(answer: Answer) -> String {
     match answer {
         Answer::Error(why) => why,
-        Answer::Text(_) | Answer::Bytes(_) | Answer::Number(_) | Answer::Nothing => {
-            "the node's answer makes no sense; is it Orrery?".into()
-        }
+        Answer::Text(_)
+        | Answer::Bytes(_)
+        | Answer::Number(_)
+        | Answer::Nothing
+        | Answer::All(_) => "the node's answer makes no sense; is it Orrery?".into(),
     }
 }
 

@@ -1,10 +1,13 @@
 //! The command line.
 
+mod backup;
 mod check;
 mod client;
 mod dev;
 mod members;
+mod parts;
 mod plot;
+mod restore;
 mod ring;
 mod serve;
 
@@ -71,6 +74,11 @@ enum Command {
     /// Examine the data folder of a node, and say what it holds and whether it is whole. Writes nothing. Exits with 1
     /// if something is damaged.
     Check(check::CheckArgs),
+    /// Take a backup of the cluster into a folder, or go on with one. The cluster serves meanwhile.
+    Backup(backup::BackupArgs),
+    /// Write a backup into a cluster, of any size, each record with the version that it has: what is newer in the
+    /// cluster stays.
+    Restore(restore::RestoreArgs),
     /// Let a member hand over what it holds, and leave the ring. Its process ends with 0.
     Leave {
         /// The member. By default, the node connected to.
@@ -120,6 +128,8 @@ impl Command {
             | Command::Status { client, .. } => client.json,
             Command::Ring(args) => args.wants_json(),
             Command::Check(args) => args.wants_json(),
+            Command::Backup(args) => args.wants_json(),
+            Command::Restore(args) => args.wants_json(),
             Command::Leave { change, .. }
             | Command::Evict { change, .. }
             | Command::Cancel { change }
@@ -178,6 +188,8 @@ pub fn main() -> ExitCode {
         Command::Status { watch, client } => client::status(&client, watch),
         Command::Ring(args) => ring::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Backup(args) => backup::run(&args),
+        Command::Restore(args) => restore::run(&args),
         Command::Leave { node, change } => members::leave(node, &change),
         Command::Evict { nodes, force, accept_loss, change } => {
             members::evict(&nodes, force, accept_loss, &change)

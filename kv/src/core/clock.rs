@@ -150,6 +150,16 @@ impl ClockGuard {
         }
     }
 
+    /// Whether a record that somebody else issued may be stored: not if it is further ahead of this clock than
+    /// clocks may be.
+    pub fn judge_record(&self, issued: Timestamp, env: &impl Env) -> Result<(), ClockDoubt> {
+        let ahead = Micros(issued.micros().saturating_sub(env.now().micros()));
+        match self.is_on() && ahead > self.most() {
+            true => Err(ClockDoubt::RecordAhead(ahead)),
+            false => Ok(()),
+        }
+    }
+
     /// How far from the median a clock may be, so that writes are coordinated by it.
     pub fn most(&self) -> Micros {
         Micros(4 * self.eighth().unsigned_abs())

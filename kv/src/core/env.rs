@@ -116,20 +116,33 @@ pub enum Request {
         /// At SESSION: no older version than this is an answer.
         at_least: Option<Version>,
     },
+    /// Store a record of a backup, with the version that it has. Where a newer one is held, nothing changes.
+    Restore {
+        /// The key.
+        key: Key,
+        /// The record.
+        record: Record,
+        /// What to wait for: as many owners as a put at that level writes to.
+        level: Level,
+    },
 }
 
 impl Request {
     /// The key that the request is about.
     pub fn key(&self) -> &Key {
         match self {
-            Request::Put { key, .. } | Request::Get { key, .. } => key,
+            Request::Put { key, .. } | Request::Get { key, .. } | Request::Restore { key, .. } => {
+                key
+            }
         }
     }
 
     /// The level.
     pub fn level(&self) -> Level {
         match self {
-            Request::Put { level, .. } | Request::Get { level, .. } => *level,
+            Request::Put { level, .. }
+            | Request::Get { level, .. }
+            | Request::Restore { level, .. } => *level,
         }
     }
 }

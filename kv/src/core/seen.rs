@@ -85,7 +85,7 @@ mod tests {
     fn read(seen: &Seen, key: &str) -> (Level, Option<Version>) {
         match seen.read(Key::trusted(key)) {
             Request::Get { level, at_least, .. } => (level, at_least),
-            Request::Put { .. } => unreachable!("a read is no put"),
+            Request::Put { .. } | Request::Restore { .. } => unreachable!("a read is no put"),
         }
     }
 

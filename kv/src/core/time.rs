@@ -75,6 +75,8 @@ pub enum ClockDoubt {
     NotCompared,
     /// The last timestamp that the node had issued before it started again is so far ahead of it.
     StartedAhead(Micros),
+    /// The version of a record that is to be restored is so far ahead of it.
+    RecordAhead(Micros),
 }
 
 impl fmt::Display for ClockDoubt {
@@ -95,6 +97,12 @@ impl fmt::Display for ClockDoubt {
                 f,
                 "this node issued timestamps before it started again that are {} ahead of its clock; wait for so \
                  long, or ask another node",
+                Seconds(by.0),
+            ),
+            ClockDoubt::RecordAhead(by) => write!(
+                f,
+                "the record is {} ahead of this node's clock, so it would hide all that is written until then; \
+                 set the clock right, or wait for so long",
                 Seconds(by.0),
             ),
         }

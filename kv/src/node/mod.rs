@@ -12,6 +12,7 @@ mod eras;
 mod gate;
 pub mod locks;
 mod outbox;
+mod page;
 mod pauses;
 mod ports;
 pub mod pulse;
@@ -28,6 +29,7 @@ mod tests;
 pub use self::{
     eras::{Era, Pause},
     outbox::{Batch, Outbox},
+    page::{Page, RingMoves},
     ports::{Alarm, Ports, Position},
     state::Node,
 };

@@ -1,5 +1,7 @@
 //! From arguments to commands.
 
+use std::ops::RangeInclusive;
+
 use super::{
     args::Args,
     entry::{Entry, Word},
@@ -7,8 +9,14 @@ use super::{
 };
 use crate::core::{
     quorum::{Level, UnknownLevel},
+    record::{Record, Version},
+    ring::RING_SIZE,
+    time::Timestamp,
     types::{Key, LimitError, Limits, NodeId, NotANode, Value, is_address},
 };
+
+/// How many records `RECORDS LIST` lists at most: its answer is built at once.
+pub const MOST_LISTED: u64 = 256;
 
 /// A command.
 #[derive(Clone, Debug)]
@@ -66,6 +74,17 @@ pub enum Command<'a> {
     },
     /// `RING …`
     Ring(RingCommand<'a>),
+    /// `RECORDS LIST first last count [after]`
+    RecordsList {
+        /// Of which slots.
+        slots: RangeInclusive<u16>,
+        /// Behind which key.
+        after: Option<Key>,
+        /// How many records at most; not zero.
+        count: usize,
+    },
+    /// `RECORDS RESTORE key time node [value]`
+    RecordsRestore(Key, Record),
 }
 
 /// The commands about transactions.
@@ -160,6 +179,9 @@ pub enum CommandError {
     /// Not an address.
     #[error("ERR {0:?} is no address; one is written host:port")]
     Address(String),
+    /// Not a number, or one that is too small or too large.
+    #[error("ERR {0:?} is no number from {1} to {2}")]
+    Number(String, u64, u64),
     /// Another database than 0.
     #[error("ERR there is one database, 0")]
     Database,
@@ -234,8 +256,12 @@ impl<'a> Command<'a> {
             Word::RingEvict => Command::Ring(evict(args)?),
             Word::RingJoin => Command::Ring(RingCommand::Join(address(args.get(2))?)),
             Word::RingLeave => Command::Ring(RingCommand::Leave(node(args.get(2))?)),
+            Word::RecordsList => return records_list(args, limits),
+            Word::RecordsRestore => return records_restore(args, limits),
             // Their names alone have too few arguments.
-            Word::Client | Word::Config => return Err(CommandError::Arity(entry.name)),
+            Word::Client | Word::Config | Word::Records => {
+                return Err(CommandError::Arity(entry.name));
+            }
         })
     }
 }
@@ -321,6 +347,40 @@ fn address(bytes: &[u8]) -> Result<&str, CommandError> {
 
 fn node(bytes: &[u8]) -> Result<NodeId, NotANode> {
     shown(bytes).parse()
+}
+
+/// A number within bounds.
+fn number(bytes: &[u8], least: u64, most: u64) -> Result<u64, CommandError> {
+    let number = std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok());
+    let number = number.filter(|number| (least..=most).contains(number));
+    number.ok_or_else(|| CommandError::Number(shown(bytes), least, most))
+}
+
+fn slot(bytes: &[u8], least: u16) -> Result<u16, CommandError> {
+    let number = number(bytes, least.into(), u64::from(RING_SIZE) - 1)?;
+    Ok(u16::try_from(number).expect("a slot is less than the size of the ring"))
+}
+
+fn records_list<'a>(args: Args<'a>, limits: &Limits) -> Result<Command<'a>, CommandError> {
+    if args.len() > 6 {
+        return Err(CommandError::Arity("records|list"));
+    }
+    let first = slot(args.get(2), 0)?;
+    let slots = first..=slot(args.get(3), first)?;
+    let count = number(args.get(4), 1, MOST_LISTED)? as usize;
+    let after = args.from(5).next().map(|key| Key::new(key, limits)).transpose()?;
+    Ok(Command::RecordsList { slots, after, count })
+}
+
+fn records_restore<'a>(args: Args<'a>, limits: &Limits) -> Result<Command<'a>, CommandError> {
+    if args.len() > 6 {
+        return Err(CommandError::Arity("records|restore"));
+    }
+    let key = Key::new(args.get(2), limits)?;
+    let timestamp = Timestamp(number(args.get(3), 0, u64::MAX)?);
+    let version = Version { timestamp, node: node(args.get(4))? };
+    let value = args.from(5).next().map(|value| Value::new(value, limits)).transpose()?;
+    Ok(Command::RecordsRestore(key, Record { version, value }))
 }
 
 fn evict(args: Args<'_>) -> Result<RingCommand<'_>, CommandError> {

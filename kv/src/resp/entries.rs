@@ -177,6 +177,9 @@ pub const COMMANDS: &[Entry] = &[
         .is(OF_RING, ADMIN, &[])
         .costs("O(N) where N is the number of members")
         .with(OF_RING_ITSELF),
+    Entry::new(Word::Records, "records", -2, "A container for commands on records with versions")
+        .is(&[], ADMIN, &[])
+        .with(OF_RECORDS),
 ];
 
 const LEVELS: &[Argument] = &[
@@ -263,4 +266,35 @@ const OF_RING_ITSELF: &[Entry] = &[
         .is(OF_RING, ADMIN, &[])
         .costs("O(N) where N is the number of records that move")
         .takes(&[NODE]),
+];
+
+const OF_RECORDS: &[Entry] = &[
+    Entry::new(
+        Word::RecordsList,
+        "records|list",
+        -5,
+        "List records that the node that is asked holds of some slots, tombstones included",
+    )
+    .is(&["readonly", "admin"], ADMIN, &[])
+    .costs("O(N) where N is the number of records that are listed, and of slots")
+    .takes(&[
+        Argument::new("first-slot", "integer"),
+        Argument::new("last-slot", "integer"),
+        Argument::new("count", "integer"),
+        Argument::new("after-key", "string").optional(),
+    ]),
+    Entry::new(
+        Word::RecordsRestore,
+        "records|restore",
+        -5,
+        "Store a record with the version that it has; a newer one stays",
+    )
+    .is(&["write", "denyoom", "admin"], ADMIN, &[])
+    .keys(2, 1, &["OW", "update"])
+    .takes(&[
+        KEY,
+        Argument::new("time", "integer"),
+        NODE,
+        Argument::new("value", "string").optional(),
+    ]),
 ];

@@ -81,6 +81,12 @@ pub enum Word {
     RingJoin,
     /// `RING LEAVE`
     RingLeave,
+    /// `RECORDS` without more.
+    Records,
+    /// `RECORDS LIST`
+    RecordsList,
+    /// `RECORDS RESTORE`
+    RecordsRestore,
 }
 
 /// A command, or a subcommand.

@@ -44,6 +44,8 @@ pub fn concern(command: &Command<'_>) -> Concern {
         | Command::Mget(_)
         | Command::Mset(_)
         | Command::Strlen(_)
+        | Command::RecordsList { .. }
+        | Command::RecordsRestore(..)
         | Command::Dbsize => Concern::Data,
         Command::Ring(RingCommand::Show) | Command::Info(_) | Command::Ping(_) | Command::Quit => {
             Concern::Look

@@ -1,6 +1,6 @@
 //! What each command does to its session.
 
-use std::fmt;
+use std::{fmt, ops::RangeInclusive};
 
 use super::{
     admin, info,
@@ -10,7 +10,7 @@ use super::{
     session::Session,
 };
 use crate::{
-    core::{quorum::Level, types::Key},
+    core::{quorum::Level, record::Record, types::Key},
     resp::{
         command::{Command, RingCommand},
         reply::{self, Dialect},
@@ -35,7 +35,7 @@ impl Session {
             |key: &Key| others(key, Access::Write) || one_by_one && others(key, Access::Read);
         match command {
             Command::Get(key) | Command::Strlen(key) => read(key),
-            Command::Set(key, _) => write(key),
+            Command::Set(key, _) | Command::RecordsRestore(key, _) => write(key),
             Command::Mget(keys) | Command::Exists(keys) => keys.iter().any(read),
             Command::Mset(pairs) => pairs.iter().any(|(key, _)| write(key)),
             Command::Del(keys) => keys.iter().any(|key| read(key) || write(key)),
@@ -55,6 +55,7 @@ impl Session {
             | Command::ConfigGet(_)
             | Command::Dbsize
             | Command::Transaction(_)
+            | Command::RecordsList { .. }
             | Command::Ring(_) => false,
         }
     }
@@ -112,6 +113,10 @@ impl Session {
             }
             Command::Transaction(command) => self.transaction(command),
             Command::Ring(command) => self.ring(&command),
+            Command::RecordsList { slots, after, count } => {
+                self.list_records(slots, after.as_ref(), count);
+            }
+            Command::RecordsRestore(key, record) => self.restore(key, record),
             Command::Dbsize => {
                 let live = self.server().map_or(0, |server| server.node.counts().1);
                 self.literal(|out, _| reply::integer(out, live));
@@ -130,6 +135,28 @@ impl Session {
             (Ok(text), _) => reply::simple(out, &text),
             (Err(why), _) => reply::error(out, &format!("ERR {why}")),
         });
+    }
+
+    /// The epoch, whether nothing follows, and for each record its key, time, node and value.
+    fn list_records(&mut self, slots: RangeInclusive<u16>, after: Option<&Key>, count: usize) {
+        let server = self.server().expect("what is about records is refused where no node serves");
+        match server.node.page(slots, after, count) {
+            Ok(page) => self.literal(|out, dialect| {
+                reply::array(out, 2 + 4 * page.records.len());
+                reply::bulk(out, page.epoch.0.to_string().as_bytes());
+                reply::integer(out, page.is_last.into());
+                for (key, Record { version, value }) in &page.records {
+                    reply::bulk(out, key.as_str().as_bytes());
+                    reply::bulk(out, version.timestamp.0.to_string().as_bytes());
+                    reply::bulk(out, version.node.to_string().as_bytes());
+                    match value {
+                        Some(value) => reply::bulk(out, value.as_str().as_bytes()),
+                        None => reply::null(out, dialect),
+                    }
+                }
+            }),
+            Err(why) => self.literal(|out, _| reply::error(out, &format!("TRYAGAIN {why}"))),
+        }
     }
 
     fn hello(&mut self, version: Option<u8>, name: Option<&[u8]>) {

@@ -79,7 +79,7 @@ mod tests {
     fn known(recall: &Recall, key: &str) -> Option<Version> {
         match recall.read(Key::trusted(key)) {
             Request::Get { at_least, .. } => at_least,
-            Request::Put { .. } => unreachable!("a read is no put"),
+            Request::Put { .. } | Request::Restore { .. } => unreachable!("a read is no put"),
         }
     }
 

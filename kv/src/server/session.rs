@@ -623,7 +623,7 @@ mod tests {
     fn recalled(session: &Session, key: &str) -> Option<(Level, bool)> {
         match session.recall.as_ref()?.read(Key::trusted(key)) {
             Request::Get { level, at_least, .. } => Some((level, at_least.is_some())),
-            Request::Put { .. } => unreachable!("a read is no put"),
+            Request::Put { .. } | Request::Restore { .. } => unreachable!("a read is no put"),
         }
     }
 

@@ -39,6 +39,8 @@ impl Session {
             | Command::Dbsize
             | Command::Transaction(Transaction::Unwatch)
             | Command::Consistency { .. }
+            | Command::RecordsList { .. }
+            | Command::RecordsRestore(..)
             | Command::Ring(_) => false,
         };
         if self.block.is_none() || ends_or_asks {

@@ -12,6 +12,7 @@ use super::{
 use crate::core::{
     env::Request,
     quorum::Level,
+    record::Record,
     types::{Key, Value},
 };
 
@@ -32,6 +33,13 @@ impl Session {
     pub(super) fn write(&mut self, key: Key, value: Value) {
         let first = self.pipeline.begin(Shape::Written, 1);
         self.send_write(first, key, Some(value));
+    }
+
+    /// Writes a record of a backup.
+    pub(super) fn restore(&mut self, key: Key, record: Record) {
+        let first = self.pipeline.begin(Shape::Written, 1);
+        let level = self.write_level;
+        self.send(first, Request::Restore { key, record, level }, Access::Write);
     }
 
     /// Writes values.

@@ -214,7 +214,7 @@ impl ClusterModel {
                 *at_least = seen;
                 seen
             }
-            Request::Get { .. } | Request::Put { .. } => None,
+            Request::Get { .. } | Request::Put { .. } | Request::Restore { .. } => None,
         };
         world.clients[client].waiting = Some(needs);
         if let Some((tester, _)) = &mut world.history {
@@ -222,6 +222,7 @@ impl ClusterModel {
             let op = match &ask.request {
                 Request::Put { value, .. } => RegisterOp::Write(value.clone()),
                 Request::Get { .. } => RegisterOp::Read,
+                Request::Restore { .. } => unreachable!("no model restores a backup"),
             };
             told.on_invoke((client, number), op).expect("a client asks one thing at a time");
             *tester = Hashed::new(told);

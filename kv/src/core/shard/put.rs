@@ -36,6 +36,29 @@ impl Shard {
         }
     }
 
+    /// A record of a backup goes to all owners with the version that it has.
+    pub(super) fn put_back(
+        &mut self,
+        request: RequestId,
+        (key, slot): (Key, Slot),
+        record: Record,
+        level: Level,
+        env: &mut impl Env,
+    ) {
+        let doubt = self.guard.judge(self.peers(), &self.clock, env);
+        let doubt = doubt.and_then(|()| self.guard.judge_record(record.version.timestamp, env));
+        if let Err(doubt) = doubt {
+            env.note(Note::ClockRefused);
+            env.reply(request, Reply::Failed(Failure::Clock(doubt)));
+            return;
+        }
+        let acknowledged = Tally::new(self.ring.owners(slot).clone());
+        let phase = PutPhase::Writing { record, acknowledged };
+        let put = Put { request, key, slot, level, phase, hedges: 0 };
+        let op = self.issue_op();
+        self.begin_writing(op, put, env);
+    }
+
     /// Begins anew on the ring that we have now. A put that has a version keeps it; all that was told
     /// at an older epoch is forgotten.
     pub(super) fn begin_put(&mut self, op: OpId, mut put: Put, env: &mut impl Env) {

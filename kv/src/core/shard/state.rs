@@ -181,6 +181,11 @@ impl Shard {
         self.store.records()
     }
 
+    /// The next few records of a slot behind a key, ascending by key; and whether they are the last.
+    pub fn page(&self, slot: Slot, after: Option<&Key>, most: usize) -> (Vec<(Key, Record)>, bool) {
+        self.store.page(slot, after, most)
+    }
+
     /// The slots with records, and their digests.
     pub fn digests(&self) -> Vec<(Slot, u64)> {
         self.store.digests()

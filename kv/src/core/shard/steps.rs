@@ -58,6 +58,9 @@ impl Shard {
             Request::Get { key, level, at_least } => {
                 self.get(id, (key, slot), level, at_least, env)
             }
+            Request::Restore { key, record, level } => {
+                self.put_back(id, (key, slot), record, level, env);
+            }
         }
     }
 

@@ -1,12 +1,14 @@
 //! Shards by hand: every message is delivered, or not, by the test.
 
 mod moves;
+mod restore;
 mod sync;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::*;
 use crate::core::{
+    clock::ClockGuard,
     env::{
         Clients, Clock, Entry, Failure, Journal, Network, Note, Progress, Reply, Request,
         ShardTimer, Timers, Trace,
@@ -15,7 +17,7 @@ use crate::core::{
     quorum::Level,
     record::{Record, Version},
     ring::{Member, MemberState, RING_SIZE, Ring, slot_of},
-    time::{Micros, Timestamp},
+    time::{ClockDoubt, Micros, Timestamp},
     types::{Epoch, Incarnation, Key, NodeId, OpId, RequestId, Slot, Value},
 };
 
