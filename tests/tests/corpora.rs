@@ -15,6 +15,8 @@ use kv::{
     },
     wire::{self, Greeting, Hello, Join, Purpose},
 };
+use rand::{Rng as _, RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
 
 #[test]
 fn every_file_of_every_corpus_passes_its_target() {
@@ -29,6 +31,19 @@ fn every_file_of_every_corpus_passes_its_target() {
             println!("{}", file.display());
             body(&fs::read(&file).unwrap());
         }
+    }
+}
+
+/// What a fuzzer would try for a moment, in every run the same.
+#[test]
+fn journals_are_recovered_or_refused_however_they_are_damaged() {
+    let mut random = ChaCha8Rng::seed_from_u64(14);
+    for _ in 0..6_000 {
+        let mut data = vec![0; random.random_range(1..400)];
+        random.fill_bytes(&mut data);
+        // Where it fails, this is the corpus' next file.
+        let shown = std::panic::catch_unwind(|| tests::fuzz::journal(&data));
+        assert!(shown.is_ok(), "{data:?}");
     }
 }
 

@@ -40,6 +40,12 @@ pub enum Error {
         /// The folder.
         ours: u64,
     },
+    /// A file has the name of a segment that no journal comes to.
+    #[error("{} is no segment of a journal: nothing was changed; take it away", name_of(*.segment))]
+    NotOurs {
+        /// The segment, by its name.
+        segment: u32,
+    },
     /// There are segments, and none of them is one.
     #[error(
         "{} is no segment of a journal: nothing was changed; if the folder was meant, what it held is lost, and the \

@@ -35,6 +35,8 @@ const BATCH_MAGIC: u32 = 0x7961_426f;
 const HEAD: usize = 16 + 4 + 4 + 8 + 4;
 /// The bytes of a batch's head.
 pub const BATCH_HEAD: usize = 4 + 4 + 8 + 4 + 4 + 5 * 8 + 4;
+/// No journal has so many batches, openings or bytes: what can be added to such a number fits as well.
+const MOST_COUNT: u64 = 1 << 62;
 /// The bytes before an entry: its length and its checksum.
 const ENTRY_HEAD: usize = 8;
 
@@ -241,7 +243,7 @@ pub fn read_batch_head(page: &[u8]) -> Option<BatchHead> {
     let (checksum, fields) = rest.split_first_chunk::<4>()?;
     let is_whole = *magic == BATCH_MAGIC.to_le_bytes()
         && *checksum == CASTAGNOLI.checksum(fields).to_le_bytes();
-    is_whole.then(|| BatchHead::decoded(Fields(fields)))
+    is_whole.then(|| BatchHead::decoded(Fields(fields))).filter(BatchHead::makes_sense)
 }
 
 /// Reads the entries of a batch, from what is behind its head. The damaged ones are said in their place, as far as
@@ -298,6 +300,14 @@ impl BatchHead {
         }
         fields.extend_from_slice(&self.count.to_le_bytes());
         fields.try_into().expect("it has that many fields")
+    }
+
+    /// Whether a journal could have come to these numbers. A checksum that is right does not say that we made it.
+    fn makes_sense(&self) -> bool {
+        let counts = [self.number, self.opening, self.length];
+        counts.iter().all(|count| *count <= MOST_COUNT)
+            && self.number > self.synced
+            && self.number >= self.floor
     }
 
     fn decoded(mut fields: Fields<'_>) -> Self {

@@ -20,6 +20,9 @@ use super::{
 };
 use crate::core::env::Entry;
 
+/// No journal comes to so many segments, and there is room for those that are made after the last.
+const MOST_SEGMENTS: u32 = u32::MAX - (1 << 24);
+
 /// A segment's file.
 #[derive(Debug)]
 pub struct Segment<F> {
@@ -73,6 +76,9 @@ pub fn scan<D: Disk>(disk: &D) -> Result<Scan<D::File>, Error> {
     };
     let mut found = Vec::new();
     for number in names.iter().filter_map(|name| number_of(name)) {
+        if number > MOST_SEGMENTS {
+            return Err(Error::NotOurs { segment: number });
+        }
         scan.segment(disk, number, &mut found)?;
     }
     scan.judge(found)?;
@@ -149,25 +155,24 @@ impl<F: DiskFile> Scan<F> {
         let last = self.last(&latest)?;
         self.floor = latest.range(..=last).map(|(_, head)| head.floor).max().unwrap_or(1).max(1);
         self.cut = latest.range(last + 1..).map(|(_, head)| format::pages(head.length)).sum();
-        let (mut opening, mut missing) = (0, None);
-        for number in self.floor..=last {
-            let head = latest.get(&number).filter(|head| head.opening >= opening);
-            let Some(head) = head else {
-                missing = Some((missing.map_or(number, |(first, _)| first), number));
+        let (mut opening, mut next) = (0, self.floor);
+        for (number, head) in latest.into_iter().filter(|(number, _)| *number <= last) {
+            if number < self.floor || head.opening < opening {
                 continue;
-            };
-            self.missing(missing.take(), Some(head.segment));
-            opening = head.opening;
-            self.batches.push(*head);
+            }
+            self.missing(next, number, Some(head.segment));
+            (opening, next) = (head.opening, number + 1);
+            self.batches.push(head);
         }
         let near = self.batches.last().map(|head| head.segment);
-        self.missing(missing, near);
+        self.missing(next, last + 1, near);
         Ok(())
     }
 
-    fn missing(&mut self, numbers: Option<(u64, u64)>, near: Option<u32>) {
-        if let Some((first, last)) = numbers {
-            self.damage.push(Damage::Missing { batches: first..=last, near });
+    /// Batches from the first of these numbers to the one before the second are missing.
+    fn missing(&mut self, first: u64, next: u64, near: Option<u32>) {
+        if first < next {
+            self.damage.push(Damage::Missing { batches: first..=next - 1, near });
         }
     }
 

@@ -1,6 +1,9 @@
 //! The bodies of the fuzz targets: what a target does with bytes, so that stable Rust can replay the
 //! corpora.
 
+mod journal;
+mod memory;
+
 use std::collections::BTreeMap;
 
 use kv::{
@@ -18,11 +21,14 @@ use kv::{
     wire,
 };
 
+pub use self::journal::journal;
+
 /// A target's body.
 pub type Body = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Body); 3] = [("resp", resp), ("wire", wire), ("store", store)];
+pub const TARGETS: [(&str, Body); 4] =
+    [("resp", resp), ("wire", wire), ("store", store), ("journal", journal)];
 
 /// A client's bytes: cut in two anywhere, they give the same commands, and none panics.
 pub fn resp(data: &[u8]) {
