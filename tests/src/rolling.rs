@@ -2,19 +2,23 @@
 //! is written: end one, start it again, wait for `orrery ring --wait`, go on. Nobody looks at anything else.
 
 use std::{
-    collections::BTreeMap,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
 
 use redis::{Commands as _, Connection};
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::{
     cluster::Cluster,
     process::{eventually, orrery},
-    rings::fill,
+    rings::{fill, ring},
 };
 
 /// Keys of each writer: it writes them again and again, each time a greater number.
@@ -44,6 +48,10 @@ pub struct Outcome {
     pub lost: usize,
     /// Rounds whose `ring --wait` did not end with 0.
     pub wedged: usize,
+    /// How many slots more or less all members have.
+    pub moved: u64,
+    /// Writes that were answered with an error, by its first word.
+    pub refused: BTreeMap<String, u64>,
 }
 
 struct Writer<'a> {
@@ -51,6 +59,7 @@ struct Writer<'a> {
     nodes: Vec<String>,
     stop: &'a AtomicBool,
     acknowledged: &'a AtomicU64,
+    refused: &'a Mutex<BTreeMap<String, u64>>,
 }
 
 impl Writer<'_> {
@@ -76,7 +85,11 @@ impl Writer<'_> {
                 }
                 // It may have been written or not: only a greater number may be found in its place.
                 Err(why) if why.is_io_error() || why.is_connection_dropped() => {}
-                Err(_) => held = Some(connection),
+                Err(why) => {
+                    let code = why.code().unwrap_or("other").to_string();
+                    *self.refused.lock().expect("no writer panics").entry(code).or_default() += 1;
+                    held = Some(connection);
+                }
             }
         }
         last
@@ -97,6 +110,20 @@ fn open(node: &str) -> redis::RedisResult<Connection> {
     Ok(connection)
 }
 
+/// How many slots each member has.
+fn slots(cluster: &Cluster) -> BTreeMap<String, u64> {
+    let ring = eventually("a ring", || ring(0, cluster));
+    let members = ring["members"].as_array().expect("members").iter();
+    let of = |member: &Value| Some((member["id"].as_str()?.to_string(), member["slots"].as_u64()?));
+    members.map(|member| of(member).expect("a member")).collect()
+}
+
+fn moved(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> u64 {
+    let ids: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let of = |slots: &BTreeMap<String, u64>, id| slots.get(id).copied().unwrap_or(0);
+    ids.into_iter().map(|id| of(before, id).abs_diff(of(after, id))).sum()
+}
+
 /// Starts all nodes of a cluster again, one after the other, as often as is wanted. `tell` hears of each round:
 /// its number, how long `ring --wait` took, and what it said if it failed.
 pub fn restart_all(
@@ -106,12 +133,14 @@ pub fn restart_all(
 ) -> Outcome {
     let nodes: Vec<String> = (0..cluster.size()).map(|n| cluster.address(n).to_string()).collect();
     fill(cluster, 0, trial.records);
+    let before = slots(cluster);
     let (stop, acknowledged) = (AtomicBool::new(false), AtomicU64::new(0));
+    let refused = Mutex::default();
     let mut wedged = 0;
     let last: BTreeMap<String, u64> = thread::scope(|scope| {
-        let (stop, acknowledged) = (&stop, &acknowledged);
+        let (stop, acknowledged, refused) = (&stop, &acknowledged, &refused);
         let writers: Vec<_> = (0..trial.writers)
-            .map(|number| Writer { number, nodes: nodes.clone(), stop, acknowledged })
+            .map(|number| Writer { number, nodes: nodes.clone(), stop, acknowledged, refused })
             .map(|writer| scope.spawn(move || writer.run()))
             .collect();
         for round in 0..trial.rounds {
@@ -142,5 +171,11 @@ pub fn restart_all(
     for number in 0..trial.records {
         lost += usize::from(found(&format!("k{number}")) != Some(number as u64));
     }
-    Outcome { acknowledged: acknowledged.into_inner(), lost, wedged }
+    Outcome {
+        acknowledged: acknowledged.into_inner(),
+        lost,
+        wedged,
+        moved: moved(&before, &slots(cluster)),
+        refused: refused.into_inner().expect("no writer panicked"),
+    }
 }

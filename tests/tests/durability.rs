@@ -15,6 +15,7 @@ use tests::{
     kills::{Written, missing, start_again, write_and_kill},
     process::{Process, eventually, orrery, refused},
     rings::{fill, has_all, has_members, ring, serves},
+    rolling::{Trial, restart_all},
 };
 
 /// The segments of a member's journal.
@@ -44,6 +45,20 @@ fn what_was_acknowledged_outlives_the_end_of_every_process() {
     has_members(&cluster, 0, &["n1", "n2", "n3"]);
     assert_eq!(ring(0, &cluster).unwrap()["epoch"], 1);
     assert!(cluster.nodes[0].log().contains("n1 starts again, as the member that it was"));
+}
+
+#[test]
+fn members_that_are_started_again_one_after_the_other_move_no_slot() {
+    let mut cluster = Cluster::start_with_data(5, &[]);
+    let trial = Trial { rounds: 5, writers: 3, records: 5_000, timeout_s: 120 };
+    let mut failed = Vec::new();
+    let outcome = restart_all(&mut cluster, trial, |round, _, why| {
+        failed.extend(why.map(|why| format!("round {round}: {why}")));
+    });
+    assert_eq!((outcome.lost, outcome.wedged, outcome.moved), (0, 0, 0), "{failed:?}");
+    assert!(outcome.acknowledged > 0);
+    let expected = ["BUSY", "TIMEOUT"];
+    assert!(outcome.refused.keys().all(|code| expected.contains(&code.as_str())), "{outcome:?}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::{
     fs::{self, File, TryLockError},
     path::{Path, PathBuf},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -134,9 +134,14 @@ impl Home {
             }
             let (mut recovered, mut entries, started) =
                 (Recovered::default(), 0_u64, Instant::now());
+            let mut told = started;
             let opened = Log::open(folder, Settings::default(), 0, |entry| {
                 entries += 1;
                 recovered.take(entry);
+                if entries.is_multiple_of(8_192) && told.elapsed() >= Duration::from_secs(1) {
+                    told = Instant::now();
+                    info!("reading the journal in {shown}: {entries} entries so far");
+                }
             });
             let log = match opened {
                 Ok(log) => log,

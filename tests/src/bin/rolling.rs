@@ -28,14 +28,18 @@ struct Args {
     /// Records that are there from the beginning.
     #[arg(long, default_value_t = 50_000)]
     records: usize,
+    /// Each node keeps its data in a folder, so that it starts again as the member that it was.
+    #[arg(long)]
+    data: bool,
     /// How long `orrery ring --wait` may take, in seconds.
     #[arg(long, default_value_t = 120)]
     timeout: u64,
 }
 
 fn main() -> ExitCode {
-    let Args { rounds, nodes, writers, records, timeout } = Args::parse();
-    let mut cluster = Cluster::start(nodes, &[]);
+    let Args { rounds, nodes, writers, records, data, timeout } = Args::parse();
+    let start = if data { Cluster::start_with_data } else { Cluster::start };
+    let mut cluster = start(nodes, &[]);
     let trial = Trial { rounds, writers, records, timeout_s: timeout };
     let outcome = restart_all(&mut cluster, trial, |round, took, why| {
         let took = took.as_secs_f64();
@@ -47,10 +51,11 @@ fn main() -> ExitCode {
         }
     });
     say(format_args!(
-        "{rounds} rounds, {} writes acknowledged: lost {}, wedged {}",
-        outcome.acknowledged, outcome.lost, outcome.wedged
+        "{rounds} rounds, {} writes acknowledged: lost {}, wedged {}, slots moved {}; errors: {:?}",
+        outcome.acknowledged, outcome.lost, outcome.wedged, outcome.moved, outcome.refused
     ));
-    ExitCode::from(u8::from(outcome.lost + outcome.wedged > 0))
+    let moved = u64::from(data) * outcome.moved;
+    ExitCode::from(u8::from(outcome.lost + outcome.wedged > 0 || moved > 0))
 }
 
 /// A line for people. Whoever does not read it has the exit code.
