@@ -2,7 +2,8 @@
 //!
 //! `cargo run --release -p kv --example redis_pairs`. Needs redis-server and redis-benchmark. The two
 //! servers are measured in turn, five times, and medians are printed: on a machine that others use
-//! too, only the ratios mean something.
+//! too, only the ratios mean something. With `--durability` both keep their data on a disk, in the working directory:
+//! `always` is beside `appendfsync always`, `interval` beside `appendfsync everysec`, and only SET is measured.
 
 mod common;
 
@@ -26,12 +27,42 @@ struct Options {
     /// One pair of 20000 operations: to see that it works.
     #[arg(long, conflicts_with_all = ["pairs", "operations"])]
     quick: bool,
+    /// What is on the disk when a write is acknowledged.
+    #[arg(long, value_enum, default_value_t = Durability::Memory)]
+    durability: Durability,
 }
 
-/// Operations per second, and CPU time per operation in microseconds.
+#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
+enum Durability {
+    /// Nothing is kept on a disk.
+    Memory,
+    /// What was written 100 ms (ours) or a second (theirs) before.
+    Interval,
+    /// The write.
+    Always,
+}
+
+/// What redis-benchmark is asked to do.
+#[derive(Clone, Copy)]
+struct Test {
+    name: &'static str,
+    keys: Option<&'static str>,
+    pipeline: &'static str,
+    value_bytes: &'static str,
+}
+
+impl Test {
+    fn shown(self) -> String {
+        let keys = self.keys.map(|keys| format!(" -r {keys}")).unwrap_or_default();
+        format!("{} -P {} -d {}{keys}", self.name, self.pipeline, self.value_bytes)
+    }
+}
+
+/// Operations per second, CPU time per operation in microseconds, and the latency that 99 % of them keep.
 struct Measured {
     rate: f64,
     cpu_us: f64,
+    p99_ms: f64,
 }
 
 /// What of a pair of measurements, ours and theirs, is looked at.
@@ -64,25 +95,26 @@ impl Server {
     }
 
     /// Runs redis-benchmark once.
-    fn measure(&self, test: &str, keys: Option<&str>, operations: u32) -> Result<Measured> {
+    fn measure(&self, test: Test, operations: u32) -> Result<Measured> {
         let before = self.cpu_us()?;
         let mut command = Command::new("redis-benchmark");
-        command.args(["-p", &self.port.to_string(), "-t", test, "-P", "16", "--csv"]);
-        command.args(["-n", &operations.to_string()]);
-        command.args(keys.iter().flat_map(|keys| ["-r", keys]));
+        command.args(["-p", &self.port.to_string(), "-t", test.name, "-P", test.pipeline, "--csv"]);
+        command.args(["-n", &operations.to_string(), "-d", test.value_bytes]);
+        command.args(test.keys.iter().flat_map(|keys| ["-r", keys]));
         let output = command.output()?;
         let text = String::from_utf8_lossy(&output.stdout);
         let last = text.lines().last().unwrap_or_default();
-        let rate = last.split(',').nth(1).map(|field| field.trim_matches('"'));
-        let rate = rate.and_then(|field| field.parse().ok());
+        let field =
+            |at: usize| -> Option<f64> { last.split(',').nth(at)?.trim_matches('"').parse().ok() };
         let why = || {
             format!(
                 "redis-benchmark printed {text:?}, {:?}",
                 String::from_utf8_lossy(&output.stderr)
             )
         };
-        let rate = rate.ok_or_else(why)?;
-        Ok(Measured { rate, cpu_us: (self.cpu_us()? - before) / f64::from(operations) })
+        // "test","rps","avg_latency_ms","min_latency_ms","p50_latency_ms","p95_latency_ms","p99_latency_ms", …
+        let (rate, p99_ms) = field(1).zip(field(6)).ok_or_else(why)?;
+        Ok(Measured { rate, p99_ms, cpu_us: (self.cpu_us()? - before) / f64::from(operations) })
     }
 }
 
@@ -95,39 +127,79 @@ fn main() -> Result<()> {
     needs("redis-server", "redis-server")?;
     needs("redis-benchmark", "redis-tools")?;
     let [client, peer, redis] = free_ports()?;
+    let folder = tempfile::tempdir_in(".")?;
     let mut ours = Command::new(binary()?);
-    ours.args(["serve", "--in-memory", "--client", &format!("127.0.0.1:{client}")]);
+    ours.args(["serve", "--client", &format!("127.0.0.1:{client}")]);
     ours.args(["--peer", &format!("127.0.0.1:{peer}")]);
     let mut theirs = Command::new("redis-server");
-    theirs.args(["--port", &redis.to_string(), "--save", "", "--appendonly", "no"]);
+    theirs.args(["--port", &redis.to_string(), "--save", ""]);
+    let (level, fsync) = match options.durability {
+        Durability::Memory => {
+            ours.arg("--in-memory");
+            theirs.args(["--appendonly", "no"]);
+            ("", "")
+        }
+        Durability::Interval => ("interval", "everysec"),
+        Durability::Always => ("always", "always"),
+    };
+    if options.durability != Durability::Memory {
+        ours.arg("--data").arg(folder.path().join("ours")).args(["--durability", level]);
+        theirs.arg("--dir").arg(folder.path());
+        theirs.args(["--appendonly", "yes", "--appendfsync", fsync]);
+    }
     let ours = Server::start("orrery", ours, client)?;
     let theirs = Server::start("redis-server", theirs, redis)?;
 
+    let tests = match options.durability {
+        Durability::Memory => IN_MEMORY,
+        Durability::Interval | Durability::Always => ON_DISK,
+    };
     let mut out = io::stdout();
-    writeln!(out, "medians of {pairs} pairs, {operations} operations each, redis-benchmark -P 16")?;
-    writeln!(
-        out,
-        "                  orrery/s    redis/s  ratio   CPU us per operation: orrery  redis"
-    )?;
-    for keys in [None, Some("100000")] {
-        for test in ["set", "get"] {
-            let mut measured = Vec::new();
-            for _ in 0..pairs {
-                let ours = ours.measure(test, keys, operations)?;
-                measured.push((ours, theirs.measure(test, keys, operations)?));
-            }
-            let of = |figure: Figure| median(measured.iter().map(figure).collect());
-            writeln!(
-                out,
-                "{test} {:<12} {:>9.0}  {:>9.0}  {:>5.2}  {:>28.2}  {:>5.2}",
-                keys.map(|keys| format!("-r {keys}")).unwrap_or_default(),
-                of(|pair| pair.0.rate),
-                of(|pair| pair.1.rate),
-                of(|pair| pair.0.rate / pair.1.rate),
-                of(|pair| pair.0.cpu_us),
-                of(|pair| pair.1.cpu_us),
-            )?;
+    writeln!(out, "medians of {pairs} pairs, {operations} operations each, redis-benchmark")?;
+    let head = ["orrery/s", "redis/s", "ratio", "CPU us", "redis", "p99 ms", "redis"];
+    write!(out, "{:<26}", "")?;
+    head.iter().try_for_each(|name| write!(out, " {name:>9}"))?;
+    writeln!(out)?;
+    for test in tests {
+        // Where each write waits for the disk a connection does not do many.
+        let operations = if test.pipeline == "1" { operations / 8 } else { operations };
+        let mut measured = Vec::new();
+        for _ in 0..pairs {
+            let ours = ours.measure(*test, operations)?;
+            measured.push((ours, theirs.measure(*test, operations)?));
         }
+        let of = |figure: Figure| median(measured.iter().map(figure).collect());
+        writeln!(
+            out,
+            "{:<26} {:>9.0} {:>9.0} {:>9.2} {:>9.2} {:>9.2} {:>9.2} {:>9.2}",
+            test.shown(),
+            of(|pair| pair.0.rate),
+            of(|pair| pair.1.rate),
+            of(|pair| pair.0.rate / pair.1.rate),
+            of(|pair| pair.0.cpu_us),
+            of(|pair| pair.1.cpu_us),
+            of(|pair| pair.0.p99_ms),
+            of(|pair| pair.1.p99_ms),
+        )?;
     }
     Ok(())
 }
+
+const fn test(
+    name: &'static str,
+    keys: Option<&'static str>,
+    pipeline: &'static str,
+    value_bytes: &'static str,
+) -> Test {
+    Test { name, keys, pipeline, value_bytes }
+}
+
+const IN_MEMORY: &[Test] = &[
+    test("set", None, "16", "3"),
+    test("get", None, "16", "3"),
+    test("set", Some("100000"), "16", "3"),
+    test("get", Some("100000"), "16", "3"),
+];
+
+const ON_DISK: &[Test] =
+    &[test("set", Some("100000"), "16", "100"), test("set", Some("100000"), "1", "100")];
