@@ -240,6 +240,23 @@ pub fn register() -> ClusterModel {
         })
 }
 
+/// ABC -> ABD at QUORUM: two writes one after the other, and the clock of the second writer is behind.
+pub fn later() -> ClusterModel {
+    let level = Level::Quorum;
+    let plans = vec![vec![put(3, "a", level), put(1, "b", level)]];
+    let about = "QUORUM: a later write wins while a member is replaced by another";
+    let setup = Setup { clocks: vec![1, 1, 2, 1], ..abd("ring-later", about, plans) };
+    ClusterModel::new(Setup { states: 240_231, speaks, ..setup })
+        .quorum()
+        .sometimes("the second write is issued again", |_, world| world.has_reissued())
+        .sometimes("both end on the joint ring", |cluster, world| {
+            written(world).filter(|(_, epoch)| is_joint(cluster, *epoch)).count() == 2
+        })
+        .sometimes("both end on the last ring", |cluster, world| {
+            written(world).filter(|(_, epoch)| *epoch == last(cluster)).count() == 2
+        })
+}
+
 /// ABC -> ACD: C, which D pulls from, crashes and starts again from its journal, and B writes by its old
 /// ring. Nobody has to ask B for what it wrote.
 pub fn crash() -> ClusterModel {
