@@ -246,7 +246,7 @@ pub fn later() -> ClusterModel {
     let plans = vec![vec![put(3, "a", level), put(1, "b", level)]];
     let about = "QUORUM: a later write wins while a member is replaced by another";
     let setup = Setup { clocks: vec![1, 1, 2, 1], ..abd("ring-later", about, plans) };
-    ClusterModel::new(Setup { states: 240_231, speaks, ..setup })
+    ClusterModel::new(Setup { states: 240_323, speaks, ..setup })
         .quorum()
         .sometimes("the second write is issued again", |_, world| world.has_reissued())
         .sometimes("both end on the joint ring", |cluster, world| {
