@@ -227,7 +227,7 @@ pub fn register() -> ClusterModel {
     let plans = vec![vec![put(3, "a", level), put(1, "b", level)]];
     let about = "LINEARIZABLE while a member is replaced by another";
     let setup = Setup { clocks: vec![1, 1, 2, 1], ..abd("ring-register", about, plans) };
-    ClusterModel::new(Setup { states: 985_177, speaks, ..setup })
+    ClusterModel::new(Setup { states: 1_105_493, speaks, ..setup })
         .always("P13: a later LINEARIZABLE write has a larger version", |_, world| {
             let versions: Vec<Version> = written(world).map(|(version, _)| version).collect();
             versions.is_sorted_by(|one, later| one < later)
