@@ -15,7 +15,7 @@ use crate::core::{
 };
 
 /// The version of all of this. Nodes of different versions do not talk.
-pub const PROTOCOL: u16 = 6;
+pub const PROTOCOL: u16 = 7;
 /// The longest frame, in bytes. A ring of 200 members fits, with room to spare.
 pub const MAX_FRAME: usize = 1024 * 1024;
 /// The longest frame of a handshake, in bytes: a stranger makes us hold no more.

@@ -39,7 +39,7 @@ pub fn model() -> ClusterModel {
     let setup = Setup {
         name: "register",
         about: "LINEARIZABLE: two writers and a reader, no message lost",
-        states: 1_334_198,
+        states: 1_649_968,
         clocks: vec![2, 1, 1],
         plans,
         budget: Budget::default(),

@@ -11,7 +11,7 @@ pub fn model() -> ClusterModel {
     let setup = Setup {
         name: "restart",
         about: "two puts through a node that crashes, and a get",
-        states: 157_175,
+        states: 164_176,
         clocks: vec![1, 1, 1],
         plans: vec![vec![put(1, "a", level), put(1, "b", level)], vec![get(2, level)]],
         budget: Budget { crashes: 2, timeouts: 1, ..Budget::default() },

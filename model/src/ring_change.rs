@@ -227,11 +227,28 @@ pub fn register() -> ClusterModel {
     let plans = vec![vec![put(3, "a", level), put(1, "b", level)]];
     let about = "LINEARIZABLE while a member is replaced by another";
     let setup = Setup { clocks: vec![1, 1, 2, 1], ..abd("ring-register", about, plans) };
-    ClusterModel::new(Setup { states: 985_177, speaks, ..setup })
+    ClusterModel::new(Setup { states: 1_105_493, speaks, ..setup })
         .always("P13: a later LINEARIZABLE write has a larger version", |_, world| {
             let versions: Vec<Version> = written(world).map(|(version, _)| version).collect();
             versions.is_sorted_by(|one, later| one < later)
         })
+        .sometimes("both end on the joint ring", |cluster, world| {
+            written(world).filter(|(_, epoch)| is_joint(cluster, *epoch)).count() == 2
+        })
+        .sometimes("both end on the last ring", |cluster, world| {
+            written(world).filter(|(_, epoch)| *epoch == last(cluster)).count() == 2
+        })
+}
+
+/// ABC -> ABD at QUORUM: two writes one after the other, and the clock of the second writer is behind.
+pub fn later() -> ClusterModel {
+    let level = Level::Quorum;
+    let plans = vec![vec![put(3, "a", level), put(1, "b", level)]];
+    let about = "QUORUM: a later write wins while a member is replaced by another";
+    let setup = Setup { clocks: vec![1, 1, 2, 1], ..abd("ring-later", about, plans) };
+    ClusterModel::new(Setup { states: 240_323, speaks, ..setup })
+        .quorum()
+        .sometimes("the second write is issued again", |_, world| world.has_reissued())
         .sometimes("both end on the joint ring", |cluster, world| {
             written(world).filter(|(_, epoch)| is_joint(cluster, *epoch)).count() == 2
         })

@@ -19,7 +19,7 @@ pub fn model() -> ClusterModel {
     let setup = Setup {
         name: "session",
         about: "SESSION: a put and two gets through three nodes, and another put",
-        states: 60_844,
+        states: 69_572,
         clocks: vec![1, 1, 1],
         plans: vec![
             vec![put(1, "a", level), get(2, level), get(3, level)],

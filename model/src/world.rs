@@ -14,6 +14,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use kv::{
     core::{
         env::{Failure, Reply},
+        message::{Body, KeyRequest},
         record::{Record, Version},
         ring::{RING_SIZE, Ring},
         time::Timestamp,
@@ -52,7 +53,8 @@ pub enum Outcome {
 pub struct Client {
     /// How the requests ended.
     pub outcomes: Vec<Outcome>,
-    /// One is under way. The version that it must find, if it is a read that promises any.
+    /// One is under way. The version that it must find, if it is a read that promises any, or beat, if it is a
+    /// write that promises that.
     pub waiting: Option<Option<Version>>,
 }
 
@@ -128,6 +130,8 @@ pub mod broken {
     pub const P2: &str = "P2: a replica's version never goes back";
     /// P3 and P4.
     pub const P3_P4: &str = "P3, P4: quorum reads see quorum writes and reads that ended before";
+    /// P6, and more: writes beat what reads found, too.
+    pub const P6: &str = "P6: quorum writes beat quorum writes and reads that ended before";
     /// P7.
     pub const P7: &str = "P7: a session reads what it wrote or read before, or newer, or fails";
     /// What a node that gives up a slot must have made sure of.
@@ -178,9 +182,10 @@ impl ClusterModel {
         self
     }
 
-    /// P3 and P4, which are looked at when a read ends.
+    /// P3 and P4, which are looked at when a read ends, and P6, when a write does.
     pub fn quorum(self) -> Self {
         self.always(broken::P3_P4, |_, world| world.broken != Some(broken::P3_P4))
+            .always(broken::P6, |_, world| world.broken != Some(broken::P6))
     }
 
     /// P1, which is looked at when nothing is left to happen.
@@ -284,6 +289,13 @@ impl ModelState {
     pub fn has_failure(&self, failure: Failure) -> bool {
         let mut all = (0..self.clients.len()).flat_map(|client| self.replies(client));
         all.any(|reply| *reply == Reply::Failed(failure))
+    }
+
+    /// Whether a write that was issued again is on its way.
+    pub fn has_reissued(&self) -> bool {
+        let is_it =
+            |body: &Body| matches!(body, Body::KeyRequest(KeyRequest::Write { again: true, .. }));
+        self.network.iter().any(|envelope| is_it(&envelope.message.body))
     }
 
     /// What each owner holds.

@@ -126,7 +126,9 @@ const ALWAYS: When = At(&Level::EVERY);
 /// The levels at which a read repairs before it answers.
 const MAJORITY: When = At(&[Level::Quorum, Level::All, Level::Linearizable]);
 /// The levels at which a write is newer than those before it only by its coordinator's clock.
-const BY_CLOCK: When = At(&[Level::One, Level::Session, Level::Quorum, Level::All]);
+const BY_CLOCK: When = At(&[Level::One, Level::Session]);
+/// The levels at which a write that owners held something newer than is issued again.
+const REISSUED: When = At(&[Level::Quorum, Level::All]);
 const SESSION: When = At(&[Level::Session]);
 const LINEARIZABLE: When = At(&[Level::Linearizable]);
 
@@ -174,6 +176,7 @@ fn when_noted(note: Note) -> When {
     match note {
         Note::VersionsTimedOut | Note::VersionsHedged => LINEARIZABLE,
         Note::ReadRepaired | Note::RepairHedged | Note::RepairTimedOut => MAJORITY,
+        Note::WriteReissued => REISSUED,
         Note::SessionBehind => SESSION,
         Note::NotOwner => Never(
             "no peer with our ring asks a node for a slot that it does not own: only what bypasses the fence \

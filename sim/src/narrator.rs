@@ -62,6 +62,7 @@ fn is_about_the_end(property: &str) -> bool {
             Property::P0
             | Property::P3
             | Property::P4
+            | Property::P6
             | Property::P7
             | Property::P8
             | Property::P9
@@ -172,6 +173,15 @@ impl Narrator<Store> for StoreNarrator {
             };
             let for_op = place.map(|place| format!(", for op {place}")).unwrap_or_default();
             return Some(format!("{verb} {}{for_op}", self.names.record(key, record.as_ref())));
+        }
+        if let Body::Shard(ShardBody::KeyAnswer(KeyAnswer::Written {
+            op, newer: Some(newer), ..
+        })) = &message.body
+            && let Some(place) = self.asked.get(&(to, *op))
+        {
+            let key = verdict.history[*place].action.key();
+            let newer = self.names.version(key, *newer);
+            return Some(format!("{verb}, but holds {newer}, for op {place}"));
         }
         let carried = records(&message.body);
         if told.is_scripted {

@@ -23,7 +23,7 @@ use kv::{
     node::config::NodeConfig,
 };
 use sim::{
-    check::{p0, p1, p3, p4, p5, p7, p8, p9, p13, p14, p16, property::Property},
+    check::{p0, p1, p3, p4, p5, p6, p7, p8, p9, p13, p14, p16, property::Property},
     evidence::Evidence,
     scenario::Action,
     shown::true_time,
@@ -101,6 +101,23 @@ fn p4_is_violated_when_a_quorum_read_goes_back() {
     assert!(violated(&[get(All, 2, 1, 2), get(Quorum, 0, 3, 4)]));
     assert!(!violated(&[get(Quorum, 2, 1, 4), get(Quorum, 1, 2, 3)]), "they overlap");
     assert!(!violated(&[get(One, 2, 1, 2), get(Quorum, 1, 3, 4)]));
+}
+
+#[test]
+fn p6_is_violated_when_the_later_of_two_ok_quorum_writes_has_the_lower_version() {
+    let violated = |history: &[Done]| p6::check(history).is_err();
+    assert!(violated(&[put(Quorum, 2, 1, 2), put(Quorum, 1, 3, 4)]));
+    assert!(violated(&[put(All, 2, 1, 2), put(Linearizable, 1, 3, 4)]));
+    assert!(violated(&[put(Quorum, 2, 1, 2), put(Quorum, 2, 3, 4)]), "the same is not greater");
+    let between = [put(Quorum, 3, 1, 2), put(Quorum, 4, 3, 9), put(Quorum, 2, 5, 6)];
+    assert!(violated(&between), "whatever is written at the same time");
+    assert!(!violated(&[put(Quorum, 1, 1, 2), put(Quorum, 2, 3, 4)]));
+    assert!(!violated(&[put(Quorum, 2, 1, 3), put(Quorum, 1, 2, 4)]), "they overlap");
+    assert!(!violated(&[put(One, 2, 1, 2), put(Quorum, 1, 3, 4)]), "ONE promises no order");
+    assert!(!violated(&[put(Quorum, 2, 1, 2), put(Session, 1, 3, 4)]), "nor does SESSION");
+    assert!(!violated(&[put(Quorum, 2, 1, 2), unknown(put(Quorum, 1, 3, 4))]), "it is not ok");
+    assert!(!violated(&[unknown(put(Quorum, 2, 1, 2)), put(Quorum, 1, 3, 4)]));
+    assert!(!violated(&[put(Quorum, 2, 1, 2), get(Quorum, 1, 3, 4)]), "reads are P3's");
 }
 
 #[test]
@@ -318,10 +335,12 @@ fn is_late(asked: &[(Action, u64)], ms: u64) -> bool {
 fn p16_is_violated_by_a_write_that_takes_effect_long_after_it_was_asked_for() {
     let put = |value: &str, level| Action::Put("k".into(), value.into(), level);
     let delete = || Action::Delete("k".into(), Quorum);
-    assert!(!is_late(&[(put("v", Quorum), 1_000)], 1_150), "a pause, and a clock that is off");
-    assert!(is_late(&[(put("v", Quorum), 1_000)], 1_151));
-    assert!(!is_late(&[(put("v", Linearizable), 1_000)], 1_650), "and two timeouts, late timers");
-    assert!(is_late(&[(put("v", Linearizable), 1_000)], 1_651));
+    assert!(!is_late(&[(put("v", One), 1_000)], 1_150), "a pause, and a clock that is off");
+    assert!(is_late(&[(put("v", One), 1_000)], 1_151));
+    for level in [Quorum, All, Linearizable] {
+        assert!(!is_late(&[(put("v", level), 1_000)], 1_650), "and two timeouts, late timers");
+        assert!(is_late(&[(put("v", level), 1_000)], 1_651));
+    }
     assert!(is_late(&[(put("w", Quorum), 2_000), (put("v", Quorum), 1_000)], 2_000));
     assert!(is_late(&[(delete(), 1_000)], 2_000));
     assert!(!is_late(&[(delete(), 2_000), (delete(), 1_000)], 2_000), "it may be the other one");
@@ -403,6 +422,10 @@ fn cases(property: Property) -> (Evidence, Evidence) {
         Property::P5 => (
             evidence(&[get(Quorum, 2, 3, 4)], &[Some(2)]),
             evidence(&[get(Quorum, 2, 3, 4)], &[None]),
+        ),
+        Property::P6 => both(
+            &[put(Quorum, 1, 1, 2), put(Quorum, 2, 3, 4)],
+            &[put(Quorum, 2, 1, 2), put(Quorum, 1, 3, 4)],
         ),
         Property::P7 => both(
             &[put(One, 1, 1, 2), get(Session, 1, 3, 4)],

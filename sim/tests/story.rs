@@ -69,7 +69,8 @@ fn missed_write() -> (Scenario, Verdict) {
     };
     let op = |sequence| OpId { shard: 0, sequence };
     let write = |sequence, record: &Record| -> Body {
-        KeyRequest::Write { op: op(sequence), key: key(), record: record.clone() }.into()
+        KeyRequest::Write { op: op(sequence), again: false, key: key(), record: record.clone() }
+            .into()
     };
     let found = KeyAnswer::Found { op: op(5), record: Some(old.clone()) }.into();
     let told = vec![
@@ -87,7 +88,16 @@ fn missed_write() -> (Scenario, Verdict) {
         (20_000, sent(3, 1, 2, write(2, &new), Fate::Arrives(1_500))),
         (20_000, sent(4, 1, 3, write(2, &new), Fate::Lost)),
         (21_500, Happened::Arrived(3)),
-        (21_500, sent(5, 2, 1, KeyAnswer::Written { op: op(2) }.into(), Fate::Arrives(1_600))),
+        (
+            21_500,
+            sent(
+                5,
+                2,
+                1,
+                KeyAnswer::Written { op: op(2), again: false, newer: None }.into(),
+                Fate::Arrives(1_600),
+            ),
+        ),
         (23_100, Happened::Arrived(5)),
         (23_100, Happened::Ended(1)),
         (25_000, Happened::Stopped(2, 3)),

@@ -80,9 +80,11 @@ fn messages() -> Vec<Message> {
     let digests = vec![(Slot(1), u64::MAX), (Slot(2), 0)];
     let ask = |request| ShardBody::SlotsRequest { shard: 0, request }.into();
     let answer = |answer| ShardBody::SlotsAnswer { shard: 0, answer }.into();
-    let bodies: [Body; 17] = [
-        KeyRequest::Write { op, key: key(), record: record(Some("value")) }.into(),
-        KeyAnswer::Written { op }.into(),
+    let bodies: [Body; 19] = [
+        KeyRequest::Write { op, again: false, key: key(), record: record(Some("value")) }.into(),
+        KeyRequest::Write { op, again: true, key: key(), record: record(None) }.into(),
+        KeyAnswer::Written { op, again: false, newer: Some(version) }.into(),
+        KeyAnswer::Written { op, again: true, newer: None }.into(),
         KeyRequest::Read { op, key: key() }.into(),
         KeyAnswer::Found { op, record: Some(record(None)) }.into(),
         KeyAnswer::Fenced { op }.into(),
@@ -115,7 +117,7 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let read = said(KeyRequest::Read { op, key: key.clone() }.into());
     let latest = Version { timestamp: Timestamp(u64::MAX), node: NodeId(1) };
     let record = Record { version: latest, value: Some(Value::trusted("v")) };
-    let write = said(KeyRequest::Write { op, key, record }.into());
+    let write = said(KeyRequest::Write { op, again: false, key, record }.into());
     // A number of one byte, made two: after the magic bytes the version of the protocol, and an epoch.
     let longer =
         |bytes: &[u8], at: usize| [&bytes[..at], &[bytes[at] | 0x80, 0], &bytes[at + 1..]].concat();

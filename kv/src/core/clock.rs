@@ -38,6 +38,12 @@ impl HybridClock {
         self.last
     }
 
+    /// The next timestamp after all before it, whatever the wall clock says.
+    pub fn issue_next(&mut self, env: &mut impl Env) -> Timestamp {
+        self.advance(self.last.successor(), env);
+        self.last
+    }
+
     /// Takes note of a timestamp that came from elsewhere: what is issued later is greater.
     pub fn observe(&mut self, seen: Timestamp, env: &mut impl Env) {
         if seen > self.last {

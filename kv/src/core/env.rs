@@ -260,6 +260,8 @@ pub enum Note {
     RepairTimedOut,
     /// A write was sent again to silent owners.
     WriteHedged,
+    /// A write was issued again, because an owner told of a newer version.
+    WriteReissued,
     /// A linearizable write asked further owners for their versions.
     VersionsHedged,
     /// A read asked further owners.

@@ -255,6 +255,10 @@ impl Log {
                     record: Some(record),
                     ..
                 })) => check_record(record),
+                Body::Shard(ShardBody::KeyAnswer(KeyAnswer::Written {
+                    newer: Some(version),
+                    ..
+                })) => check_version(*version),
                 Body::KeyRequest(KeyRequest::Read { .. })
                 | Body::Shard(_)
                 | Body::Topology(_)

@@ -35,7 +35,10 @@ fn loom_a_request_of_before_a_pause_never_beats_what_came_after_it() {
         node.ports().clock.fetch_add(PAUSE_US, AcqRel);
         let version = Version { timestamp: Timestamp::from_micros(PAUSE_US), node: PEER };
         let record = Record { version, value: Some(Value::trusted("of meanwhile")) };
-        node.hear(1, KeyRequest::Write { op: setup.first_op(0), key: key.clone(), record });
+        node.hear(
+            1,
+            KeyRequest::Write { op: setup.first_op(0), again: false, key: key.clone(), record },
+        );
         asker.join().unwrap();
         assert!(node.era() > era, "the pause was noticed");
         let answers = node.log(|log| log.replies.clone());

@@ -36,7 +36,7 @@ fn loom_an_answer_of_the_old_epoch_is_never_counted_on_the_new_ring() {
         let asker = thread::spawn(move || asker.ask(1, request));
         let (installer, ring) = (node.clone(), setup.next_ring());
         let installer = thread::spawn(move || installer.install(ring));
-        node.hear(1, KeyAnswer::Written { op });
+        node.hear(1, KeyAnswer::Written { op, again: false, newer: None });
         asker.join().unwrap();
         installer.join().unwrap();
         let rounds = epochs(&node, is_write);
@@ -55,7 +55,7 @@ fn finish(node: &TestNode, op: OpId, rounds: &[u64], restarted: bool) {
     // Two threads flushed: the messages may leave in any order, and each has its shard's epoch.
     rounds.sort_unstable();
     assert_eq!(rounds, if restarted { vec![1, 2] } else { vec![2] });
-    node.hear(2, KeyAnswer::Written { op });
+    node.hear(2, KeyAnswer::Written { op, again: false, newer: None });
     assert_eq!(node.answered(), [1]);
 }
 

@@ -38,12 +38,14 @@ fn loom_a_delivery_that_meets_the_end_answers_its_session() {
         session.ask(&node, 1, put(&setup.key(0), Level::All));
         let drainer = drain(&node);
         let deliverer = node.clone();
-        let deliverer = thread::spawn(move || deliverer.hear(1, KeyAnswer::Written { op }));
+        let deliverer = thread::spawn(move || {
+            deliverer.hear(1, KeyAnswer::Written { op, again: false, newer: None })
+        });
         assert_eq!(session.serve(&node, 1), [1]);
         drainer.join().unwrap();
         deliverer.join().unwrap();
         // A late answer finds nobody.
-        node.hear(1, KeyAnswer::Written { op });
+        node.hear(1, KeyAnswer::Written { op, again: false, newer: None });
         assert_eq!(node.sessions().counts(), (0, 1));
     });
 }

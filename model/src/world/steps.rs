@@ -67,7 +67,11 @@ fn may_matter(receiver: &State, body: &Body) -> bool {
             Paxos::Refused { .. } => true,
         },
         Body::Shard(ShardBody::KeyAnswer(answer)) => match answer {
-            KeyAnswer::Written { op } | KeyAnswer::Fenced { op } => shard.may_await(*op),
+            KeyAnswer::Written { op, newer, .. } => {
+                let has_seen = |version: &Version| shard.has_seen(version.timestamp);
+                shard.may_await(*op) || !newer.as_ref().is_none_or(has_seen)
+            }
+            KeyAnswer::Fenced { op } => shard.may_await(*op),
             KeyAnswer::Found { op, record } => {
                 let has_seen = |r: &Record| shard.has_seen(r.version.timestamp);
                 shard.may_await(*op) || !record.as_ref().is_none_or(has_seen)
@@ -207,7 +211,9 @@ impl ClusterModel {
         let Some(mut ask) = self.next_ask(world, client).cloned() else { return };
         let number = world.clients[client].outcomes.len();
         let needs = match &mut ask.request {
-            Request::Get { level, .. } if level.is_majority() => world.newest_ended(self),
+            Request::Get { level, .. } | Request::Put { level, .. } if level.is_majority() => {
+                world.newest_ended(self)
+            }
             // As a connection does, with room for all keys.
             Request::Get { level: Level::Session, at_least, .. } => {
                 let seen = world.clients[client].outcomes.iter().filter_map(Outcome::version).max();
@@ -239,6 +245,11 @@ impl ClusterModel {
         // A node that crashed cannot answer: its client has gone on.
         let is_awaited = world.clients[client].outcomes.len() == number;
         let Some(needs) = world.clients[client].waiting.take_if(|_| is_awaited) else { return };
+        if let Reply::Written(version) = &reply
+            && Some(*version) <= needs
+        {
+            world.broken = Some(broken::P6);
+        }
         if let Reply::Found(record) = &reply {
             if record.as_ref().map(|record| record.version) < needs {
                 let level = self.setup.plans[client][number].request.level();

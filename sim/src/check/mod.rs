@@ -12,6 +12,7 @@ pub mod p16;
 pub mod p3;
 pub mod p4;
 pub mod p5;
+pub mod p6;
 pub mod p7;
 pub mod p8;
 pub mod p9;
@@ -49,6 +50,7 @@ impl Properties<Evidence> for Property {
             Self::P3 => p3::check(history),
             Self::P4 => p4::check(history),
             Self::P5 => p5::check(evidence),
+            Self::P6 => p6::check(history),
             Self::P7 => p7::check(history),
             Self::P8 => p8::check(history, evidence.ring_changes),
             Self::P9 => p9::check(history, tally),

@@ -3,8 +3,9 @@
 //! acknowledged since.
 //!
 //! A node that did not notice a pause stood still for no longer than `pause_after`. So long a request may lie there. At
-//! LINEARIZABLE its version is issued later, before it is given up: two request timeouts, and each of their two timers
-//! may be late by a pause. A version is ahead of time by no more than the drift bound (P14).
+//! LINEARIZABLE its version is issued later, and so is the second version of a write at QUORUM or ALL, before it is
+//! given up: two request timeouts, and each of their two timers may be late by a pause. A version is ahead of time by no
+//! more than the drift bound (P14).
 
 use std::collections::BTreeMap;
 
@@ -30,8 +31,8 @@ use crate::{
 fn allowed(level: Level, config: &NodeConfig) -> Micros {
     let (pause, timeout) = (config.pause_after.0, config.request_timeout.0);
     let late = match level {
-        Level::Linearizable => 3 * pause + 2 * timeout,
-        Level::One | Level::Session | Level::Quorum | Level::All => pause,
+        Level::Quorum | Level::All | Level::Linearizable => 3 * pause + 2 * timeout,
+        Level::One | Level::Session => pause,
     };
     // A clock that measures a pause may be slow, by less than a thousandth.
     Micros(late + late / 1_000)

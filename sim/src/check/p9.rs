@@ -2,7 +2,7 @@
 //! write, whatever the level: two operations that saw one version saw one value.
 //!
 //! That ONE is allowed to be stale is shown, not assumed: a sweep in which no read at ONE was
-//! stale fails at its gate. So is what P6 does not promise, lost updates between coordinators.
+//! stale fails at its gate. So is what P6 promises from QUORUM on only: that no update is lost between coordinators.
 
 use std::collections::BTreeMap;
 

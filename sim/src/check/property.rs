@@ -15,6 +15,8 @@ pub enum Property {
     P4,
     /// Unknown is honest.
     P5,
+    /// The later ok write wins.
+    P6,
     /// SESSION.
     P7,
     /// ALL and ONE see each other.

@@ -68,6 +68,8 @@ pub enum KeyRequest {
     Write {
         /// Whom to answer.
         op: OpId,
+        /// Whether it is the second issue of this write, under a greater version.
+        again: bool,
         /// The key.
         key: Key,
         /// The record, with the coordinator's version.
@@ -92,6 +94,10 @@ pub enum KeyAnswer {
     Written {
         /// The write's operation.
         op: OpId,
+        /// Which issue of the write is answered, as in the request.
+        again: bool,
+        /// The version that I hold, where it is newer than the write's own.
+        newer: Option<Version>,
     },
     /// What I hold.
     Found {
@@ -286,9 +292,9 @@ impl KeyAnswer {
     /// The operation that is answered.
     pub fn op(&self) -> OpId {
         match self {
-            KeyAnswer::Written { op } | KeyAnswer::Found { op, .. } | KeyAnswer::Fenced { op } => {
-                *op
-            }
+            KeyAnswer::Written { op, .. }
+            | KeyAnswer::Found { op, .. }
+            | KeyAnswer::Fenced { op } => *op,
         }
     }
 }
@@ -305,7 +311,8 @@ impl fmt::Display for KeyRequest {
         let (name, op): (&str, _) = (self.into(), self.op());
         write!(f, "{name} {}.{} {}", op.shard, op.sequence, self.key())?;
         match self {
-            KeyRequest::Write { record, .. } => write!(f, " = {record}"),
+            KeyRequest::Write { record, again: false, .. } => write!(f, " = {record}"),
+            KeyRequest::Write { record, again: true, .. } => write!(f, " = {record}, again"),
             KeyRequest::Read { .. } => Ok(()),
         }
     }
@@ -330,7 +337,11 @@ impl KeyAnswer {
     fn say_more(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, " {}.{}", self.op().shard, self.op().sequence)?;
         match self {
-            KeyAnswer::Written { .. } | KeyAnswer::Fenced { .. } => Ok(()),
+            KeyAnswer::Written { again, newer, .. } => {
+                f.write_str(if *again { " again" } else { "" })?;
+                newer.iter().try_for_each(|newer| write!(f, ", but holds {newer}"))
+            }
+            KeyAnswer::Fenced { .. } => Ok(()),
             KeyAnswer::Found { record: Some(record), .. } => write!(f, " {record}"),
             KeyAnswer::Found { record: None, .. } => f.write_str(" nothing"),
         }

@@ -197,7 +197,7 @@ impl Shard {
                 holding.count(node);
             } else {
                 let (key, record) = (get.key.clone(), record.clone());
-                self.send(node, KeyRequest::Write { op, key, record }, env);
+                self.send(node, KeyRequest::Write { op, again: false, key, record }, env);
             }
         }
         get.hedges = 0;
@@ -220,7 +220,7 @@ impl Shard {
                 env.note(Note::RepairHedged);
                 for owner in holding.missing() {
                     let (key, record) = (get.key.clone(), record.clone());
-                    self.send(owner, KeyRequest::Write { op, key, record }, env);
+                    self.send(owner, KeyRequest::Write { op, again: false, key, record }, env);
                 }
             }
         }

@@ -1,11 +1,17 @@
-//! The coordinator of a put: to all owners at once, answered when enough of them have it durably. At
-//! LINEARIZABLE a majority of the owners tells its versions first, so that the put's own is larger.
+//! The coordinator of a put: to all owners at once, answered when enough of them have it durably.
 //!
-//! Source of the latter: Attiya, Bar-Noy and Dolev, "Sharing Memory Robustly in Message-Passing Systems"
+//! Of two puts, one after the other, the later one is to win, whatever the clocks of their coordinators say. At
+//! LINEARIZABLE a majority of the owners tells its versions first, so that the put's own is larger. At QUORUM and ALL
+//! the put has a version at once, and owners that acknowledge it tell what they hold that is newer. If any of those
+//! that were waited for did, the put is issued again, above all that was told. Once is enough: a majority has told, so
+//! what was acknowledged by a majority before the put began is older now, and whatever is newer still was written
+//! at the same time.
+//!
+//! Source: Attiya, Bar-Noy and Dolev, "Sharing Memory Robustly in Message-Passing Systems"
 //! (1995), with several writers as in Lynch and Shvartsman, "Robust Emulation of Shared Memory" (1997).
 
 use super::{
-    requests::{Put, PutPhase},
+    requests::{Issue, Put, PutPhase},
     state::{Pending, Shard},
 };
 use crate::core::{
@@ -53,7 +59,8 @@ impl Shard {
             return;
         }
         let acknowledged = Tally::new(self.ring.owners(slot).clone());
-        let phase = PutPhase::Writing { record, acknowledged };
+        // It has its only version: what is newer stays newer.
+        let phase = PutPhase::Writing { record, acknowledged, issue: Issue::Again };
         let put = Put { request, key, slot, level, phase, hedges: 0 };
         let op = self.issue_op();
         self.begin_writing(op, put, env);
@@ -110,7 +117,7 @@ impl Shard {
         }
     }
 
-    /// Issues a version, and begins to write.
+    /// Issues the first version, and begins to write.
     fn write(&mut self, op: OpId, mut put: Put, env: &mut impl Env) {
         if self.guard.check_for_jump(env) {
             env.note(Note::ClockJumped);
@@ -125,32 +132,44 @@ impl Shard {
             let version = Version { timestamp: self.clock.issue(env), node: self.config.node };
             let record = Record { version, value: value.take() };
             let acknowledged = Tally::new(answered.owners().clone());
-            put.phase = PutPhase::Writing { record, acknowledged };
+            put.phase = PutPhase::Writing { record, acknowledged, issue: Issue::First };
         }
         self.begin_writing(op, put, env);
     }
 
     fn begin_writing(&mut self, op: OpId, mut put: Put, env: &mut impl Env) {
-        if let PutPhase::Writing { record, acknowledged } = &mut put.phase
-            && acknowledged.owners().position(self.config.node).is_some()
+        let me = self.config.node;
+        if let PutPhase::Writing { record, acknowledged, issue } = &put.phase
+            && acknowledged.owners().position(me).is_some()
         {
-            self.merge(put.slot, &put.key, record, env);
-            acknowledged.count(self.config.node);
+            let again = *issue == Issue::Again;
+            let newer = self.store_write(put.slot, &put.key, record, env);
+            put.acknowledge(me, again, newer.is_some());
         }
         self.send_put(op, &put, env);
-        if !Self::answer_put(&put, env) {
-            self.keep(op, Pending::Put(put), env);
+        match put.is_acknowledged() {
+            true => self.end_put(op, put, env),
+            false => self.keep(op, Pending::Put(put), env),
         }
     }
 
-    /// An owner has it.
-    pub(super) fn written(&mut self, from: NodeId, op: OpId, env: &mut impl Env) {
-        let answered = match self.pending.get_mut(&op) {
+    /// An owner has it, and perhaps something newer.
+    pub(super) fn written(
+        &mut self,
+        from: NodeId,
+        op: OpId,
+        (again, newer): (bool, Option<Version>),
+        env: &mut impl Env,
+    ) {
+        if let Some(newer) = newer {
+            self.clock.observe(newer.timestamp, env);
+        }
+        let is_over = match self.pending.get_mut(&op) {
             Some(Pending::Put(put)) => {
-                if let PutPhase::Writing { acknowledged, .. } = &mut put.phase {
-                    acknowledged.count(from);
+                if !put.acknowledge(from, again, newer.is_some()) {
+                    env.note(Note::LateAnswer);
                 }
-                Self::answer_put(put, env)
+                put.is_acknowledged()
             }
             Some(Pending::Get(get)) => get.repaired(from, env),
             None => {
@@ -158,18 +177,28 @@ impl Shard {
                 false
             }
         };
-        if answered {
-            self.pending.remove(&op);
+        if is_over && let Some(Pending::Put(put)) = self.pending.remove(&op) {
+            self.end_put(op, put, env);
         }
     }
 
-    fn answer_put(put: &Put, env: &mut impl Env) -> bool {
-        let PutPhase::Writing { record, acknowledged } = &put.phase else { return false };
-        let enough = acknowledged.meets(put.level);
-        if enough {
+    /// Enough owners have it: answers, or issues it again where something newer was told.
+    ///
+    /// The second version is just above all that this node has seen, and so above all that was told. The wall clock is
+    /// not read for it, so the guard need not judge that: however far ahead of time the version is, some owner holds
+    /// one that is as far ahead.
+    fn end_put(&mut self, op: OpId, mut put: Put, env: &mut impl Env) {
+        let PutPhase::Writing { record, acknowledged, issue } = &mut put.phase else { return };
+        if *issue != Issue::Beaten {
             env.reply(put.request, Reply::Written(record.version));
+            return;
         }
-        enough
+        env.note(Note::WriteReissued);
+        record.version.timestamp = self.clock.issue_next(env);
+        *acknowledged = Tally::new(acknowledged.owners().clone());
+        *issue = Issue::Again;
+        put.hedges = 0;
+        self.begin_writing(op, put, env);
     }
 
     /// Sends again to whom is silent, ever more rarely.
@@ -192,10 +221,11 @@ impl Shard {
                     self.send(owner, KeyRequest::Read { op, key: put.key.clone() }, env);
                 }
             }
-            PutPhase::Writing { record, acknowledged } => {
+            PutPhase::Writing { record, acknowledged, issue } => {
+                let again = *issue == Issue::Again;
                 for owner in acknowledged.missing() {
                     let (key, record) = (put.key.clone(), record.clone());
-                    self.send(owner, KeyRequest::Write { op, key, record }, env);
+                    self.send(owner, KeyRequest::Write { op, again, key, record }, env);
                 }
             }
         }

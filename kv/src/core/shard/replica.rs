@@ -4,7 +4,7 @@ use super::state::Shard;
 use crate::core::{
     env::{Entry, Env, Note},
     message::KeyAnswer,
-    record::Record,
+    record::{Record, Version},
     types::{Key, NodeId, OpId, Slot},
 };
 
@@ -12,14 +12,28 @@ impl Shard {
     pub(super) fn replica_write(
         &mut self,
         from: NodeId,
-        op: OpId,
+        (op, again): (OpId, bool),
         (key, slot): (&Key, Slot),
         record: &Record,
         env: &mut impl Env,
     ) {
         if self.owns(slot, env) {
-            self.merge(slot, key, record, env);
-            self.send(from, KeyAnswer::Written { op }, env);
+            let newer = self.store_write(slot, key, record, env);
+            self.send(from, KeyAnswer::Written { op, again, newer }, env);
+        }
+    }
+
+    /// Merges a coordinator's record: the version that is held, where it is newer.
+    pub(super) fn store_write(
+        &mut self,
+        slot: Slot,
+        key: &Key,
+        record: &Record,
+        env: &mut impl Env,
+    ) -> Option<Version> {
+        match self.merge(slot, key, record, env) {
+            true => None,
+            false => self.store.version(key.as_str()).filter(|held| *held > record.version),
         }
     }
 

@@ -30,17 +30,64 @@ pub(super) enum PutPhase {
     },
     /// The record is on its way to the owners.
     Writing {
-        /// With its version, which was issued once.
+        /// With its version.
         record: Record,
-        /// Who acknowledged, at the epoch at which this round began.
+        /// Who acknowledged this issue, at the epoch at which this round began.
         acknowledged: Tally,
+        /// Which issue of the write this is.
+        issue: Issue,
     },
 }
 
+/// How often a write was given a version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Issue {
+    /// Once, and no owner told of a newer one.
+    First,
+    /// Once, and some owner told of a newer one. The clock is past it.
+    Beaten,
+    /// Twice, and that is enough: whatever was acknowledged before the write began is older.
+    Again,
+}
+
 impl Put {
-    /// Whether it has no version yet.
-    pub(super) fn is_asking(&self) -> bool {
-        matches!(self.phase, PutPhase::Asking { .. })
+    /// Whether it may still be given a version.
+    pub(super) fn awaits_version(&self) -> bool {
+        match self.phase {
+            PutPhase::Asking { .. } => true,
+            PutPhase::Writing { issue, .. } => issue != Issue::Again && self.may_be_beaten(),
+        }
+    }
+
+    /// Whether it is issued again when owners hold something newer. ONE and SESSION promise no order. At
+    /// LINEARIZABLE a majority told its versions before the put had one.
+    fn may_be_beaten(&self) -> bool {
+        match self.level {
+            Level::Quorum | Level::All => true,
+            Level::One | Level::Session | Level::Linearizable => false,
+        }
+    }
+
+    /// An owner has the record, and something newer if it says so. False when it answers another issue.
+    pub(super) fn acknowledge(&mut self, from: NodeId, again: bool, newer: bool) -> bool {
+        let may_be_beaten = self.may_be_beaten();
+        let PutPhase::Writing { acknowledged, issue, .. } = &mut self.phase else { return false };
+        if again != (*issue == Issue::Again) {
+            return false;
+        }
+        acknowledged.count(from);
+        if newer && may_be_beaten && *issue == Issue::First {
+            *issue = Issue::Beaten;
+        }
+        true
+    }
+
+    /// Whether enough owners have the record.
+    pub(super) fn is_acknowledged(&self) -> bool {
+        match &self.phase {
+            PutPhase::Asking { .. } => false,
+            PutPhase::Writing { acknowledged, .. } => acknowledged.meets(self.level),
+        }
     }
 
     /// What it means that this put gave up: before it has a version, nothing happened.

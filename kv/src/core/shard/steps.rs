@@ -95,8 +95,8 @@ impl Shard {
 
     fn key_request(&mut self, from: NodeId, slot: Slot, request: KeyRequest, env: &mut impl Env) {
         match request {
-            KeyRequest::Write { op, key, record } => {
-                self.replica_write(from, op, (&key, slot), &record, env);
+            KeyRequest::Write { op, again, key, record } => {
+                self.replica_write(from, (op, again), (&key, slot), &record, env);
             }
             KeyRequest::Read { op, key } => self.replica_read(from, op, (&key, slot), env),
         }
@@ -104,7 +104,9 @@ impl Shard {
 
     fn key_answer(&mut self, from: NodeId, answer: KeyAnswer, env: &mut impl Env) {
         match answer {
-            KeyAnswer::Written { op } => self.written(from, op, env),
+            KeyAnswer::Written { op, again, newer } => {
+                self.written(from, op, (again, newer), env);
+            }
             KeyAnswer::Found { op, record } => self.found(from, op, record, env),
             // At our epoch nobody fences us.
             KeyAnswer::Fenced { op: _ } => {}
@@ -212,7 +214,7 @@ impl Shard {
         }
     }
 
-    /// Goes over to a newer ring: requests under way begin anew, with the same version.
+    /// Goes over to a newer ring: requests under way begin anew, with the version that they have.
     fn adopt(&mut self, ring: Arc<Ring>, env: &mut impl Env) {
         if ring.epoch() <= self.ring.epoch() {
             return;
@@ -259,13 +261,13 @@ impl Shard {
         self.timeout.rearm(next, is_idle, self.config.request_timeout, env);
     }
 
-    /// A write without a version would get one now, and beat what was acknowledged during the pause: it is
-    /// given up. Whatever else is under way has the version of before.
+    /// A write that gets a version now would beat what was acknowledged during the pause: those that have none
+    /// yet, or may get another one, are given up. Whatever else is under way has the version of before.
     fn paused(&mut self, env: &mut impl Env) {
-        let is_without =
-            |pending: &mut Pending| matches!(pending, Pending::Put(put) if put.is_asking());
-        let without: Vec<_> = self.pending.extract_if(.., |_, p| is_without(p)).collect();
-        for (_, pending) in without {
+        let awaits_version =
+            |pending: &mut Pending| matches!(pending, Pending::Put(put) if put.awaits_version());
+        let awaiting: Vec<_> = self.pending.extract_if(.., |_, p| awaits_version(p)).collect();
+        for (_, pending) in awaiting {
             give_up(&pending, env);
         }
     }

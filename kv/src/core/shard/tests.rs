@@ -1,6 +1,7 @@
 //! Shards by hand: every message is delivered, or not, by the test.
 
 mod moves;
+mod puts;
 mod restore;
 mod sync;
 
@@ -13,7 +14,7 @@ use crate::core::{
         Clients, Clock, Entry, Failure, Journal, Network, Note, Progress, Reply, Request,
         ShardTimer, Timers, Trace,
     },
-    message::{Body, KeyRequest, Message, ShardBody, SlotsAnswer, SlotsRequest},
+    message::{Body, KeyAnswer, KeyRequest, Message, ShardBody, SlotsAnswer, SlotsRequest},
     quorum::Level,
     record::{Record, Version},
     ring::{Member, MemberState, RING_SIZE, Ring, slot_of},
@@ -376,6 +377,7 @@ fn what_is_read_elsewhere_moves_the_clock_on() {
     let mut world = World::new(3, 3);
     let body = KeyRequest::Write {
         op: OpId { shard: 0, sequence: 1 },
+        again: false,
         key: Key::trusted("k"),
         record: Record {
             version: Version { timestamp: Timestamp::from_micros(9_000_000), node: NodeId(3) },
