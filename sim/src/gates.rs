@@ -240,6 +240,7 @@ pub fn gates(only: Option<Level>) -> Vec<Gate> {
         Never(_) => false,
     };
     let mut gates = Gate::usual();
+    gates.extend(harness::journal::gates());
     for level in Level::EVERY.iter().filter(|level| is_used(level)) {
         let name = |kind: &str, how: &str| format!("{kind} {level} {how}");
         for kind in ["put", "delete", "get"] {

@@ -26,6 +26,7 @@ use crate::{
 
 impl Watched for Store {
     type Watch = StoreWatch;
+    const DURABILITY: &str = "P10";
 }
 
 /// What looks at each step.

@@ -26,6 +26,14 @@ impl<D: Disk> Log<D> {
         u64::try_from(records).unwrap_or(u64::MAX).saturating_add(self.states.bytes())
     }
 
+    /// Whether it is so long, for so many records, that it is to be cleaned: with this, what is being written, and a
+    /// segment or two in reserve, it stays below 2.5 times what counts. The records are counted only if that matters.
+    pub fn is_too_long(&self, records: impl FnOnce() -> u64) -> bool {
+        let used = self.used_bytes();
+        let most = |live: u64| live + live / 2 + 2 * self.segment_bytes();
+        used > most(0) && used > most(self.bytes_of(records()))
+    }
+
     /// Whether a segment is being cleaned.
     pub fn is_cleaning(&self) -> bool {
         self.cleaning.is_some()
@@ -66,6 +74,7 @@ impl<D: Disk> Log<D> {
         }
         self.next_floor = self.next_floor.max(last + 1);
         self.cleaning = None;
+        self.counts.cleaned += 1;
     }
 }
 

@@ -146,7 +146,9 @@ impl Writing {
             return Ok(true);
         }
         let Some(node) = self.node.upgrade() else { return Ok(false) };
-        if self.is_cleaned || !(self.log.is_cleaning() || is_too_long(&self.log, &node)) {
+        // Counting takes all locks of shards, one after the other.
+        let is_due = || self.log.is_cleaning() || self.log.is_too_long(|| node.counts().0 as u64);
+        if self.is_cleaned || !is_due() {
             return Ok(false);
         }
         let mut entries = Vec::new();
@@ -166,13 +168,4 @@ impl Writing {
         // Seldom enough, also where nothing else is synced.
         self.sync()
     }
-}
-
-/// Whether the journal is so long that it is to be cleaned: with this, what is being written, and a segment or two in
-/// reserve, it stays below 2.5 times what counts.
-fn is_too_long(log: &Log<Folder>, node: &ServerNode) -> bool {
-    let used = log.used_bytes();
-    let most = |live: u64| live + live / 2 + 2 * log.segment_bytes();
-    // Counting takes all locks of shards, one after the other.
-    used > most(0) && used > most(log.bytes_of(node.counts().0 as u64))
 }

@@ -40,6 +40,7 @@
 pub mod disk;
 pub mod fault;
 pub mod history;
+pub mod journal;
 pub mod log;
 pub mod operator;
 pub mod order;

@@ -3,14 +3,17 @@
 use std::cell::Ref;
 
 use crate::{
+    journal::Disks,
     system::{Io, System},
-    world::{clock::NodeClock, queue::Due},
+    world::{clock::NodeClock, own::Own, queue::Due},
 };
 
 /// A machine on which a node may run.
 pub(crate) struct Host<S: System> {
     pub(crate) clock: NodeClock,
     pub(crate) io: Io<S>,
+    /// Its disk, where the node brings a journal along.
+    pub(crate) own: Option<Own<S::Entry>>,
     pub(crate) node: Option<S::Node>,
     /// What its process starts with. None: it is not to be started.
     pub(crate) birth: Option<S::Birth>,
@@ -27,10 +30,11 @@ pub(crate) struct Host<S: System> {
 
 impl<S: System> Host<S> {
     /// A machine whose node was not started yet.
-    pub(crate) fn new(clock: NodeClock) -> Self {
+    pub(crate) fn new(clock: NodeClock, disks: Option<Disks>) -> Self {
         Self {
             clock,
             io: Io::default(),
+            own: disks.as_ref().map(Own::new),
             node: None,
             birth: None,
             starts: 0,
