@@ -4,13 +4,13 @@
 use harness::{
     disk::Disk,
     journal::{Disks, Failed, Opened, OwnJournal, Sometimes, Unopened},
-    scenario::sense::{Sense, within},
+    scenario::sense::{Sense, no_sense, within},
     tally::Tally,
 };
 use kv::{
     core::env::Entry,
     journal::{
-        Error,
+        Error, Tidied,
         format::{PAGE, Pending},
         log::{Counts, Log, Settings},
     },
@@ -61,9 +61,7 @@ impl JournalSpec {
         within("cluster.journal.sector_bytes", self.sector_bytes, 8..=4_096)?;
         match self.sector_bytes.is_power_of_two() {
             true => Ok(()),
-            false => harness::scenario::sense::no_sense(
-                "cluster.journal.sector_bytes must be a power of two",
-            ),
+            false => no_sense("cluster.journal.sector_bytes must be a power of two"),
         }
     }
 }
@@ -136,11 +134,8 @@ impl StoreJournal {
 
     fn tidied(&mut self, live: u64) -> Result<Vec<Entry>, Error> {
         let mut entries = Vec::new();
-        let is_due = self.log.is_cleaning() || self.log.is_too_long(|| live);
-        if self.log.prepare()? || !is_due {
-            return Ok(entries);
-        }
-        self.is_cleaned = self.log.clean(|entry| entries.push(entry))? == Some(true);
+        let tidied = self.log.tidy(|| live, |entry| entries.push(entry))?;
+        self.is_cleaned = tidied == Tidied::Cleaned(true);
         Ok(entries)
     }
 }

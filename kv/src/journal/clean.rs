@@ -17,7 +17,37 @@ use crate::core::env::Entry;
 /// So much of a segment is cleaned at a time, and a batch more at most.
 const CLEANED_BYTES: u64 = 1 << 18;
 
+/// What was done beside writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tidied {
+    /// Nothing: there is nothing to do.
+    Nothing,
+    /// A part of a segment was made.
+    Prepared,
+    /// A part of the oldest segment was read: its records were handed out, and this says whether those were the last.
+    Cleaned(bool),
+}
+
 impl<D: Disk> Log<D> {
+    /// Does a part of what can be done beside writing. A journal that is too long for so many records is cleaned, as
+    /// [`Self::clean`] says; then there is no need to make a segment, for one is soon free.
+    ///
+    /// # Errors
+    ///
+    /// The disk fails, or the segment is damaged.
+    pub fn tidy(
+        &mut self,
+        records: impl FnOnce() -> u64,
+        take: impl FnMut(Entry),
+    ) -> Result<Tidied, Error> {
+        if self.is_cleaning() || self.is_too_long(records) {
+            if let Some(is_last) = self.clean(take)? {
+                return Ok(Tidied::Cleaned(is_last));
+            }
+        }
+        Ok(if self.prepare()? { Tidied::Prepared } else { Tidied::Nothing })
+    }
+
     /// What so many records and the latest states take on the disk, about: a record takes as much as those that were
     /// written so far.
     pub fn bytes_of(&self, records: u64) -> u64 {
@@ -28,7 +58,7 @@ impl<D: Disk> Log<D> {
 
     /// Whether it is so long, for so many records, that it is to be cleaned: with this, what is being written, and a
     /// segment or two in reserve, it stays below 2.5 times what counts. The records are counted only if that matters.
-    pub fn is_too_long(&self, records: impl FnOnce() -> u64) -> bool {
+    fn is_too_long(&self, records: impl FnOnce() -> u64) -> bool {
         let used = self.used_bytes();
         let most = |live: u64| live + live / 2 + 2 * self.segment_bytes();
         used > most(0) && used > most(self.bytes_of(records()))

@@ -12,7 +12,7 @@ use tracing::{error, info};
 
 use super::{ports::ServerNode, settings::Durability};
 use crate::{
-    journal::{Error, folder::Folder, format::Pending, log::Log},
+    journal::{Error, Tidied, folder::Folder, format::Pending, log::Log},
     node::commit::{Commit, Taken},
 };
 
@@ -142,19 +142,21 @@ impl Writing {
 
     /// A part of what can be done beside: a segment is made ready, or cleaned. True: there is more.
     fn do_more(&mut self) -> Result<bool, Error> {
-        if self.log.prepare()? {
-            return Ok(true);
-        }
-        let Some(node) = self.node.upgrade() else { return Ok(false) };
-        // Counting takes all locks of shards, one after the other.
-        let is_due = || self.log.is_cleaning() || self.log.is_too_long(|| node.counts().0 as u64);
-        if self.is_cleaned || !is_due() {
+        if self.is_cleaned {
             return Ok(false);
         }
+        let Some(node) = self.node.upgrade() else { return self.log.prepare() };
         let mut entries = Vec::new();
-        let Some(is_last) = self.log.clean(|entry| entries.push(entry))? else { return Ok(false) };
-        node.append_again(entries);
-        self.is_cleaned = is_last;
+        // Counting takes all locks of shards, one after the other.
+        let records = || node.counts().0 as u64;
+        match self.log.tidy(records, |entry| entries.push(entry))? {
+            Tidied::Nothing => return Ok(false),
+            Tidied::Prepared => {}
+            Tidied::Cleaned(is_last) => {
+                node.append_again(entries);
+                self.is_cleaned = is_last;
+            }
+        }
         Ok(true)
     }
 

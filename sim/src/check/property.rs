@@ -21,6 +21,8 @@ pub enum Property {
     P8,
     /// A version names one write.
     P9,
+    /// Durability.
+    P10,
     /// LINEARIZABLE.
     P13,
     /// Clocks.

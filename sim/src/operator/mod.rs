@@ -357,6 +357,7 @@ impl Operator<Store> for StoreOperator {
             });
         }
         self.disks_lost.extend(on_disk(world, id));
+        world.watch.never_starts(id);
     }
 
     fn asked(&mut self, world: &mut World<Store>, node: u32, action: &Action) {
@@ -371,7 +372,12 @@ impl Operator<Store> for StoreOperator {
         }
     }
 
-    fn fault_began(&mut self, world: &mut World<Store>, _: &FaultKind) {
+    fn fault_began(&mut self, world: &mut World<Store>, kind: &FaultKind) {
+        if *kind == FaultKind::CrashAll {
+            let at = world.at();
+            let World { hosts, watch, .. } = &mut *world;
+            watch.all_crash(at, hosts.that_go_on().map(NodeId));
+        }
         if self.newest.is_joint() {
             world.tally.sometimes(Sometimes::FaultWhileJoint);
         }

@@ -59,6 +59,11 @@ impl<S: System> Hosts<S> {
         1..=u32::try_from(self.0.len()).expect("few machines")
     }
 
+    /// The numbers of all nodes that run, or are to start again.
+    pub fn that_go_on(&self) -> impl Iterator<Item = u32> {
+        self.nodes().filter(|node| self.get(*node).is_some_and(|host| host.birth.is_some()))
+    }
+
     /// A node, if it runs.
     pub fn node(&self, node: u32) -> Option<&S::Node> {
         self.get(node)?.node.as_ref()
