@@ -106,6 +106,9 @@ pub enum Sometimes {
     /// A write at LINEARIZABLE that had timed out took effect.
     #[strum(serialize = "unknown linearizable write read later")]
     UnknownLinearizable,
+    /// A member whose journal was damaged came back as another one, with what could be read.
+    #[strum(serialize = "a damaged member came back as another one")]
+    CameBackDamaged,
     /// As many disks were lost as had acknowledged a write.
     #[strum(serialize = "an ok write was lost with its disks")]
     LostWithDisks,
@@ -163,6 +166,7 @@ impl Sometimes {
             | Self::RingBehind
             | Self::RingsBehind
             | Self::RefusedLate
+            | Self::CameBackDamaged
             | Self::EmptyRead
             | Self::UnknownRead => ALWAYS,
         }

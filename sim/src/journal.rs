@@ -57,7 +57,8 @@ impl JournalSpec {
     ///
     /// What makes none.
     pub fn check(&self) -> Sense {
-        within("cluster.journal.segment_pages", self.segment_pages, 2..=1_024)?;
+        // One for its head, and two for batches: with one alone, cleaning takes as much as it frees.
+        within("cluster.journal.segment_pages", self.segment_pages, 3..=1_024)?;
         within("cluster.journal.sector_bytes", self.sector_bytes, 8..=4_096)?;
         match self.sector_bytes.is_power_of_two() {
             true => Ok(()),
@@ -85,18 +86,23 @@ pub fn open(
     node: u32,
     disk: Disk,
     tally: &mut Tally,
-) -> Result<Opened<Entry>, Unopened> {
+) -> Result<Opened<Entry>, Unopened<Entry>> {
     let settings = Settings { segment_bytes: u64::from(spec.segment_pages) * PAGE as u64 };
     let mut entries = Vec::new();
     let opened = Log::open(SimDisk(disk), settings, u64::from(node), |entry| entries.push(entry));
-    let log = opened.map_err(|why| match why {
-        Error::Disk { .. } | Error::Failed => Unopened::Failed(Failed(why.to_string())),
-        Error::Damaged(_)
-        | Error::Unreadable { .. }
-        | Error::Newer { .. }
-        | Error::Foreign { .. }
-        | Error::Changed => Unopened::Damaged(why.to_string()),
-    })?;
+    let log = match opened {
+        Ok(log) => log,
+        Err(why @ (Error::Disk { .. } | Error::Failed)) => {
+            return Err(Unopened::Failed(failed(why)));
+        }
+        Err(
+            why @ (Error::Damaged(_)
+            | Error::Unreadable { .. }
+            | Error::Newer { .. }
+            | Error::Foreign { .. }
+            | Error::Changed),
+        ) => return Err(Unopened::Damaged(why.to_string(), entries)),
+    };
     if log.counts().cut_pages > 0 {
         tally.sometimes(Sometimes::TailCut);
     }

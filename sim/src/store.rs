@@ -106,7 +106,7 @@ impl System for Store {
         node: u32,
         disk: Disk,
         tally: &mut Tally,
-    ) -> Result<Opened<Entry>, Unopened> {
+    ) -> Result<Opened<Entry>, Unopened<Entry>> {
         let spec = setup.journal.expect("the harness asks where there are disks");
         journal::open(&spec, node, disk, tally)
     }

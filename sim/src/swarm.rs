@@ -8,7 +8,7 @@ mod load;
 use harness::{
     fault::{Fault, FaultKind},
     random::Random,
-    swarm::{crash_of_all, faults, network, pick, stall, subset},
+    swarm::{crash_of_all, faults, network, pick, rot, stall, subset},
     world::{
         clock::ClockSpec,
         network::{Link, Network},
@@ -111,6 +111,7 @@ pub fn scenario(seed: u64, fixed: &Fixed) -> Scenario {
     let mut all_crash: Vec<Fault> = crash_of_all(load_ms, random).into_iter().collect();
     bring_near(&mut all_crash, &changes, load_ms, random);
     faults.extend(all_crash);
+    faults.extend(rot_where_it_may(&cluster, &changes, load_ms));
     // The only member of a ring has nobody to tell it the time.
     if members_at_least(&cluster, &changes, true) < 2 {
         faults.retain(|fault| !matches!(fault.kind, FaultKind::ClockJump(..)));
@@ -325,6 +326,16 @@ fn cluster(seed: u64, fixed: &Fixed, random: &mut Random) -> Cluster {
     let slots = if nodes > 16 { slots.max(256) } else { slots };
     let journal = journal(&mut Random::new(seed, "journals"));
     Cluster { nodes, replication, slots, config, sync_us, clocks, journal }
+}
+
+/// In some seeds the journal of one member is damaged: where no other disk is lost, and each key is on others too.
+fn rot_where_it_may(cluster: &Cluster, changes: &[ChangeAsked], load_ms: u64) -> Option<Fault> {
+    let may_rot = cluster.journal.is_some()
+        && cluster.replication >= 2
+        && members_at_least(cluster, changes, true) >= 3
+        && !changes.iter().any(dies);
+    let random = &mut Random::new(cluster.config.seed, "rot");
+    may_rot.then(|| rot(cluster.nodes, load_ms, random)).flatten()
 }
 
 /// In most seeds nodes keep their journals on disks, in segments that are soon full.

@@ -56,11 +56,11 @@ pub struct Opened<E> {
 
 /// Why a journal was not opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unopened {
+pub enum Unopened<E> {
     /// The disk failed: the process has to end, and the next one may have more luck.
     Failed(Failed),
-    /// Something that was safe is not as it was written: what is damaged.
-    Damaged(String),
+    /// Something that was safe is not as it was written: what is damaged, and the entries that can be read.
+    Damaged(String, Vec<E>),
 }
 
 /// The disks of the nodes' own journals, and how often they fail.
@@ -104,6 +104,12 @@ pub enum Sometimes {
     /// A sync failed, and the process ended.
     #[strum(serialize = "a sync failed")]
     FailedSync,
+    /// A start found that the journal was damaged.
+    #[strum(serialize = "a journal was found to be damaged")]
+    Damaged,
+    /// A node began with what could be read of a damaged journal.
+    #[strum(serialize = "a node began with what could be read of a damaged journal")]
+    HeadStart,
     /// The power failed while a journal was opened.
     #[strum(serialize = "the power failed while a journal was opened")]
     CutStart,

@@ -63,7 +63,7 @@ pub fn faults(first: u32, nodes: u32, load_ms: u64, random: &mut Random) -> Vec<
     }
     let kinds = FaultName::VARIANTS.iter().copied().filter(|name| {
         // Some are drawn by themselves, and a node alone has nobody to tell it the time.
-        !matches!(name, FaultName::Stall | FaultName::CrashAll)
+        !matches!(name, FaultName::Stall | FaultName::CrashAll | FaultName::Rot)
             && (nodes > 1 || *name != FaultName::ClockJump)
     });
     let names = subset(&kinds.collect::<Vec<_>>(), random);
@@ -88,6 +88,7 @@ fn fault(name: FaultName, nodes: u32, wrong_clock: u32, random: &mut Random) -> 
     match name {
         FaultName::Crash => FaultKind::Crash(side(0.25)),
         FaultName::CrashAll => FaultKind::CrashAll,
+        FaultName::Rot => FaultKind::Rot(node),
         FaultName::Pause => FaultKind::Pause(node),
         FaultName::Stall => FaultKind::Stall(node),
         FaultName::Slow => FaultKind::Slow(node, random.random_range(1_000..200_000)),
@@ -168,4 +169,15 @@ pub fn crash_of_all(load_ms: u64, random: &mut Random) -> Option<Fault> {
     let at_ms = random.random_range(0..load_ms);
     let for_ms = random.random_range(20..=load_ms / 4);
     Some(Fault { at_ms, for_ms, kind: FaultKind::CrashAll })
+}
+
+/// In some seeds the disk of one of these nodes is damaged: the system says whether it can be.
+pub fn rot(nodes: u32, load_ms: u64, random: &mut Random) -> Option<Fault> {
+    if !random.random_bool(0.4) {
+        return None;
+    }
+    let kind = FaultKind::Rot(random.random_range(1..=nodes));
+    let at_ms = random.random_range(0..load_ms);
+    let for_ms = random.random_range(20..=load_ms / 4);
+    Some(Fault { at_ms, for_ms, kind })
 }

@@ -66,7 +66,7 @@ pub trait System: Sized + 'static {
         node: u32,
         disk: Disk,
         tally: &mut Tally,
-    ) -> Result<Opened<Self::Entry>, Unopened> {
+    ) -> Result<Opened<Self::Entry>, Unopened<Self::Entry>> {
         let _ = (setup, node, disk, tally);
         unreachable!("nodes with disks bring journals along")
     }

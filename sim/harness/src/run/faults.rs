@@ -64,6 +64,16 @@ impl<S: Judged> Run<'_, S> {
                 let nodes = self.all_crashed.iter().find(|all| of(all)).map(|(_, all)| all.clone());
                 self.crash_or_restart(&nodes.unwrap_or_default(), on);
             }
+            FaultKind::Rot(node) => match on {
+                true => {
+                    let is_closed = self.world.close_own(*node);
+                    self.crash(*node, Ending::Process);
+                    if is_closed {
+                        self.world.rot(*node);
+                    }
+                }
+                false => self.world.restart(*node),
+            },
             FaultKind::Pause(node) => self.world.pause(*node, on),
             FaultKind::Stall(node) => {
                 match on {
@@ -102,6 +112,12 @@ impl<S: Judged> Run<'_, S> {
                 false => self.world.restart(node),
             }
         }
+    }
+
+    /// A node found that its journal is damaged: it never starts again.
+    pub(super) fn damaged(&mut self, node: u32, readable: Vec<S::Entry>) {
+        self.operator.damaged(&mut self.world, node, readable);
+        self.die(node);
     }
 
     /// A process ended by itself. Another one takes its place after a while.

@@ -158,6 +158,9 @@ impl<'a, S: Judged> Run<'a, S> {
             for (node, ending) in std::mem::take(&mut self.world.ended) {
                 self.ended(node, ending);
             }
+            for (node, readable) in std::mem::take(&mut self.world.damaged) {
+                self.damaged(node, readable);
+            }
             if let Some(violation) = self.world.violated.take() {
                 self.fail(violation);
             }

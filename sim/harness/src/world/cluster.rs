@@ -55,6 +55,8 @@ pub struct World<S: Watched> {
     pub(super) disk_faults: Option<DiskFaults>,
     /// Processes that ended by themselves: they are to be stopped, and others start later.
     pub(crate) ended: Vec<(u32, Ending)>,
+    /// Nodes that found that their journals are damaged, and what can be read.
+    pub(crate) damaged: Vec<(u32, Vec<S::Entry>)>,
     /// The event log.
     pub log: Log<S>,
     /// What was counted.
@@ -96,6 +98,7 @@ impl<S: Watched> World<S> {
             disks: Random::new(scenario.seed, "disks"),
             disk_faults: setup.disks().map(|disks| DiskFaults::new(scenario.seed, disks)),
             ended: Vec::new(),
+            damaged: Vec::new(),
             log,
             tally: Tally::default(),
             counted: [0; Counted::VARIANTS.len()],

@@ -37,12 +37,62 @@ impl<S: Watched> World<S> {
                 self.disk_failed(id);
                 None
             }
-            Err(Unopened::Damaged(what)) => {
+            Err(Unopened::Damaged(_, readable)) if self.is_rotten(id) => {
+                self.happens(id, Sometimes::Damaged);
+                self.damaged.push((id, readable));
+                None
+            }
+            Err(Unopened::Damaged(what, _)) => {
                 let what = format!("the journal of n{id} passes for damaged: {what}");
                 self.violated.get_or_insert(Violation::new(S::DURABILITY, what));
                 None
             }
         }
+    }
+
+    fn is_rotten(&mut self, id: u32) -> bool {
+        self.host(id).is_some_and(|host| host.own.as_ref().is_some_and(|own| own.is_rotten))
+    }
+
+    /// A node's process ends in order: all that it wrote is safe, and its journal says so. False: it does not run, or
+    /// fails at that.
+    pub(crate) fn close_own(&mut self, id: u32) -> bool {
+        let Self { hosts, tally, .. } = self;
+        let host = (id as usize).checked_sub(1).and_then(|place| hosts.0.get_mut(place));
+        let host = host.filter(|host| host.node.is_some());
+        host.and_then(|host| host.own.as_mut()).is_some_and(|own| own.close(tally).is_ok())
+    }
+
+    /// A disk whose process is gone is damaged.
+    pub(crate) fn rot(&mut self, id: u32) {
+        if let Some((own, faults)) = self.own(id) {
+            own.is_rotten = true;
+            faults.rot(&own.disk);
+        }
+    }
+
+    /// A node that starts for the first time begins with these entries.
+    pub(super) fn begin_own(&mut self, id: u32, entries: Vec<S::Entry>) {
+        if let Some((own, _)) = self.own(id) {
+            own.head_start = entries;
+        }
+    }
+
+    /// What a node is to begin with is made safe before it starts.
+    fn write_head_start(&mut self, id: u32) -> Result<Vec<S::Entry>, Failed> {
+        let Self { hosts, tally, .. } = self;
+        let host = (id as usize).checked_sub(1).and_then(|place| hosts.0.get_mut(place));
+        let Some(host) = host else { return Ok(Vec::new()) };
+        let Some(own) = &mut host.own else { return Ok(Vec::new()) };
+        let journal = &mut host.io.0.borrow_mut().journal;
+        std::mem::take(&mut own.head_start).into_iter().for_each(|entry| _ = journal.append(entry));
+        if journal.begin_sync() {
+            own.write(journal, tally)?;
+            own.sync()?;
+            journal.end_sync();
+            tally.sometimes(Sometimes::HeadStart);
+        }
+        Ok(journal.since(0).to_vec())
     }
 
     /// What was found is held against what was appended.
@@ -71,9 +121,11 @@ impl<S: Watched> World<S> {
         let place = |n: u64| usize::try_from(n).expect("fits");
         self.look(|watch, scene| watch.synced(scene, id, place(before), place(upto)));
         self.record(&Event::Found(id, upto, lost));
-        if !is_new {
-            self.tally.sometimes(Sometimes::Started);
+        if is_new {
+            let begun = self.write_head_start(id);
+            return begun.map_err(|_| self.disk_failed(id)).ok();
         }
+        self.tally.sometimes(Sometimes::Started);
         if upto > before {
             self.tally.sometimes(Sometimes::Survived);
         }

@@ -15,6 +15,11 @@ const STARTS_TO_A_CUT: u32 = 4;
 /// A start that is cut off has made fewer changes of the disk than so many.
 const CHANGES_BEFORE_A_CUT: u64 = 8;
 
+/// At most so many bits flip when a disk rots, all in one stretch of a file: what is damaged at many places at once may
+/// leave nothing that tells.
+const MOST_FLIPS: u32 = 8;
+const STRETCH_BYTES: u64 = 512;
+
 /// How a process ends that did not mean to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
@@ -28,14 +33,19 @@ pub(crate) enum Ending {
 pub(crate) struct Own<E> {
     pub(crate) disk: Disk,
     journal: Option<Box<dyn OwnJournal<E>>>,
-    /// Each write that may not be safe, and the last one that is: its mark, and up to which entry it went.
+    /// Each write that may not be safe, and the last ones that are: its mark, and up to which entry it went.
     written: Vec<(u64, u64)>,
+    /// What the node begins with when it starts for the first time.
+    pub(crate) head_start: Vec<E>,
+    /// Something was damaged that was safe.
+    pub(crate) is_rotten: bool,
 }
 
 impl<E> Own<E> {
     pub(crate) fn new(disks: &Disks) -> Self {
         let disk = Disk::with_sectors(disks.sector_bytes);
-        Self { disk, journal: None, written: Vec::new() }
+        let (written, head_start) = (Vec::new(), Vec::new());
+        Self { disk, journal: None, written, head_start, is_rotten: false }
     }
 
     /// The process ends.
@@ -72,12 +82,21 @@ impl<E> Own<E> {
         Ok(())
     }
 
+    /// Makes safe what was written, and says so.
+    pub(crate) fn close(&mut self, tally: &mut Tally) -> Result<(), Failed> {
+        self.sync()?;
+        let Some(journal) = &mut self.journal else { return Ok(()) };
+        let upto = self.written.last().map_or(0, |(_, upto)| *upto);
+        self.written.push((journal.write(&[], tally)?, upto));
+        self.sync()
+    }
+
     /// Makes safe what was written, or fails.
     pub(crate) fn sync(&mut self) -> Result<(), Failed> {
         let Some(journal) = &mut self.journal else { return Ok(()) };
         journal.sync()?;
-        let last = self.written.len().saturating_sub(1);
-        self.written.drain(..last);
+        let upto = self.written.last().map_or(0, |(_, upto)| *upto);
+        self.written.retain(|(_, of)| *of == upto);
         Ok(())
     }
 }
@@ -114,6 +133,27 @@ impl DiskFaults {
             disk.stop_after(self.random.random_range(0..CHANGES_BEFORE_A_CUT));
         }
         cuts
+    }
+
+    /// Some bits flip that are at rest, all in one stretch of a file that is not of zeros.
+    pub(crate) fn rot(&mut self, disk: &Disk) {
+        let places = |(name, bytes): (String, Vec<u8>)| -> Vec<(String, u64)> {
+            let some = (0_u64..).zip(bytes).filter(|(_, byte)| *byte != 0);
+            some.map(|(at, _)| (name.clone(), at)).collect()
+        };
+        let all: Vec<(String, u64)> = disk.safe().into_iter().flat_map(places).collect();
+        if all.is_empty() {
+            return;
+        }
+        let (name, first) = &all[self.random.random_range(0..all.len())];
+        let stretch = first - first % STRETCH_BYTES..first - first % STRETCH_BYTES + STRETCH_BYTES;
+        for _ in 0..self.random.random_range(1..=MOST_FLIPS) {
+            let near = all.iter().filter(|(of, at)| of == name && stretch.contains(at));
+            let near: Vec<u64> = near.map(|(_, at)| *at).collect();
+            let at = near[self.random.random_range(0..near.len())];
+            // What is not at rest is left alone.
+            drop(disk.flip_bit_at(name, at, self.random.random_range(0..8)));
+        }
     }
 
     /// What a loss of power does, and how long a process stays away that ended.

@@ -11,9 +11,9 @@ use crate::{
 };
 
 impl<S: Watched> World<S> {
-    /// A further process starts. Numbers below its own that were not used are those of processes that never
+    /// A further process starts, with these entries in its journal if it brings one along. Numbers below its own that were not used are those of processes that never
     /// started.
-    pub fn join(&mut self, node: u32, birth: S::Birth) {
+    pub fn join(&mut self, node: u32, birth: S::Birth, head_start: Vec<S::Entry>) {
         while self.hosts.0.len() < node as usize {
             let clocks = self.setup.clocks();
             let turn = self.hosts.0.len() % clocks.len().max(1);
@@ -23,6 +23,7 @@ impl<S: Watched> World<S> {
         if let Some(host) = self.host(node) {
             host.birth = Some(birth);
         }
+        self.begin_own(node, head_start);
         self.start(node);
     }
 
