@@ -5,13 +5,7 @@ use harness::{
     journal::Sometimes,
     tally::Topic,
 };
-use sim::{
-    journal::JournalSpec,
-    run::run,
-    scenario::Scenario,
-    store::Verdict,
-    swarm::{self, Fixed},
-};
+use sim::{journal::JournalSpec, run::run, scenario::Scenario, store::Verdict, swarm};
 
 /// The smallest segments that there may be, on disks that do not fail.
 const SPEC: JournalSpec =

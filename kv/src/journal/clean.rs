@@ -40,10 +40,10 @@ impl<D: Disk> Log<D> {
         records: impl FnOnce() -> u64,
         take: impl FnMut(Entry),
     ) -> Result<Tidied, Error> {
-        if self.is_cleaning() || self.is_too_long(records) {
-            if let Some(is_last) = self.clean(take)? {
-                return Ok(Tidied::Cleaned(is_last));
-            }
+        if (self.is_cleaning() || self.is_too_long(records))
+            && let Some(is_last) = self.clean(take)?
+        {
+            return Ok(Tidied::Cleaned(is_last));
         }
         Ok(if self.prepare()? { Tidied::Prepared } else { Tidied::Nothing })
     }
