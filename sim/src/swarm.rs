@@ -324,7 +324,7 @@ fn cluster(seed: u64, fixed: &Fixed, random: &mut Random) -> Cluster {
         .collect();
     let slots = pick(&[32, 256, 4_096, RING_SIZE, RING_SIZE], random);
     let slots = if nodes > 16 { slots.max(256) } else { slots };
-    let journal = journal(&mut Random::new(seed, "journals"));
+    let journal = journal(nodes, &mut Random::new(seed, "journals"));
     Cluster { nodes, replication, slots, config, sync_us, clocks, journal }
 }
 
@@ -339,12 +339,14 @@ fn rot_where_it_may(cluster: &Cluster, changes: &[ChangeAsked], load_ms: u64) ->
 }
 
 /// In most seeds nodes keep their journals on disks, in segments that are soon full.
-fn journal(random: &mut Random) -> Option<JournalSpec> {
+fn journal(nodes: u32, random: &mut Random) -> Option<JournalSpec> {
     if !random.random_bool(0.8) {
         return None;
     }
+    let segment_pages = pick(&[3, 4, 6, 12], random);
     Some(JournalSpec {
-        segment_pages: pick(&[3, 4, 6, 12], random),
+        // The ring of many nodes fills several pages, and should not fill most of a journal.
+        segment_pages: if nodes > 16 { 24 } else { segment_pages },
         sector_bytes: pick(&[512, 4_096, 4_096], random),
         sync_fails: pick(&[0, 0, 1, 3], random),
         cut_starts: pick(&[0, 1, 3], random),

@@ -6,9 +6,7 @@ use super::{
     damage::Damage,
     disk::{Disk, DiskFile},
     error::{At as _, Error, Place},
-    format::{
-        BATCH_HEAD, BatchHead, PAGE, Pending, is_state, pages, read_batch_head, read_entries,
-    },
+    format::{BATCH_HEAD, BatchHead, PAGE, Pending, pages, read_batch_head, read_records},
     log::{Log, Used},
     scan::{Segment, read_batch},
 };
@@ -29,8 +27,8 @@ pub enum Tidied {
 }
 
 impl<D: Disk> Log<D> {
-    /// Does a part of what can be done beside writing. A journal that is too long for so many records is cleaned, as
-    /// [`Self::clean`] says; then there is no need to make a segment, for one is soon free.
+    /// Does a part of what can be done beside writing: makes a segment where none is free, or else cleans a journal that
+    /// is too long for so many records, as [`Self::clean`] says.
     ///
     /// # Errors
     ///
@@ -40,12 +38,12 @@ impl<D: Disk> Log<D> {
         records: impl FnOnce() -> u64,
         take: impl FnMut(Entry),
     ) -> Result<Tidied, Error> {
-        if (self.is_cleaning() || self.is_too_long(records))
-            && let Some(is_last) = self.clean(take)?
-        {
-            return Ok(Tidied::Cleaned(is_last));
+        if self.prepare()? {
+            return Ok(Tidied::Prepared);
         }
-        Ok(if self.prepare()? { Tidied::Prepared } else { Tidied::Nothing })
+        let is_due = self.is_cleaning() || self.is_too_long(records);
+        let cleaned = if is_due { self.clean(take)? } else { None };
+        Ok(cleaned.map_or(Tidied::Nothing, Tidied::Cleaned))
     }
 
     /// What so many records and the latest states take on the disk, about: a record takes as much as those that were
@@ -122,11 +120,8 @@ fn clean_batch<F: DiskFile>(
     let head = read_batch_head(&start[..count]).filter(|head| head.number == number);
     let head = head.ok_or_else(missing)?;
     let bytes = read_batch(&segment.file, &head).at(place)?;
-    for entry in read_entries(&head, &bytes) {
-        let entry = entry.map_err(|_| missing())?;
-        if !is_state(&entry) {
-            take(entry);
-        }
+    for entry in read_records(&head, &bytes) {
+        take(entry.map_err(|_| missing())?);
     }
     Ok(head)
 }

@@ -20,8 +20,9 @@ const UNREADY: &str = "unready-segment";
 const MOST_BATCH_BYTES: usize = 1 << 20;
 /// So much of a new segment is filled with zeros at a time.
 const FILL_BYTES: usize = 1 << 18;
-/// Free segments beyond this many are removed.
-const MOST_FREE: usize = 1;
+/// Free segments beyond this many are removed. One is ready for what is written, and one was cleaned just then: if that
+/// were removed, another one would have to be made each time.
+const MOST_FREE: usize = 2;
 
 /// What decides about a journal.
 #[derive(Clone, Copy, Debug)]

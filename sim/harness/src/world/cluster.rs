@@ -177,7 +177,7 @@ impl<S: Watched> World<S> {
     }
 
     pub(super) fn host(&mut self, node: u32) -> Option<&mut Host<S>> {
-        self.hosts.0.get_mut((node as usize).checked_sub(1)?)
+        self.hosts.get_mut(node)
     }
 
     pub(crate) fn record(&mut self, event: &Event<'_, S>) {

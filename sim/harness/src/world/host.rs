@@ -54,6 +54,10 @@ impl<S: System> Hosts<S> {
         self.0.get((node as usize).checked_sub(1)?)
     }
 
+    pub(crate) fn get_mut(&mut self, node: u32) -> Option<&mut Host<S>> {
+        self.0.get_mut((node as usize).checked_sub(1)?)
+    }
+
     /// The numbers of all nodes that run or ran.
     pub fn nodes(&self) -> impl Iterator<Item = u32> + use<S> {
         1..=u32::try_from(self.0.len()).expect("few machines")

@@ -58,8 +58,7 @@ impl<S: Watched> World<S> {
     /// fails at that.
     pub(crate) fn close_own(&mut self, id: u32) -> bool {
         let Self { hosts, tally, .. } = self;
-        let host = (id as usize).checked_sub(1).and_then(|place| hosts.0.get_mut(place));
-        let host = host.filter(|host| host.node.is_some());
+        let host = hosts.get_mut(id).filter(|host| host.node.is_some());
         host.and_then(|host| host.own.as_mut()).is_some_and(|own| own.close(tally).is_ok())
     }
 
@@ -81,8 +80,7 @@ impl<S: Watched> World<S> {
     /// What a node is to begin with is made safe before it starts.
     fn write_head_start(&mut self, id: u32) -> Result<Vec<S::Entry>, Failed> {
         let Self { hosts, tally, .. } = self;
-        let host = (id as usize).checked_sub(1).and_then(|place| hosts.0.get_mut(place));
-        let Some(host) = host else { return Ok(Vec::new()) };
+        let Some(host) = hosts.get_mut(id) else { return Ok(Vec::new()) };
         let Some(own) = &mut host.own else { return Ok(Vec::new()) };
         let journal = &mut host.io.0.borrow_mut().journal;
         std::mem::take(&mut own.head_start).into_iter().for_each(|entry| _ = journal.append(entry));
@@ -138,8 +136,7 @@ impl<S: Watched> World<S> {
     /// The process that has a node's own journal open ends.
     pub(super) fn stop_own(&mut self, id: u32, ending: Ending) {
         let Self { hosts, disk_faults: Some(faults), .. } = self else { return };
-        let host = (id as usize).checked_sub(1).and_then(|place| hosts.0.get_mut(place));
-        if let Some(own) = host.and_then(|host| host.own.as_mut()) {
+        if let Some(own) = hosts.get_mut(id).and_then(|host| host.own.as_mut()) {
             own.stop(ending, faults.random());
         }
     }
@@ -147,8 +144,7 @@ impl<S: Watched> World<S> {
     /// A node's own journal is tidied, and what was appended is written: whether a sync begins.
     pub(super) fn write_own(&mut self, id: u32) -> bool {
         let Self { hosts, tally, .. } = self;
-        let host = (id as usize).checked_sub(1).and_then(|place| hosts.0.get_mut(place));
-        let Some(host) = host else { return false };
+        let Some(host) = hosts.get_mut(id) else { return false };
         let (Some(own), Some(node)) = (&mut host.own, &host.node) else { return false };
         if !host.io.0.borrow().journal.needs_sync() {
             return false;
@@ -187,7 +183,7 @@ impl<S: Watched> World<S> {
     /// A node's own disk, and what may go wrong with it.
     fn own(&mut self, id: u32) -> Option<(&mut Own<S::Entry>, &mut DiskFaults)> {
         let Self { hosts, disk_faults, .. } = self;
-        let host = hosts.0.get_mut((id as usize).checked_sub(1)?)?;
+        let host = hosts.get_mut(id)?;
         Some((host.own.as_mut()?, disk_faults.as_mut()?))
     }
 
@@ -205,8 +201,7 @@ impl<S: Watched> World<S> {
     /// Nothing came for a while: a journal says that all is safe.
     pub(super) fn rested(&mut self, id: u32, entries: usize) {
         let Self { hosts, tally, .. } = self;
-        let host = (id as usize).checked_sub(1).and_then(|place| hosts.0.get_mut(place));
-        let Some(host) = host else { return };
+        let Some(host) = hosts.get_mut(id) else { return };
         let Some(own) = &mut host.own else { return };
         if host.io.0.borrow().journal.len() != entries {
             return;

@@ -63,7 +63,8 @@ impl<E> Own<E> {
         let found = self.written.iter().rev().find(|(of, _)| *of <= mark);
         let upto = found.map_or(0, |(_, upto)| *upto);
         self.journal = Some(journal);
-        self.written = vec![(mark, upto)];
+        self.written.retain(|(of, end)| *of < mark && *end == upto);
+        self.written.push((mark, upto));
         (entries, upto)
     }
 
@@ -159,5 +160,59 @@ impl DiskFaults {
     /// What a loss of power does, and how long a process stays away that ended.
     pub(crate) fn random(&mut self) -> &mut Random {
         &mut self.random
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Marks its writes by their number.
+    struct Numbered(u64);
+
+    impl OwnJournal<char> for Numbered {
+        fn tidy(&mut self, _: u64, _: &mut Tally) -> Result<Vec<char>, Failed> {
+            Ok(Vec::new())
+        }
+
+        fn write(&mut self, _: &[char], _: &mut Tally) -> Result<u64, Failed> {
+            self.0 += 1;
+            Ok(self.0)
+        }
+
+        fn sync(&mut self) -> Result<(), Failed> {
+            Ok(())
+        }
+    }
+
+    /// A journal that was opened with all up to a mark: up to which entry it goes.
+    fn open(own: &mut Own<char>, mark: u64) -> u64 {
+        let journal = Box::new(Numbered(mark));
+        own.opened(Opened { journal, entries: Vec::new(), mark }).1
+    }
+
+    #[test]
+    fn a_start_goes_up_to_the_last_entry_of_the_last_write_that_it_found() {
+        let disks = Disks { sector_bytes: 512, sync_fails: 0, cut_starts: 0 };
+        for (found, wanted) in [(0, 0), (1, 2), (2, 2), (3, 3), (4, 3), (5, 4)] {
+            let (mut own, mut list, mut tally) =
+                (Own::new(&disks), Journal::default(), Tally::default());
+            assert_eq!(open(&mut own, 0), 0, "it is new");
+            list.append('a');
+            list.append('b');
+            own.write(&list, &mut tally).unwrap();
+            // This one says that all is safe. The write before it may be all that is found.
+            own.close(&mut tally).unwrap();
+            let safe = open(&mut own, 2);
+            assert_eq!(list.found(safe), (0, 0));
+            for entry in ['c', 'd'] {
+                list.append(entry);
+                own.write(&list, &mut tally).unwrap();
+                if entry == 'c' {
+                    own.write(&list, &mut tally).unwrap();
+                }
+            }
+            assert_eq!(open(&mut own, found), wanted, "found up to {found}");
+        }
     }
 }
