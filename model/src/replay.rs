@@ -101,6 +101,7 @@ fn nodes(setup: &Setup) -> scenario::Cluster {
             .iter()
             .map(|clock| ClockSpec { offset_us: offset(clock), drift_ppm: 0, tick_us: TICK_US })
             .collect(),
+        journal: None,
     }
 }
 

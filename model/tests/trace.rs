@@ -23,6 +23,8 @@ fn scenario(seed: u64) -> Scenario {
     scenario.cluster.config.shards = 1;
     // No model has a detector: nothing rests on it.
     scenario.cluster.config.detect_every = Micros(0);
+    // Nor a disk: what is not durable is lost.
+    scenario.cluster.journal = None;
     // Nor does a node of a model stand still.
     scenario.cluster.config.pause_after = Micros(u64::MAX);
     (scenario.changes, scenario.stale) = (Vec::new(), None);

@@ -83,6 +83,7 @@ fn idle(nodes: u32) -> Scenario {
             },
             sync_us: (50, 500),
             clocks: Vec::new(),
+            journal: None,
         },
         network: Network { usual, links: Vec::new() },
         changes: Vec::new(),

@@ -16,7 +16,10 @@ use kv::{
     node::config::NodeConfig,
 };
 
-use crate::store::{Done, Store, inspect, records};
+use crate::{
+    check::p10::AllCrashed,
+    store::{Done, Store, inspect, records},
+};
 
 /// What the properties look at.
 #[derive(Clone, Debug)]
@@ -33,6 +36,10 @@ pub struct Evidence {
     pub held: BTreeMap<NodeId, BTreeMap<Key, Record>>,
     /// What was on each disk that was lost for good, and on those of nodes that find nobody.
     pub disks_lost: Vec<BTreeMap<Key, Version>>,
+    /// How many owners each slot has at least, on any ring.
+    pub least_owners: usize,
+    /// What nodes had after all of them had crashed at once.
+    pub all_crashed: Vec<AllCrashed>,
     /// All records that were ever written somewhere, as the journals have them: nobody else knows the version of
     /// a write whose client was not answered.
     pub written: BTreeMap<(Key, Version), Option<Value>>,
@@ -55,6 +62,8 @@ impl Evidence {
             ring: ring.clone(),
             held: running.map(|node| (node, records(hosts, node))).collect(),
             disks_lost,
+            least_owners: world.watch.rings.least_owners(),
+            all_crashed: world.watch.all_crashed.clone(),
             written: written(hosts),
         }
     }

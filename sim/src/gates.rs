@@ -106,6 +106,9 @@ pub enum Sometimes {
     /// A write at LINEARIZABLE that had timed out took effect.
     #[strum(serialize = "unknown linearizable write read later")]
     UnknownLinearizable,
+    /// A member whose journal was damaged came back as another one, with what could be read.
+    #[strum(serialize = "a damaged member came back as another one")]
+    CameBackDamaged,
     /// As many disks were lost as had acknowledged a write.
     #[strum(serialize = "an ok write was lost with its disks")]
     LostWithDisks,
@@ -165,6 +168,7 @@ impl Sometimes {
             | Self::RingBehind
             | Self::RingsBehind
             | Self::RefusedLate
+            | Self::CameBackDamaged
             | Self::EmptyRead
             | Self::UnknownRead => ALWAYS,
         }
@@ -243,6 +247,7 @@ pub fn gates(only: Option<Level>) -> Vec<Gate> {
         Never(_) => false,
     };
     let mut gates = Gate::usual();
+    gates.extend(harness::journal::gates());
     for level in Level::EVERY.iter().filter(|level| is_used(level)) {
         let name = |kind: &str, how: &str| format!("{kind} {level} {how}");
         for kind in ["put", "delete", "get"] {

@@ -18,6 +18,7 @@ pub mod cost;
 pub mod disk;
 pub mod evidence;
 pub mod gates;
+pub mod journal;
 mod names;
 mod narrator;
 pub mod operator;

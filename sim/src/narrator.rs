@@ -66,6 +66,7 @@ fn is_about_the_end(property: &str) -> bool {
             | Property::P7
             | Property::P8
             | Property::P9
+            | Property::P10
             | Property::P13
             | Property::P14
             | Property::P16,

@@ -36,6 +36,18 @@ impl Rings {
         self.of_epoch.get(&epoch)
     }
 
+    /// How many owners each slot has at least, on any ring: old ones, or new ones.
+    pub fn least_owners(&self) -> usize {
+        let of = |ring: &Arc<Ring>| {
+            let count = |is: fn(MemberState) -> bool| {
+                ring.members().values().filter(|member| is(member.state)).count()
+            };
+            let members = count(MemberState::is_old).min(count(MemberState::is_new));
+            members.min(ring.replication())
+        };
+        self.of_epoch.values().map(of).min().unwrap_or(0)
+    }
+
     /// A node has this ring for certain: what happened by it, if it is new.
     pub fn take(&mut self, ring: &Arc<Ring>) -> Result<Vec<Sometimes>, Violation> {
         let epoch = ring.epoch();

@@ -1,6 +1,7 @@
 //! Scenarios of the store: its cluster, what its clients ask, and how its ring changes.
 
 use harness::{
+    journal::Disks,
     scenario::{
         self, Setup, Wanted,
         sense::{MAX_US, Sense, within},
@@ -13,6 +14,8 @@ use kv::{
 };
 use serde::{Deserialize, Serialize};
 use strum::VariantArray;
+
+use crate::journal::JournalSpec;
 
 /// Everything that decides a run of the store.
 pub type Scenario = scenario::Scenario<Cluster, Action, ChangeKind>;
@@ -38,6 +41,9 @@ pub struct Cluster {
     pub sync_us: (u64, u64),
     /// Each node's clock; nodes beyond the list have a true one.
     pub clocks: Vec<ClockSpec>,
+    /// The nodes' journals, on simulated disks. None: they are lists of entries, kept perfectly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal: Option<JournalSpec>,
 }
 
 fn usual_slots() -> u16 {
@@ -57,6 +63,10 @@ impl Setup for Cluster {
         self.sync_us
     }
 
+    fn disks(&self) -> Option<Disks> {
+        self.journal.map(|spec| spec.disks())
+    }
+
     fn words(&self) -> String {
         let nodes = if self.nodes == 1 { "node" } else { "nodes" };
         format!("{} {nodes}, R = {}", self.nodes, self.replication)
@@ -68,6 +78,9 @@ impl Setup for Cluster {
         let members = self.nodes.saturating_add(u32::try_from(changes).unwrap_or(u32::MAX));
         let slots = members.max(16)..=u32::from(RING_SIZE);
         within("cluster.slots", u32::from(self.slots), slots)?;
+        if let Some(journal) = &self.journal {
+            journal.check()?;
+        }
         check_config(&self.config)
     }
 }

@@ -4,7 +4,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use harness::{
+    disk::Disk,
     history::{self, TIMEOUT},
+    journal::{Opened, Unopened},
     run::Verdict as VerdictOf,
     system::{DoneOf, Input, Io, System},
     tally::Tally,
@@ -25,7 +27,7 @@ use kv::{
 
 use crate::{
     gates::Sometimes,
-    ports, says,
+    journal, ports, says,
     scenario::{Action, ChangeKind, Cluster},
 };
 
@@ -97,6 +99,28 @@ impl System for Store {
         let node = Node::start(id, &setup.config, ring, Recovered::replay(kept), ports);
         let batch = node.batch();
         Running { node, batch, touched: None }
+    }
+
+    fn open_journal(
+        setup: &Cluster,
+        node: u32,
+        disk: Disk,
+        tally: &mut Tally,
+    ) -> Result<Opened<Entry>, Unopened<Entry>> {
+        let spec = setup.journal.expect("the harness asks where there are disks");
+        journal::open(&spec, node, disk, tally)
+    }
+
+    fn says_the_same(found: &[Entry], appended: &[Entry]) -> bool {
+        journal::says_the_same(found, appended)
+    }
+
+    fn live_entries(running: &Running) -> u64 {
+        running.node.counts().0 as u64
+    }
+
+    fn append_again(running: &Running, entries: Vec<Entry>) {
+        running.node.append_again(entries);
     }
 
     fn step(running: &mut Running, input: Input<Self>, _: &Io<Self>) {

@@ -8,7 +8,7 @@ mod load;
 use harness::{
     fault::{Fault, FaultKind},
     random::Random,
-    swarm::{faults, network, pick, stall, subset},
+    swarm::{crash_of_all, faults, network, pick, rot, stall, subset},
     world::{
         clock::ClockSpec,
         network::{Link, Network},
@@ -19,7 +19,10 @@ use kv::{
     node::config::NodeConfig,
 };
 
-use crate::scenario::{ChangeAsked, ChangeKind, ChangeName, Cluster, Scenario};
+use crate::{
+    journal::JournalSpec,
+    scenario::{ChangeAsked, ChangeKind, ChangeName, Cluster, Scenario},
+};
 
 /// What the swarm is told to keep fixed.
 #[derive(Clone, Debug, Default)]
@@ -104,6 +107,11 @@ pub fn scenario(seed: u64, fixed: &Fixed) -> Scenario {
     let timeout_us = cluster.config.request_timeout.0;
     let random = &mut Random::new(seed, "pause with requests");
     faults.extend(stall(cluster.nodes, load_ms, timeout_us, random));
+    let random = &mut Random::new(seed, "crash of all");
+    let mut all_crash: Vec<Fault> = crash_of_all(load_ms, random).into_iter().collect();
+    bring_near(&mut all_crash, &changes, load_ms, random);
+    faults.extend(all_crash);
+    faults.extend(rot_where_it_may(&cluster, &changes, load_ms));
     // The only member of a ring has nobody to tell it the time.
     if members_at_least(&cluster, &changes, true) < 2 {
         faults.retain(|fault| !matches!(fault.kind, FaultKind::ClockJump(..)));
@@ -150,7 +158,7 @@ pub fn standard(seed: u64) -> Scenario {
     let mut cluster = cluster(seed, &fixed, &mut sizes);
     cluster.config = NodeConfig { shards: 4, seed, ..NodeConfig::default() };
     cluster.slots = RING_SIZE;
-    cluster.clocks = Vec::new();
+    (cluster.clocks, cluster.journal) = (Vec::new(), None);
     let load_ms = 10_000;
     let operations = load::standard(&mut Random::new(seed, "workload"));
     let usual = Link { latency_us: (500, 5_000), loss: 10, duplicate: 10, reorder: 10 };
@@ -316,5 +324,31 @@ fn cluster(seed: u64, fixed: &Fixed, random: &mut Random) -> Cluster {
         .collect();
     let slots = pick(&[32, 256, 4_096, RING_SIZE, RING_SIZE], random);
     let slots = if nodes > 16 { slots.max(256) } else { slots };
-    Cluster { nodes, replication, slots, config, sync_us, clocks }
+    let journal = journal(nodes, &mut Random::new(seed, "journals"));
+    Cluster { nodes, replication, slots, config, sync_us, clocks, journal }
+}
+
+/// In some seeds the journal of one member is damaged: where no other disk is lost, and each key is on others too.
+fn rot_where_it_may(cluster: &Cluster, changes: &[ChangeAsked], load_ms: u64) -> Option<Fault> {
+    let may_rot = cluster.journal.is_some()
+        && cluster.replication >= 2
+        && members_at_least(cluster, changes, true) >= 3
+        && !changes.iter().any(dies);
+    let random = &mut Random::new(cluster.config.seed, "rot");
+    may_rot.then(|| rot(cluster.nodes, load_ms, random)).flatten()
+}
+
+/// In most seeds nodes keep their journals on disks, in segments that are soon full.
+fn journal(nodes: u32, random: &mut Random) -> Option<JournalSpec> {
+    if !random.random_bool(0.8) {
+        return None;
+    }
+    let segment_pages = pick(&[3, 4, 6, 12], random);
+    Some(JournalSpec {
+        // The ring of many nodes fills several pages, and should not fill most of a journal.
+        segment_pages: if nodes > 16 { 24 } else { segment_pages },
+        sector_bytes: pick(&[512, 4_096, 4_096], random),
+        sync_fails: pick(&[0, 0, 1, 3], random),
+        cut_starts: pick(&[0, 1, 3], random),
+    })
 }

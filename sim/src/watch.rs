@@ -17,6 +17,7 @@ use kv::core::{
 };
 
 use crate::{
+    check::p10::AllCrashed,
     rings::Rings,
     scenario::Cluster,
     shown::{relative_ms, shown, true_time},
@@ -26,6 +27,7 @@ use crate::{
 
 impl Watched for Store {
     type Watch = StoreWatch;
+    const DURABILITY: &str = "P10";
 }
 
 /// What looks at each step.
@@ -34,12 +36,14 @@ pub struct StoreWatch {
     pub rings: Rings,
     /// The newest version of each key that each node's store held.
     seen: BTreeMap<NodeId, BTreeMap<Key, Version>>,
+    /// Each crash of all nodes, and what they had when they started again.
+    pub all_crashed: Vec<AllCrashed>,
 }
 
 impl Watch<Store> for StoreWatch {
     fn new(_: &Cluster, first: &Arc<Ring>) -> (Self, Option<Violation>) {
         let (rings, violation) = Rings::new(first);
-        (Self { rings, seen: BTreeMap::new() }, violation)
+        (Self { rings, seen: BTreeMap::new(), all_crashed: Vec::new() }, violation)
     }
 
     /// P2: a node that starts holds what its journal kept.
@@ -47,7 +51,9 @@ impl Watch<Store> for StoreWatch {
         let id = NodeId(node);
         let kept = scene.hosts.entries(node, 0).map(|entries| newest(&entries)).unwrap_or_default();
         let versions = kept.iter().map(|(key, record)| (key.clone(), record.version));
-        self.seen.insert(id, versions.collect());
+        let versions: BTreeMap<Key, Version> = versions.collect();
+        self.all_crashed.iter_mut().for_each(|crash| crash.started(id, &versions));
+        self.seen.insert(id, versions);
         let held = records(scene.hosts, id);
         if held == kept {
             return Ok(());
@@ -149,6 +155,17 @@ fn check_version(
 }
 
 impl StoreWatch {
+    /// All nodes crash at once.
+    pub fn all_crash(&mut self, at_us: u64, nodes: impl Iterator<Item = NodeId>) {
+        let (kept, away) = (BTreeMap::new(), nodes.collect());
+        self.all_crashed.push(AllCrashed { at_us, kept, away });
+    }
+
+    /// A node's disk is lost: it never starts again.
+    pub fn never_starts(&mut self, node: NodeId) {
+        self.all_crashed.iter_mut().for_each(|crash| crash.gone(node));
+    }
+
     /// The others can do without a node: whatever it still holds, it might forget.
     ///
     /// # Errors

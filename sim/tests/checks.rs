@@ -23,7 +23,9 @@ use kv::{
     node::config::NodeConfig,
 };
 use sim::{
-    check::{p0, p1, p3, p4, p5, p6, p7, p8, p9, p13, p14, p16, property::Property},
+    check::{
+        p0, p1, p3, p4, p5, p6, p7, p8, p9, p10, p10::AllCrashed, p13, p14, p16, property::Property,
+    },
     evidence::Evidence,
     scenario::Action,
     shown::true_time,
@@ -365,6 +367,8 @@ fn evidence(history: &[Done], ends: &[Option<u64>]) -> Evidence {
         ring,
         held: (1..).map(NodeId).zip(ends.iter().map(holds)).collect(),
         disks_lost: Vec::new(),
+        least_owners: ends.len(),
+        all_crashed: Vec::new(),
         written: BTreeMap::new(),
     }
 }
@@ -399,6 +403,48 @@ fn p5_is_violated_when_what_a_quorum_read_found_is_gone_in_the_end() {
     assert!(violated(&evidence(&read, &[None])));
     let at_one = [unknown(put(Quorum, 2, 1, 2)), get(One, 2, 3, 4)];
     assert!(!violated(&evidence(&at_one, &[None])), "ONE promises nothing of it");
+}
+
+/// A put that was over when all nodes crashed, what each of three owners had after that, and what was on disks that
+/// are lost.
+fn all_crashed(level: Level, had: &[Option<u64>], lost: &[u64]) -> Evidence {
+    let disk = |time: u64| BTreeMap::from([(Key::trusted("k"), version(time))]);
+    let kept = (1..).map(NodeId).zip(had);
+    let kept = kept.map(|(node, time)| (node, time.map(disk).unwrap_or_default())).collect();
+    let mut evidence = evidence(&[put(level, 1, 1, 2)], &[None]);
+    evidence.all_crashed = vec![AllCrashed { at_us: 3, kept, away: BTreeSet::new() }];
+    evidence.disks_lost = lost.iter().map(|time| disk(*time)).collect();
+    evidence.least_owners = 3;
+    evidence
+}
+
+#[test]
+fn p10_is_violated_when_fewer_have_an_ok_write_after_a_crash_of_all_than_acknowledged_it() {
+    let violated = |evidence: &Evidence| {
+        let Evidence { history, all_crashed, disks_lost, least_owners, .. } = evidence;
+        p10::check(history, all_crashed, disks_lost, *least_owners).is_err()
+    };
+    let had = |level, had: &[Option<u64>]| violated(&all_crashed(level, had, &[]));
+    assert!(!had(Quorum, &[Some(1), Some(1), None]));
+    assert!(!had(Quorum, &[Some(1), Some(7), None]), "newer is fine");
+    assert!(
+        had(Quorum, &[Some(1), None, None]),
+        "one of two is not enough, though it can tell the others"
+    );
+    assert!(!had(One, &[Some(1), None, None]));
+    assert!(had(One, &[None, None, None]));
+    assert!(had(All, &[Some(1), Some(1), None]));
+    assert!(!violated(&all_crashed(Quorum, &[Some(1), None], &[1])), "it was on a lost disk");
+    assert!(violated(&all_crashed(Quorum, &[Some(2), None], &[])));
+    let mut late = all_crashed(Quorum, &[None, None, None], &[]);
+    late.all_crashed[0].at_us = 2;
+    assert!(!violated(&late), "it was not over");
+    let mut away = all_crashed(Quorum, &[Some(1), None], &[]);
+    away.all_crashed[0].away.insert(NodeId(3));
+    assert!(!violated(&away), "one that did not start again may have it");
+    let mut few = all_crashed(Quorum, &[Some(1)], &[]);
+    few.least_owners = 1;
+    assert!(!violated(&few), "there was one owner once");
 }
 
 /// Evidence that holds, and evidence that violates a property: whoever adds one is asked for both here.
@@ -439,6 +485,10 @@ fn cases(property: Property) -> (Evidence, Evidence) {
             let torn = with(get(One, 1, 3, 4), Outcome::Ok(Answer::Found(Some(other))));
             both(&[put(One, 1, 1, 2), get(One, 1, 3, 4)], &[put(One, 1, 1, 2), torn])
         }
+        Property::P10 => (
+            all_crashed(Quorum, &[Some(1), Some(2), None], &[]),
+            all_crashed(Quorum, &[Some(1), None, None], &[]),
+        ),
         Property::P13 => both(&[lput(1, 1, 2), lput(2, 3, 4)], &[lput(2, 1, 2), lput(1, 3, 4)]),
         Property::P14 => {
             both(&[get(One, 2, 1, 2), put(One, 3, 3, 4)], &[get(One, 2, 1, 2), put(One, 1, 3, 4)])

@@ -12,7 +12,7 @@ use kv::{
         types::{Incarnation, Key, NodeId, Value},
     },
     journal::{
-        Error,
+        Error, Tidied,
         format::{PAGE, Pending},
         log::{Log, Settings},
     },
@@ -296,4 +296,51 @@ fn a_broken_disk_is_told_or_does_no_harm() {
         );
     }
     assert!(counts["damage was told"] > 100, "{counts:?}");
+}
+
+/// Found by the simulation: cleaning wrote something each time, which was cleaned in its turn, without end.
+#[test]
+fn a_journal_of_which_little_counts_is_cleaned_once_and_then_left_alone() {
+    for pages in [3, 4, 6, 12] {
+        let settings = Settings { segment_bytes: pages * PAGE as u64 };
+        let mut log = Log::open(SimDisk(Disk::default()), settings, FOLDER, |_| {}).unwrap();
+        let mut pending = Pending::default();
+        let record = |time: u64| {
+            let version = Version { timestamp: Timestamp(time), node: NodeId(1) };
+            Entry::Record(Key::trusted("k"), Record { version, value: None })
+        };
+        pending.push(&Entry::Opened(Incarnation(1)));
+        let write = |log: &mut Log<SimDisk>, pending: &mut Pending| {
+            log.write(pending).unwrap();
+            log.sync().unwrap();
+        };
+        const WRITES: u64 = 100;
+        for time in 1..=WRITES {
+            pending.push(&Entry::ClockFloor(Timestamp(time)));
+            pending.push(&record(time));
+            write(&mut log, &mut pending);
+        }
+        // As the server's thread does while nobody writes.
+        for _ in 0..4 * WRITES {
+            let newest = record(WRITES);
+            let again = |entry| {
+                if entry == newest {
+                    pending.push(&entry);
+                }
+            };
+            match log.tidy(|| 1, again).unwrap() {
+                Tidied::Nothing => break,
+                Tidied::Prepared | Tidied::Cleaned(false) => {}
+                Tidied::Cleaned(true) => {
+                    log.cleaned(&mut pending);
+                    write(&mut log, &mut pending);
+                }
+            }
+        }
+        assert_eq!(log.tidy(|| 1, drop).unwrap(), Tidied::Nothing, "{pages} pages: without end");
+        let cleaned = log.counts().cleaned;
+        // Each cleaning frees all pages of a segment but its head, and takes one.
+        assert!(cleaned <= WRITES / (pages - 2) + 1, "{pages} pages: {cleaned} cleanings");
+        assert!(log.used_bytes() <= 3 * log.segment_bytes(), "{pages} pages");
+    }
 }

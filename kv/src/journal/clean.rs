@@ -6,9 +6,7 @@ use super::{
     damage::Damage,
     disk::{Disk, DiskFile},
     error::{At as _, Error, Place},
-    format::{
-        BATCH_HEAD, BatchHead, PAGE, Pending, is_state, pages, read_batch_head, read_entries,
-    },
+    format::{BATCH_HEAD, BatchHead, PAGE, Pending, pages, read_batch_head, read_records},
     log::{Log, Used},
     scan::{Segment, read_batch},
 };
@@ -17,13 +15,51 @@ use crate::core::env::Entry;
 /// So much of a segment is cleaned at a time, and a batch more at most.
 const CLEANED_BYTES: u64 = 1 << 18;
 
+/// What was done beside writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tidied {
+    /// Nothing: there is nothing to do.
+    Nothing,
+    /// A part of a segment was made.
+    Prepared,
+    /// A part of the oldest segment was read: its records were handed out, and this says whether those were the last.
+    Cleaned(bool),
+}
+
 impl<D: Disk> Log<D> {
+    /// Does a part of what can be done beside writing: makes a segment where none is free, or else cleans a journal that
+    /// is too long for so many records, as [`Self::clean`] says.
+    ///
+    /// # Errors
+    ///
+    /// The disk fails, or the segment is damaged.
+    pub fn tidy(
+        &mut self,
+        records: impl FnOnce() -> u64,
+        take: impl FnMut(Entry),
+    ) -> Result<Tidied, Error> {
+        if self.prepare()? {
+            return Ok(Tidied::Prepared);
+        }
+        let is_due = self.is_cleaning() || self.is_too_long(records);
+        let cleaned = if is_due { self.clean(take)? } else { None };
+        Ok(cleaned.map_or(Tidied::Nothing, Tidied::Cleaned))
+    }
+
     /// What so many records and the latest states take on the disk, about: a record takes as much as those that were
     /// written so far.
     pub fn bytes_of(&self, records: u64) -> u64 {
         let (bytes, entries) = self.sizes;
         let records = u128::from(bytes) * u128::from(records) / u128::from(entries.max(1));
         u64::try_from(records).unwrap_or(u64::MAX).saturating_add(self.states.bytes())
+    }
+
+    /// Whether it is so long, for so many records, that it is to be cleaned: with this, what is being written, and a
+    /// segment or two in reserve, it stays below 2.5 times what counts. The records are counted only if that matters.
+    fn is_too_long(&self, records: impl FnOnce() -> u64) -> bool {
+        let used = self.used_bytes();
+        let most = |live: u64| live + live / 2 + 2 * self.segment_bytes();
+        used > most(0) && used > most(self.bytes_of(records()))
     }
 
     /// Whether a segment is being cleaned.
@@ -66,6 +102,7 @@ impl<D: Disk> Log<D> {
         }
         self.next_floor = self.next_floor.max(last + 1);
         self.cleaning = None;
+        self.counts.cleaned += 1;
     }
 }
 
@@ -83,11 +120,8 @@ fn clean_batch<F: DiskFile>(
     let head = read_batch_head(&start[..count]).filter(|head| head.number == number);
     let head = head.ok_or_else(missing)?;
     let bytes = read_batch(&segment.file, &head).at(place)?;
-    for entry in read_entries(&head, &bytes) {
-        let entry = entry.map_err(|_| missing())?;
-        if !is_state(&entry) {
-            take(entry);
-        }
+    for entry in read_records(&head, &bytes) {
+        take(entry.map_err(|_| missing())?);
     }
     Ok(head)
 }

@@ -252,6 +252,34 @@ pub fn read_entries<'a>(
     head: &'a BatchHead,
     bytes: &'a [u8],
 ) -> impl Iterator<Item = Result<Entry, DamagedEntry>> + 'a {
+    let decode =
+        |entry: &[u8]| exact::decode(entry).map_err(|_| DamagedEntry { number: head.number });
+    read_encoded(head, bytes).map(move |entry| entry.and_then(decode))
+}
+
+/// The same without those of which only the latest counts: they are not even decoded, which takes long for a ring.
+pub(super) fn read_records<'a>(
+    head: &'a BatchHead,
+    bytes: &'a [u8],
+) -> impl Iterator<Item = Result<Entry, DamagedEntry>> + 'a {
+    let decode =
+        |entry: &[u8]| exact::decode(entry).map_err(|_| DamagedEntry { number: head.number });
+    let all = read_encoded(head, bytes);
+    let some = all.filter(|entry| !entry.is_ok_and(is_state_encoded));
+    some.map(move |entry| entry.and_then(decode))
+}
+
+/// As [`is_state`]: an encoded entry begins with the number of its kind.
+fn is_state_encoded(entry: &[u8]) -> bool {
+    const RECORD: u8 = 3;
+    const DROPPED: u8 = 4;
+    !matches!(entry.first(), Some(&(RECORD | DROPPED)))
+}
+
+fn read_encoded<'a>(
+    head: &'a BatchHead,
+    bytes: &'a [u8],
+) -> impl Iterator<Item = Result<&'a [u8], DamagedEntry>> + 'a {
     let damaged = DamagedEntry { number: head.number };
     let mut rest = usize::try_from(head.length).ok().and_then(|length| bytes.get(..length));
     let mut left = head.count;
@@ -275,7 +303,7 @@ pub fn read_entries<'a>(
         };
         rest = Some(behind);
         let is_whole = *sum == checksum(head, entry).to_le_bytes();
-        Some(is_whole.then(|| exact::decode(entry).ok()).flatten().ok_or(damaged))
+        Some(if is_whole { Ok(entry) } else { Err(damaged) })
     })
 }
 
@@ -341,5 +369,40 @@ impl Fields<'_> {
 
     fn u64(&mut self) -> u64 {
         u64::from_le_bytes(self.bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::core::{
+        record::{Record, Version},
+        ring::{Acceptor, Ring},
+        time::Timestamp,
+        types::{Epoch, Incarnation, Key, NodeId, Slot},
+    };
+
+    #[test]
+    fn an_encoded_entry_is_known_for_a_state_by_its_kind() {
+        let version = Version { timestamp: Timestamp(1), node: NodeId(1) };
+        let key = Key::trusted("k");
+        let ring = Arc::new(Ring::form(&["a:1".to_string()], 1, 16).unwrap());
+        let all = [
+            Entry::Opened(Incarnation(3)),
+            Entry::Member(NodeId(4)),
+            Entry::ClockFloor(Timestamp(3)),
+            Entry::Record(key.clone(), Record { version, value: None }),
+            Entry::Dropped(Slot(1), vec![key]),
+            Entry::Ring(ring),
+            Entry::Acceptor(Epoch(3), Acceptor::default()),
+        ];
+        for entry in all {
+            let mut pending = Pending::default();
+            pending.push(&entry);
+            let encoded = pending.iter().next().unwrap();
+            assert_eq!(is_state_encoded(encoded), is_state(&entry), "{entry:?}");
+        }
     }
 }

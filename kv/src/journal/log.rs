@@ -20,8 +20,9 @@ const UNREADY: &str = "unready-segment";
 const MOST_BATCH_BYTES: usize = 1 << 20;
 /// So much of a new segment is filled with zeros at a time.
 const FILL_BYTES: usize = 1 << 18;
-/// Free segments beyond this many are removed.
-const MOST_FREE: usize = 1;
+/// Free segments beyond this many are removed. One is ready for what is written, and one was cleaned just then: if that
+/// were removed, another one would have to be made each time.
+const MOST_FREE: usize = 2;
 
 /// What decides about a journal.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +35,17 @@ impl Default for Settings {
     fn default() -> Self {
         Self { segment_bytes: 4 << 20 }
     }
+}
+
+/// What a journal did since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Whole pages behind its end that were cut off when it was opened.
+    pub cut_pages: u64,
+    /// Segments that were used again.
+    pub reused: u64,
+    /// Segments that were cleaned.
+    pub cleaned: u64,
 }
 
 /// A segment with batches that count.
@@ -83,6 +95,7 @@ pub struct Log<D: Disk> {
     pub(super) cleaning: Option<(u64, u64)>,
     /// The bytes of all entries so far, and how many they are.
     pub(super) sizes: (u64, u64),
+    pub(super) counts: Counts,
     has_failed: bool,
     buffer: Vec<u8>,
 }
@@ -143,6 +156,7 @@ impl<D: Disk> Log<D> {
             states,
             cleaning: None,
             sizes,
+            counts: Counts { cut_pages: scan.cut, ..Counts::default() },
             has_failed: false,
             buffer: Vec::new(),
         };
@@ -191,6 +205,16 @@ impl<D: Disk> Log<D> {
     /// How often the journal was opened.
     pub fn opening(&self) -> u64 {
         self.opening
+    }
+
+    /// The number of the last batch: there is none after it.
+    pub fn last(&self) -> u64 {
+        self.next - 1
+    }
+
+    /// What it did since it was opened.
+    pub fn counts(&self) -> Counts {
+        self.counts
     }
 
     /// How many bytes all its files have.
@@ -353,6 +377,9 @@ impl<D: Disk> Log<D> {
             segment.file.write_at(0, &head).at(Place::Segment(segment.number))?;
             segment.has_head = true;
         }
+        // Segments are made in the order of their numbers, so this one had its turn before.
+        let newest = self.used.iter().map(|used| used.segment.number).max().unwrap_or(0);
+        self.counts.reused += u64::from(segment.number < newest);
         self.used.push_back(Used { segment, batches: (self.next, self.next) });
         self.page = 1;
         Ok(())

@@ -12,7 +12,10 @@ pub mod log;
 pub mod scan;
 mod states;
 
-pub use self::error::{Error, Place};
+pub use self::{
+    clean::Tidied,
+    error::{Error, Place},
+};
 
 #[cfg(all(test, feature = "server"))]
 mod tests;

@@ -56,9 +56,22 @@ impl Recovered {
         Incarnation(self.incarnation.0 + 1)
     }
 
-    /// The same records for another member: who it was, on which ring, and what it promised are not its own.
+    /// The same records for another member: who it was, on which ring, and what it promised are not its own. What was
+    /// said of the clock may be among what is lost: it is past all records at least.
     pub fn without_identity(self) -> Self {
-        Self { floor: self.floor, records: self.records, ..Self::default() }
+        let past = self.records.values().map(|record| record.version.timestamp.successor());
+        let floor = past.fold(self.floor, Timestamp::max);
+        Self { floor, records: self.records, ..Self::default() }
+    }
+
+    /// What another member's journal begins with, that goes on with this: the clock, or a start of that member before
+    /// its clock has moved would be behind its records; and the records.
+    pub fn head_start(&self) -> impl Iterator<Item = Entry> {
+        let floor = (self.floor > Timestamp::default()).then_some(Entry::ClockFloor(self.floor));
+        let records = self.records.iter();
+        floor
+            .into_iter()
+            .chain(records.map(|(key, record)| Entry::Record(key.clone(), record.clone())))
     }
 
     /// Whose the journal is, if it says so.

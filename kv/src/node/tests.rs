@@ -213,3 +213,28 @@ fn nodes_with_other_numbers_of_shards_compare_all_that_they_have() {
         assert!(one.behind().is_nothing(), "{shards:?}");
     }
 }
+
+/// Found by the simulation: the new member's journal said nothing of the clock, so that its next start was behind its own
+/// records. And the entry that says it may be the one that is damaged.
+#[test]
+fn a_new_member_that_begins_with_old_records_does_not_forget_their_clock() {
+    let record =
+        Record { version: Version { timestamp: Timestamp(70), node: NodeId(2) }, value: None };
+    let records = [Entry::Record(Key::trusted("k"), record)];
+    let floor = |at| Entry::ClockFloor(Timestamp(at));
+    for (kept, wanted) in
+        [(vec![floor(90)], floor(90)), (vec![floor(20)], floor(71)), (vec![], floor(71))]
+    {
+        let damaged = Recovered::replay(kept.into_iter().chain(records.clone()));
+        let begins = damaged.without_identity();
+        let written: Vec<Entry> = begins.head_start().collect();
+        assert_eq!(written[0], wanted);
+        assert_eq!(written[1..], records);
+        assert_eq!(Recovered::replay(written), begins, "the next start finds what this one has");
+    }
+    assert_eq!(
+        Recovered::default().head_start().count(),
+        0,
+        "a node without a past has nothing to say"
+    );
+}

@@ -184,9 +184,7 @@ impl Home {
         };
         let mut log = begin().with_context(|| format!("a journal in {shown} cannot be begun"))?;
         let mut pending = Pending::default();
-        for (key, record) in head_start.records() {
-            pending.push(&Entry::Record(key.clone(), record.clone()));
-        }
+        head_start.head_start().for_each(|entry| pending.push(&entry));
         pending.push(&Entry::Ring(identity.ring.clone()));
         pending.push(&Entry::Member(identity.me));
         log.write(&mut pending)?;

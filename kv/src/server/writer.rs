@@ -12,7 +12,7 @@ use tracing::{error, info};
 
 use super::{ports::ServerNode, settings::Durability};
 use crate::{
-    journal::{Error, folder::Folder, format::Pending, log::Log},
+    journal::{Error, Tidied, folder::Folder, format::Pending, log::Log},
     node::commit::{Commit, Taken},
 };
 
@@ -142,17 +142,21 @@ impl Writing {
 
     /// A part of what can be done beside: a segment is made ready, or cleaned. True: there is more.
     fn do_more(&mut self) -> Result<bool, Error> {
-        if self.log.prepare()? {
-            return Ok(true);
-        }
-        let Some(node) = self.node.upgrade() else { return Ok(false) };
-        if self.is_cleaned || !(self.log.is_cleaning() || is_too_long(&self.log, &node)) {
+        if self.is_cleaned {
             return Ok(false);
         }
+        let Some(node) = self.node.upgrade() else { return self.log.prepare() };
         let mut entries = Vec::new();
-        let Some(is_last) = self.log.clean(|entry| entries.push(entry))? else { return Ok(false) };
-        node.append_again(entries);
-        self.is_cleaned = is_last;
+        // Counting takes all locks of shards, one after the other.
+        let records = || node.counts().0 as u64;
+        match self.log.tidy(records, |entry| entries.push(entry))? {
+            Tidied::Nothing => return Ok(false),
+            Tidied::Prepared => {}
+            Tidied::Cleaned(is_last) => {
+                node.append_again(entries);
+                self.is_cleaned = is_last;
+            }
+        }
         Ok(true)
     }
 
@@ -166,13 +170,4 @@ impl Writing {
         // Seldom enough, also where nothing else is synced.
         self.sync()
     }
-}
-
-/// Whether the journal is so long that it is to be cleaned: with this, what is being written, and a segment or two in
-/// reserve, it stays below 2.5 times what counts.
-fn is_too_long(log: &Log<Folder>, node: &ServerNode) -> bool {
-    let used = log.used_bytes();
-    let most = |live: u64| live + live / 2 + 2 * log.segment_bytes();
-    // Counting takes all locks of shards, one after the other.
-    used > most(0) && used > most(log.bytes_of(node.counts().0 as u64))
 }

@@ -34,6 +34,12 @@ pub enum FaultKind {
     /// These nodes stop at once and start again at the end: what was not durable is lost.
     #[strum_discriminants(strum(serialize = "crash"))]
     Crash(Vec<u32>),
+    /// All nodes that run stop at once and start again at the end: what was not durable is lost.
+    #[strum_discriminants(strum(serialize = "crash of all"))]
+    CrashAll,
+    /// This node's process ends in order, its disk is damaged, and it starts again at the end.
+    #[strum_discriminants(strum(serialize = "rot"))]
+    Rot(u32),
     /// This node does nothing, and then all that it missed at once.
     #[strum_discriminants(strum(serialize = "pause"))]
     Pause(u32),
@@ -87,11 +93,12 @@ impl FaultKind {
             | FaultKind::Partition(nodes)
             | FaultKind::Flapping(nodes, _) => nodes.clone(),
             FaultKind::OneWay(from, to) => from.iter().chain(to).copied().collect(),
-            FaultKind::Pause(node)
+            FaultKind::Rot(node)
+            | FaultKind::Pause(node)
             | FaultKind::Stall(node)
             | FaultKind::Slow(node, _)
             | FaultKind::ClockJump(node, _) => vec![*node],
-            FaultKind::Storm { .. } => Vec::new(),
+            FaultKind::CrashAll | FaultKind::Storm { .. } => Vec::new(),
         }
     }
 
@@ -100,6 +107,8 @@ impl FaultKind {
         match FaultName::from(self) {
             FaultName::Partition | FaultName::OneWay | FaultName::Flapping => true,
             FaultName::Crash
+            | FaultName::CrashAll
+            | FaultName::Rot
             | FaultName::Pause
             | FaultName::Stall
             | FaultName::Slow
@@ -121,6 +130,8 @@ impl FaultKind {
                 thousandths("a storm's", *loss, *duplicate, *reorder)
             }
             FaultKind::Crash(_)
+            | FaultKind::CrashAll
+            | FaultKind::Rot(_)
             | FaultKind::Pause(_)
             | FaultKind::Stall(_)
             | FaultKind::Partition(_)
@@ -132,6 +143,8 @@ impl FaultKind {
     pub fn beginning(&self) -> String {
         match self {
             FaultKind::Crash(of) => format!("{} crash, and lose what is not durable", nodes(of)),
+            FaultKind::CrashAll => "all nodes crash, and lose what is not durable".into(),
+            FaultKind::Rot(node) => format!("n{node} ends, and its disk is damaged"),
             FaultKind::Pause(node) => format!("n{node} stands still"),
             FaultKind::Stall(node) => {
                 format!("n{node} stands still, with the next request of each client in its socket")
@@ -167,6 +180,8 @@ impl FaultKind {
     pub fn ending(&self) -> String {
         match self {
             FaultKind::Crash(of) => format!("{} may start again", nodes(of)),
+            FaultKind::CrashAll => "all nodes may start again".into(),
+            FaultKind::Rot(node) => format!("n{node} may start again"),
             FaultKind::Pause(node) | FaultKind::Stall(node) => format!("n{node} goes on"),
             FaultKind::Slow(node, _) => format!("n{node} is no longer slow"),
             FaultKind::Partition(side) => format!("the partition of {} ends", nodes(side)),

@@ -12,6 +12,7 @@
 //! - [`operator::Operator`]: asks nodes for changes, starts more of them, and says what is unsettled.
 //! - [`property::Property`]: judges a run that is over, from plain evidence.
 //! - [`story::narrator::Narrator`]: the system's own words in the story of a run.
+//! - [`journal::OwnJournal`]: a journal that its nodes bring along, on a simulated disk, if they do.
 //!
 //! Everything else is here: the [`fault`]s, the [`world`] with its network, clocks and disks, a [`disk`] of
 //! bytes that tears and rots, the phases of a [`run`], its [`history`] and [`log`], [`scenario`]s and their
@@ -40,6 +41,7 @@
 pub mod disk;
 pub mod fault;
 pub mod history;
+pub mod journal;
 pub mod log;
 pub mod operator;
 pub mod order;

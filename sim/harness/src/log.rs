@@ -50,6 +50,8 @@ pub enum Event<'a, S: System> {
     Script(usize, &'a ScriptStep),
     /// The run went on to another phase.
     Phase(&'static str),
+    /// A node found so many entries in its own journal, and so many are lost.
+    Found(u32, u64, usize),
 }
 
 impl<S: System> fmt::Display for Event<'_, S> {
@@ -77,6 +79,9 @@ impl<S: System> fmt::Display for Event<'_, S> {
             Event::Changed(node, change) => write!(f, "n{node} is asked for {change:?}"),
             Event::Script(at, step) => write!(f, "step {at}: {step}"),
             Event::Phase(phase) => write!(f, "--- {phase}"),
+            Event::Found(node, upto, lost) => {
+                write!(f, "n{node} finds {upto} entries, and {lost} are lost")
+            }
         }
     }
 }
@@ -136,7 +141,9 @@ impl<S: System> Happened<S> {
             Event::Phase(name) => Happened::Phase(name),
             // An answer that comes too late is none: the run says when an operation ends.
             Event::Answered(..) | Event::Unanswered(..) => return None,
-            Event::Fired(..) | Event::Synced(..) | Event::Noted(..) => return None,
+            Event::Fired(..) | Event::Synced(..) | Event::Noted(..) | Event::Found(..) => {
+                return None;
+            }
         })
     }
 }

@@ -40,6 +40,12 @@ pub trait Operator<S: Watched>: Sized {
         let _ = (world, node);
     }
 
+    /// A node found when it started that its journal is damaged. It is about to die for good. These entries can be
+    /// read: another node may begin with them.
+    fn damaged(&mut self, world: &mut World<S>, node: u32, readable: Vec<S::Entry>) {
+        let _ = (world, node, readable);
+    }
+
     /// A client is about to ask a node.
     fn asked(&mut self, world: &mut World<S>, node: u32, action: &S::Action) {
         let _ = (world, node, action);

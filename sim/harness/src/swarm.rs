@@ -62,8 +62,9 @@ pub fn faults(first: u32, nodes: u32, load_ms: u64, random: &mut Random) -> Vec<
         return Vec::new();
     }
     let kinds = FaultName::VARIANTS.iter().copied().filter(|name| {
-        // A stall is drawn by itself, and a node alone has nobody to tell it the time.
-        *name != FaultName::Stall && (nodes > 1 || *name != FaultName::ClockJump)
+        // Some are drawn by themselves, and a node alone has nobody to tell it the time.
+        !matches!(name, FaultName::Stall | FaultName::CrashAll | FaultName::Rot)
+            && (nodes > 1 || *name != FaultName::ClockJump)
     });
     let names = subset(&kinds.collect::<Vec<_>>(), random);
     // One clock of a cluster may be wrong by any amount.
@@ -86,6 +87,8 @@ fn fault(name: FaultName, nodes: u32, wrong_clock: u32, random: &mut Random) -> 
     };
     match name {
         FaultName::Crash => FaultKind::Crash(side(0.25)),
+        FaultName::CrashAll => FaultKind::CrashAll,
+        FaultName::Rot => FaultKind::Rot(node),
         FaultName::Pause => FaultKind::Pause(node),
         FaultName::Stall => FaultKind::Stall(node),
         FaultName::Slow => FaultKind::Slow(node, random.random_range(1_000..200_000)),
@@ -130,6 +133,7 @@ pub fn scenario<A: Clone, W>(
     });
     let mut faults = faults(1, nodes, load_ms, &mut Random::new(seed, "faults"));
     faults.retain(|fault| !matches!(fault.kind, FaultKind::ClockJump(..)));
+    faults.extend(crash_of_all(load_ms, &mut Random::new(seed, "crash of all")));
     Scenario {
         seed,
         cluster: Plain { nodes, sync_us: (100, 10_000), clocks: Vec::new() },
@@ -154,5 +158,26 @@ pub fn stall(nodes: u32, load_ms: u64, timeout_us: u64, random: &mut Random) -> 
     let at_ms = random.random_range(0..load_ms);
     let timeouts = random.random_range(1..=10);
     let for_ms = timeouts * timeout_us / 1_000;
+    Some(Fault { at_ms, for_ms, kind })
+}
+
+/// In some seeds all nodes crash at once, somewhere in a load of so many milliseconds.
+pub fn crash_of_all(load_ms: u64, random: &mut Random) -> Option<Fault> {
+    if !random.random_bool(0.25) {
+        return None;
+    }
+    let at_ms = random.random_range(0..load_ms);
+    let for_ms = random.random_range(20..=load_ms / 4);
+    Some(Fault { at_ms, for_ms, kind: FaultKind::CrashAll })
+}
+
+/// In some seeds the disk of one of these nodes is damaged: the system says whether it can be.
+pub fn rot(nodes: u32, load_ms: u64, random: &mut Random) -> Option<Fault> {
+    if !random.random_bool(0.4) {
+        return None;
+    }
+    let kind = FaultKind::Rot(random.random_range(1..=nodes));
+    let at_ms = random.random_range(0..load_ms);
+    let for_ms = random.random_range(20..=load_ms / 4);
     Some(Fault { at_ms, for_ms, kind })
 }

@@ -9,7 +9,9 @@ use derive_where::derive_where;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
+    disk::Disk,
     history::{Done, Outcome},
+    journal::{Opened, Unopened},
     scenario::{Action, Scenario, Setup},
     tally::Tally,
     world::disk::Journal,
@@ -52,6 +54,40 @@ pub trait System: Sized + 'static {
         kept: Vec<Self::Entry>,
         io: Io<Self>,
     ) -> Self::Node;
+
+    /// Opens the journal that a node brings along, on its machine's disk. Asked only where [`Setup::disks`] says that
+    /// there are disks.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be opened.
+    fn open_journal(
+        setup: &Self::Setup,
+        node: u32,
+        disk: Disk,
+        tally: &mut Tally,
+    ) -> Result<Opened<Self::Entry>, Unopened<Self::Entry>> {
+        let _ = (setup, node, disk, tally);
+        unreachable!("nodes with disks bring journals along")
+    }
+
+    /// Whether entries that were found in a node's own journal say what these ones say, of which some were cleaned
+    /// away.
+    fn says_the_same(found: &[Self::Entry], appended: &[Self::Entry]) -> bool {
+        let _ = (found, appended);
+        true
+    }
+
+    /// How many entries of a node's own journal still count, about.
+    fn live_entries(node: &Self::Node) -> u64 {
+        let _ = node;
+        0
+    }
+
+    /// A node's own journal is cleaned: the node appends those of these entries once more that still count.
+    fn append_again(node: &Self::Node, entries: Vec<Self::Entry>) {
+        let _ = (node, entries);
+    }
 
     /// Gives a node something. A panic is a violated invariant.
     fn step(node: &mut Self::Node, input: Input<Self>, io: &Io<Self>);

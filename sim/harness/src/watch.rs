@@ -6,6 +6,8 @@ use crate::{log::Log, system::System, tally::Tally, violation::Violation, world:
 pub trait Watched: System {
     /// What looks: `()` where nothing is to be looked at.
     type Watch: Watch<Self>;
+    /// The property that a node's own journal violates that lost what was safe.
+    const DURABILITY: &str = "durability";
 }
 
 /// What a watch sees.

@@ -6,6 +6,7 @@
 
 pub mod p0;
 pub mod p1;
+pub mod p10;
 pub mod p13;
 pub mod p14;
 pub mod p16;
@@ -54,6 +55,10 @@ impl Properties<Evidence> for Property {
             Self::P7 => p7::check(history),
             Self::P8 => p8::check(history, evidence.ring_changes),
             Self::P9 => p9::check(history, tally),
+            Self::P10 => {
+                let (crashed, lost) = (&evidence.all_crashed, &evidence.disks_lost);
+                p10::check(history, crashed, lost, evidence.least_owners)
+            }
             Self::P13 => p13::check(history, tally),
             Self::P14 => p14::check(history),
             Self::P16 => p16::check(history, &evidence.written, &evidence.config),

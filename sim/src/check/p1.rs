@@ -6,12 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use harness::{tally::Tally, violation::Violation};
 use kv::core::{
-    quorum::Level,
     record::{Record, Version},
     types::{Key, NodeId},
 };
 
-use super::{property::Property, reads::by_key};
+use super::{p10::copies, property::Property, reads::by_key};
 use crate::{evidence::Evidence, gates::Sometimes, shown::shown, store::written_at};
 
 /// Looks at what the owners hold in the end.
@@ -56,13 +55,4 @@ fn owners_agree(evidence: &Evidence) -> Result<(), Violation> {
         }
     }
     Ok(())
-}
-
-/// How many owners acknowledged an ok write at least.
-fn copies(level: Level, replication: usize) -> usize {
-    match level {
-        Level::One | Level::Session => 1,
-        Level::Quorum | Level::Linearizable => replication / 2 + 1,
-        Level::All => replication,
-    }
 }

@@ -23,6 +23,8 @@ pub enum Property {
     P8,
     /// A version names one write.
     P9,
+    /// Durability.
+    P10,
     /// LINEARIZABLE.
     P13,
     /// Clocks.

@@ -15,10 +15,12 @@ use harness::{
     world::World,
 };
 use kv::core::{
+    env::Entry,
     record::Version,
     ring::{Change, ChangeError, Joiner, MemberState, Ring},
     types::{Epoch, Key, NodeId},
 };
+use kv::node::recover::Recovered;
 
 use crate::{
     gates::Sometimes,
@@ -73,6 +75,10 @@ pub struct StoreOperator {
     /// When the faults are healed.
     heal_at_us: u64,
     next_instance: u64,
+    /// What could be read of damaged journals, for the processes that come back.
+    head_starts: BTreeMap<u64, Vec<Entry>>,
+    /// The operators have begun to look.
+    is_looking: bool,
     random: Random,
     /// What was on each disk that was lost.
     disks_lost: Vec<BTreeMap<Key, Version>>,
@@ -145,6 +151,8 @@ impl StoreOperator {
             patience_us,
             heal_at_us: scenario.heal_at_ms * 1_000,
             next_instance,
+            head_starts: BTreeMap::new(),
+            is_looking: false,
             random,
             disks_lost: Vec::new(),
             seen_alive: BTreeSet::new(),
@@ -188,7 +196,12 @@ impl StoreOperator {
         let joined = self.newest.members().keys().filter(|id| !known.contains(id));
         for node in joined.copied().collect::<Vec<_>>() {
             world.tally.sometimes(Sometimes::Joined);
-            world.join(node.0, self.newest.clone());
+            let instance = self.newest.members()[&node].instance;
+            let head_start = self.head_starts.remove(&instance).unwrap_or_default();
+            if !head_start.is_empty() {
+                world.tally.sometimes(Sometimes::CameBackDamaged);
+            }
+            world.join(node.0, self.newest.clone(), head_start);
             if self.doomed > 0 {
                 self.doomed -= 1;
                 self.dies_soon(node, world.at());
@@ -328,6 +341,7 @@ impl Operator<Store> for StoreOperator {
 
     fn look(&mut self, world: &mut World<Store>, is_parted: bool) -> Vec<u32> {
         let (now, before) = (world.at(), self.newest.epoch());
+        self.is_looking = true;
         self.see(world);
         let (due, later): (Vec<_>, Vec<_>) = self.deaths.drain(..).partition(|(at, _)| *at <= now);
         self.deaths = later;
@@ -357,6 +371,26 @@ impl Operator<Store> for StoreOperator {
             });
         }
         self.disks_lost.extend(on_disk(world, id));
+        world.watch.never_starts(id);
+    }
+
+    /// As the server does (`kv/src/server/home.rs`): the process asks for a place as another member, and begins with
+    /// the records that can be read.
+    fn damaged(&mut self, world: &mut World<Store>, node: u32, readable: Vec<Entry>) {
+        let id = NodeId(node);
+        self.died.insert(id);
+        let Some(member) = self.newest.members().get(&id) else { return };
+        let (at, instance) = (world.at(), self.next_instance);
+        self.next_instance += 1;
+        let join = Change::Join(Joiner::new(member.address.clone(), instance));
+        for (change, is_dead) in [(Change::Evict(id), true), (join, false)] {
+            self.wanted.push(Wanted { change, at, asked: false, is_dead });
+        }
+        let begins = Recovered::replay(readable).without_identity();
+        self.head_starts.insert(instance, begins.head_start().collect());
+        if !self.is_looking {
+            world.wake_operator(at);
+        }
     }
 
     fn asked(&mut self, world: &mut World<Store>, node: u32, action: &Action) {
@@ -371,7 +405,12 @@ impl Operator<Store> for StoreOperator {
         }
     }
 
-    fn fault_began(&mut self, world: &mut World<Store>, _: &FaultKind) {
+    fn fault_began(&mut self, world: &mut World<Store>, kind: &FaultKind) {
+        if *kind == FaultKind::CrashAll {
+            let at = world.at();
+            let World { hosts, watch, .. } = &mut *world;
+            watch.all_crash(at, hosts.that_go_on().map(NodeId));
+        }
         if self.newest.is_joint() {
             world.tally.sometimes(Sometimes::FaultWhileJoint);
         }

@@ -1,6 +1,6 @@
 //! The bytes of one file: what reads see, what is on the platter, and what is on its way there.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use crate::random::Random;
 
@@ -36,11 +36,19 @@ struct Image {
     platter: Vec<u8>,
 }
 
+impl Image {
+    /// These bytes arrive on the platter, which is that long.
+    fn settle(&mut self, range: Range<usize>) {
+        self.platter[range.clone()].copy_from_slice(&self.cache[range]);
+    }
+}
+
 /// A sector at one time.
 #[derive(Clone, Debug)]
 struct Version {
     real: Vec<u8>,
-    ideal: Vec<u8>,
+    /// Where the ideal is another one.
+    ideal: Option<Vec<u8>>,
 }
 
 /// A sector that was written since the last sync.
@@ -56,8 +64,8 @@ struct Pending {
 pub(super) struct Content {
     sector_bytes: usize,
     real: Image,
-    /// What a disk without faults would have: what differs on the platters is damaged.
-    ideal: Image,
+    /// What a disk without faults would have: what differs on the platters is damaged. None: it is the same.
+    ideal: Option<Image>,
     pending: BTreeMap<usize, Pending>,
 }
 
@@ -118,11 +126,19 @@ fn put(into: &mut [u8], index: usize, sector: &[u8]) {
 
 impl Content {
     pub(super) fn new(sector_bytes: usize) -> Self {
-        Self {
-            sector_bytes,
-            real: Image::default(),
-            ideal: Image::default(),
-            pending: BTreeMap::new(),
+        Self { sector_bytes, real: Image::default(), ideal: None, pending: BTreeMap::new() }
+    }
+
+    fn images(&mut self) -> impl Iterator<Item = &mut Image> {
+        std::iter::once(&mut self.real).chain(&mut self.ideal)
+    }
+
+    /// From here on the file differs from what it would be on a disk without faults.
+    fn differ(&mut self) {
+        if self.ideal.is_none() {
+            self.ideal = Some(self.real.clone());
+            let versions = self.pending.values_mut().flat_map(|pending| &mut pending.versions);
+            versions.for_each(|version| version.ideal = Some(version.real.clone()));
         }
     }
 
@@ -141,7 +157,7 @@ impl Content {
     /// Writes at a place, which may be beyond the end. The gap needs no write: it is of zeros anyway.
     pub(super) fn write(&mut self, at: usize, bytes: &[u8], fault: Option<WriteFault>) {
         let end = at + bytes.len();
-        for image in [&mut self.real, &mut self.ideal] {
+        for image in self.images() {
             let length = image.cache.len().max(end);
             image.cache.resize(length, 0);
             image.cache[at..end].copy_from_slice(bytes);
@@ -154,7 +170,7 @@ impl Content {
     fn touch(&mut self, index: usize, fault: Option<WriteFault>) {
         let version = Version {
             real: sector(&self.real.cache, index, self.sector_bytes),
-            ideal: sector(&self.ideal.cache, index, self.sector_bytes),
+            ideal: self.ideal.as_ref().map(|ideal| sector(&ideal.cache, index, self.sector_bytes)),
         };
         let fresh = Pending { versions: Vec::new(), fate: Fate::Written };
         let pending = self.pending.entry(index).or_insert(fresh);
@@ -171,21 +187,31 @@ impl Content {
     /// Makes all of it safe, or says so: the sectors that strayed are not.
     pub(super) fn sync(&mut self) -> Vec<Stray> {
         self.grow_platters(self.length());
+        if self.pending.values().any(|pending| pending.fate != Fate::Written) {
+            self.differ();
+        }
         let mut strays = Vec::new();
         for (index, pending) in std::mem::take(&mut self.pending) {
-            put(
-                &mut self.ideal.platter,
-                index,
-                &sector(&self.ideal.cache, index, self.sector_bytes),
-            );
-            let bytes = sector(&self.real.cache, index, self.sector_bytes);
+            let range = self.range(index);
+            if let Some(ideal) = &mut self.ideal {
+                ideal.settle(range.clone());
+            }
             match pending.fate {
-                Fate::Written => put(&mut self.real.platter, index, &bytes),
-                Fate::Strays(fault) => strays.push(Stray { sector: index, fault, bytes }),
+                Fate::Written => self.real.settle(range),
+                Fate::Strays(fault) => {
+                    let bytes = sector(&self.real.cache, index, self.sector_bytes);
+                    strays.push(Stray { sector: index, fault, bytes });
+                }
                 Fate::Dropped => {}
             }
         }
         strays
+    }
+
+    /// The bytes of a sector that are the file's.
+    fn range(&self, index: usize) -> Range<usize> {
+        let from = index * self.sector_bytes;
+        from.min(self.length())..(from + self.sector_bytes).min(self.length())
     }
 
     /// A sync fails: some sectors arrive, and the system forgets that it has to write the others, of which there is
@@ -220,13 +246,12 @@ impl Content {
         self.pending.remove(&index);
         let end = ((index + 1) * self.sector_bytes).min(self.length());
         self.grow_platters(end);
-        for image in [&mut self.real, &mut self.ideal] {
-            put(&mut image.platter, index, &sector(&image.cache, index, self.sector_bytes));
-        }
+        let range = self.range(index);
+        self.images().for_each(|image| image.settle(range.clone()));
     }
 
     fn grow_platters(&mut self, length: usize) {
-        for image in [&mut self.real, &mut self.ideal] {
+        for image in self.images() {
             let length = image.platter.len().max(length);
             image.platter.resize(length, 0);
         }
@@ -249,9 +274,7 @@ impl Content {
                 loss.lost.push(index);
             }
         }
-        for image in [&mut self.real, &mut self.ideal] {
-            image.cache.clone_from(&image.platter);
-        }
+        self.images().for_each(|image| image.cache.clone_from(&image.platter));
         loss
     }
 
@@ -277,8 +300,10 @@ impl Content {
             return false;
         };
         put(&mut self.real.platter, index, &tear.apply(&old, &new.real));
-        let old = sector(&self.ideal.platter, index, self.sector_bytes);
-        put(&mut self.ideal.platter, index, &tear.apply(&old, &new.ideal));
+        if let (Some(ideal), Some(new)) = (&mut self.ideal, &new.ideal) {
+            let old = sector(&ideal.platter, index, self.sector_bytes);
+            put(&mut ideal.platter, index, &tear.apply(&old, new));
+        }
         true
     }
 
@@ -295,7 +320,9 @@ impl Content {
         }
         let which = random.random_range(0..pending.versions.len());
         put(&mut self.real.platter, index, &pending.versions[which].real);
-        put(&mut self.ideal.platter, index, &pending.versions[which].ideal);
+        if let (Some(ideal), Some(version)) = (&mut self.ideal, &pending.versions[which].ideal) {
+            put(&mut ideal.platter, index, version);
+        }
         which + 1 == pending.versions.len() && index * self.sector_bytes < self.real.platter.len()
     }
 
@@ -317,6 +344,7 @@ impl Content {
 
     /// Damages a sector that is at rest. It is in no cache: reads see it.
     pub(super) fn damage(&mut self, index: usize, bytes: &[u8]) {
+        self.differ();
         put(&mut self.real.platter, index, bytes);
         let bytes = self.sector(index);
         put(&mut self.real.cache, index, &bytes);
@@ -324,6 +352,7 @@ impl Content {
 
     /// What is not to be written any more is read from the platter from now on.
     pub(super) fn drop_cache(&mut self) {
+        self.differ();
         let dirty: Vec<usize> = self.dirty().collect();
         let mut on_platter = self.real.platter.clone();
         on_platter.resize(self.length(), 0);
@@ -335,7 +364,8 @@ impl Content {
 
     /// Where the platter is not as a disk without faults would have it: places and lengths.
     pub(super) fn damaged(&self) -> Vec<(usize, usize)> {
-        let pairs = self.real.platter.iter().zip(&self.ideal.platter).enumerate();
+        let Some(ideal) = &self.ideal else { return Vec::new() };
+        let pairs = self.real.platter.iter().zip(&ideal.platter).enumerate();
         stretches(pairs.filter(|(_, (real, ideal))| real != ideal).map(|(at, _)| at))
     }
 }

@@ -68,6 +68,7 @@ impl Disk {
     /// the name is not a plain one of 1 to 255 bytes. Nothing happened.
     pub fn create(&self, name: &str) -> io::Result<File> {
         let mut state = self.0.borrow_mut();
+        state.changes()?;
         let id = state.create(name)?;
         Ok(self.file(&mut state, id))
     }
@@ -89,7 +90,7 @@ impl Disk {
     ///
     /// [`io::ErrorKind::NotFound`] or [`io::ErrorKind::InvalidFilename`]. Nothing happened.
     pub fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.0.borrow_mut().names.rename(from, to)
+        self.change(|state| state.names.rename(from, to))
     }
 
     /// Takes a file's name away. Who has it open can go on with it.
@@ -98,16 +99,23 @@ impl Disk {
     ///
     /// [`io::ErrorKind::NotFound`].
     pub fn remove(&self, name: &str) -> io::Result<()> {
-        self.0.borrow_mut().names.remove(name)
+        self.change(|state| state.names.remove(name))
     }
 
     /// Makes all names safe, as they are now.
     ///
     /// # Errors
     ///
-    /// After [`Disk::fail_next_sync`]: the names are as safe as before, and a later sync makes them safe.
+    /// After [`Disk::fail_next_sync`]: the names are as safe as before, and a later sync makes them safe. Or after
+    /// [`Disk::stop_after`], as with all that changes something.
     pub fn sync_names(&self) -> io::Result<()> {
-        self.0.borrow_mut().sync_names()
+        self.change(State::sync_names)
+    }
+
+    fn change(&self, act: impl FnOnce(&mut State) -> io::Result<()>) -> io::Result<()> {
+        let mut state = self.0.borrow_mut();
+        state.changes()?;
+        act(&mut state)
     }
 }
 
@@ -118,6 +126,10 @@ impl File {
             return Err(io::Error::other("the process that opened this file is no more"));
         }
         act(&mut state)
+    }
+
+    fn change(&self, act: impl FnOnce(&mut State) -> io::Result<()>) -> io::Result<()> {
+        self.state(|state| state.changes().and_then(|()| act(state)))
     }
 
     /// Its length in bytes.
@@ -145,7 +157,7 @@ impl File {
     /// [`io::ErrorKind::StorageFull`]: what there was room for is written. [`io::ErrorKind::FileTooLarge`] beyond 256
     /// MiB: nothing is written. Or the file is dead.
     pub fn write_at(&self, at: u64, bytes: &[u8]) -> io::Result<()> {
-        self.state(|state| state.write(self.id, at, bytes))
+        self.change(|state| state.write(self.id, at, bytes))
     }
 
     /// Makes safe what was written to the file, and its length.
@@ -154,7 +166,7 @@ impl File {
     ///
     /// After [`Disk::fail_next_sync`], or the file is dead.
     pub fn sync(&self) -> io::Result<()> {
-        self.state(|state| state.sync(self.id))
+        self.change(|state| state.sync(self.id))
     }
 }
 
@@ -212,6 +224,17 @@ impl Disk {
         self.0.borrow_mut().next_sync = Some(random.random_range(0..=u64::MAX));
     }
 
+    /// After so many more changes (writes, syncs, and what is done to names) all of them fail, up to the next
+    /// [`Disk::power_off`], which is to follow. So the power fails in the middle of something.
+    pub fn stop_after(&self, changes: u64) {
+        self.0.borrow_mut().changes_left = Some(changes);
+    }
+
+    /// The power does not fail in the middle of something any more, if nothing failed by it.
+    pub fn go_on(&self) {
+        self.0.borrow_mut().changes_left = None;
+    }
+
     /// There is room for so many bytes, or for any. It may be less than what is there. Each file takes whole sectors,
     /// and one more for itself.
     pub fn set_capacity(&self, bytes: Option<u64>) {
@@ -237,7 +260,7 @@ impl Disk {
     pub fn heal(&self) {
         let mut state = self.0.borrow_mut();
         (state.capacity_bytes, state.latency_us) = (None, 0);
-        (state.next_write, state.next_sync) = (None, None);
+        (state.next_write, state.next_sync, state.changes_left) = (None, None, None);
     }
 }
 

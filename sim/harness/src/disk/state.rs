@@ -32,6 +32,8 @@ pub(super) struct State {
     /// What is to go wrong next. The numbers are seeds.
     pub(super) next_write: Option<WriteFault>,
     pub(super) next_sync: Option<u64>,
+    /// After so many more changes all operations fail: the power is about to fail.
+    pub(super) changes_left: Option<u64>,
     pub(super) damage: Vec<Damage>,
     pub(super) counts: Counts,
 }
@@ -48,6 +50,7 @@ impl State {
             latency_us: 0,
             next_write: None,
             next_sync: None,
+            changes_left: None,
             damage: Vec::new(),
             counts: Counts::default(),
         }
@@ -66,6 +69,18 @@ impl State {
         };
         copy.forget();
         copy
+    }
+
+    /// Somebody changes something. It fails where the power is about to fail.
+    pub(super) fn changes(&mut self) -> io::Result<()> {
+        match &mut self.changes_left {
+            Some(0) => Err(io::Error::other("the power fails")),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 
     pub(super) fn kept(&mut self, id: Id) -> &mut Kept {
@@ -90,6 +105,7 @@ impl State {
     /// All handles are dead.
     pub(super) fn end_life(&mut self) {
         self.life += 1;
+        self.changes_left = None;
         self.files.values_mut().for_each(|kept| kept.handles = Rc::default());
         self.forget();
     }

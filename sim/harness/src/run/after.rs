@@ -16,8 +16,7 @@ impl<S: Judged> Run<'_, S> {
         for place in 0..self.active_faults.len() {
             self.fault_ends(place);
         }
-        self.world.network.heal();
-        self.world.behind = None;
+        self.world.heal();
         self.world.wake(self.world.at() + LOOK_EVERY_US, Wake::Phase);
     }
 

@@ -2,8 +2,13 @@
 
 use super::{Phase, Run};
 use crate::{
-    fault::FaultKind, history::Outcome, log::Event, operator::Operator as _, property::Judged,
-    tally::Topic, world::Wake,
+    fault::FaultKind,
+    history::Outcome,
+    log::Event,
+    operator::Operator as _,
+    property::Judged,
+    tally::Topic,
+    world::{Ending, Wake},
 };
 
 impl<S: Judged> Run<'_, S> {
@@ -15,7 +20,7 @@ impl<S: Judged> Run<'_, S> {
         self.active_faults[place] = true;
         self.world.tally.add(Topic::Fault, fault.kind.name());
         self.world.record(&Event::FaultBegan(&fault.kind));
-        self.apply(&fault.kind, true);
+        self.apply(place, true);
         self.operator.fault_began(&mut self.world, &fault.kind);
         if let FaultKind::Flapping(_, period_ms) = fault.kind {
             self.world.wake(self.world.at() + period_ms * 1_000, Wake::Flap(place, false));
@@ -29,7 +34,7 @@ impl<S: Judged> Run<'_, S> {
         if std::mem::replace(&mut self.active_faults[place], false) {
             self.world.record(&Event::FaultEnded(kind));
             if !self.flapped_off[place] {
-                self.apply(kind, false);
+                self.apply(place, false);
             }
         }
     }
@@ -46,17 +51,29 @@ impl<S: Judged> Run<'_, S> {
         }
     }
 
-    fn apply(&mut self, kind: &FaultKind, on: bool) {
+    fn apply(&mut self, place: usize, on: bool) {
         let sign = if on { 1 } else { -1 };
-        match kind {
-            FaultKind::Crash(nodes) => {
-                for node in nodes.iter().copied() {
-                    match on {
-                        true => self.crash(node),
-                        false => self.world.restart(node),
+        match &self.scenario.faults[place].kind {
+            FaultKind::Crash(nodes) => self.crash_or_restart(nodes, on),
+            FaultKind::CrashAll => {
+                if on {
+                    let all: Vec<u32> = self.world.hosts.nodes().collect();
+                    self.all_crashed.push((place, all));
+                }
+                let of = |(of, _): &(usize, Vec<u32>)| *of == place;
+                let nodes = self.all_crashed.iter().find(|all| of(all)).map(|(_, all)| all.clone());
+                self.crash_or_restart(&nodes.unwrap_or_default(), on);
+            }
+            FaultKind::Rot(node) => match on {
+                true => {
+                    let is_closed = self.world.close_own(*node);
+                    self.crash(*node, Ending::Process);
+                    if is_closed {
+                        self.world.rot(*node);
                     }
                 }
-            }
+                false => self.world.restart(*node),
+            },
             FaultKind::Pause(node) => self.world.pause(*node, on),
             FaultKind::Stall(node) => {
                 match on {
@@ -88,6 +105,28 @@ impl<S: Judged> Run<'_, S> {
         }
     }
 
+    fn crash_or_restart(&mut self, nodes: &[u32], crash: bool) {
+        for node in nodes.iter().copied() {
+            match crash {
+                true => self.crash(node, Ending::Power),
+                false => self.world.restart(node),
+            }
+        }
+    }
+
+    /// A node found that its journal is damaged: it never starts again.
+    pub(super) fn damaged(&mut self, node: u32, readable: Vec<S::Entry>) {
+        self.operator.damaged(&mut self.world, node, readable);
+        self.die(node);
+    }
+
+    /// A process ended by itself. Another one takes its place after a while.
+    pub(super) fn ended(&mut self, node: u32, ending: Ending) {
+        self.crash(node, ending);
+        let at = self.world.at() + self.world.stays_away_us();
+        self.world.wake(at, Wake::Restart(node));
+    }
+
     /// Whether a partition is on.
     pub(super) fn is_parted(&self) -> bool {
         let active = self.scenario.faults.iter().zip(&self.active_faults);
@@ -96,13 +135,13 @@ impl<S: Judged> Run<'_, S> {
 
     /// A node dies for good, and its disk is lost.
     pub(super) fn die(&mut self, node: u32) {
-        self.crash(node);
+        self.crash(node, Ending::Power);
         self.operator.died(&mut self.world, node);
         self.world.retire(node);
     }
 
-    pub(super) fn crash(&mut self, node: u32) {
-        self.world.crash(node);
+    pub(super) fn crash(&mut self, node: u32, ending: Ending) {
+        self.world.crash(node, ending);
         let asked = |place: &usize| self.history[*place].node == node;
         for place in self.waiting.iter().copied().filter(asked).collect::<Vec<_>>() {
             self.end(place, Outcome::Unknown("node crashed"));

@@ -83,6 +83,8 @@ pub struct Run<'a, S: Judged> {
     /// Operations that wait for an answer, as places in the history.
     waiting: Vec<usize>,
     active_faults: Vec<bool>,
+    /// Whom each crash of all stopped.
+    all_crashed: Vec<(usize, Vec<u32>)>,
     /// Whom each client asks next, whatever the scenario says: a node that stands still.
     diverted: Vec<Option<u32>>,
     /// Flapping partitions that are off at the moment.
@@ -116,6 +118,7 @@ impl<'a, S: Judged> Run<'a, S> {
             history: Vec::new(),
             waiting: Vec::new(),
             active_faults: vec![false; scenario.faults.len()],
+            all_crashed: Vec::new(),
             diverted: vec![None; count],
             flapped_off: vec![false; scenario.faults.len()],
             flapped: vec![false; scenario.faults.len()],
@@ -152,6 +155,12 @@ impl<'a, S: Judged> Run<'a, S> {
                 Some(Turn::Moved) | None => {}
             }
             self.take_answers();
+            for (node, ending) in std::mem::take(&mut self.world.ended) {
+                self.ended(node, ending);
+            }
+            for (node, readable) in std::mem::take(&mut self.world.damaged) {
+                self.damaged(node, readable);
+            }
             if let Some(violation) = self.world.violated.take() {
                 self.fail(violation);
             }
@@ -189,6 +198,7 @@ impl<'a, S: Judged> Run<'a, S> {
             Wake::FaultEnds(place) => self.fault_ends(place),
             Wake::Flap(place, on) => self.flap(place, on),
             Wake::Script(at) => self.script(at),
+            Wake::Restart(node) => self.world.restart(node),
             Wake::Operator => {
                 let is_parted = self.is_parted();
                 for node in self.operator.look(&mut self.world, is_parted) {

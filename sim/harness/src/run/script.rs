@@ -6,7 +6,7 @@ use crate::{
     property::Judged,
     scenario::{Operation, script::ScriptStep},
     violation::Violation,
-    world::Wake,
+    world::{Ending, Wake},
 };
 
 impl<S: Judged> Run<'_, S> {
@@ -24,7 +24,7 @@ impl<S: Judged> Run<'_, S> {
                 self.invoke(*client, *node, action.clone());
             }
             ScriptStep::Crash(node) => {
-                self.crash(*node);
+                self.crash(*node, Ending::Power);
                 self.world.restart(*node);
             }
             ScriptStep::Deliver(_)

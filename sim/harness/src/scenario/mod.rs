@@ -13,6 +13,7 @@ use self::{
 };
 use crate::{
     fault::Fault,
+    journal::Disks,
     world::{
         clock::ClockSpec,
         network::{Link, Network},
@@ -66,6 +67,11 @@ pub trait Setup: Clone + Debug + PartialEq + Serialize + DeserializeOwned {
 
     /// How long a sync of a journal takes, from and to, in microseconds.
     fn sync_us(&self) -> (u64, u64);
+
+    /// The disks of the journals that the nodes bring along. None: each node's journal is a list of entries.
+    fn disks(&self) -> Option<Disks> {
+        None
+    }
 
     /// What else has to make sense, with so many changes.
     ///

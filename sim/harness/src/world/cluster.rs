@@ -21,6 +21,7 @@ use crate::{
         clock::NodeClock,
         host::{Host, Hosts},
         network::{Counted, Fate, SimNetwork},
+        own::{DiskFaults, Ending},
         queue::{Due, Queue, Wake},
         waiting::Waiting,
     },
@@ -43,13 +44,19 @@ pub type Meter<S> = Box<dyn FnMut(u64, &<S as System>::Message)>;
 /// The simulated cluster.
 pub struct World<S: Watched> {
     pub(super) at: u64,
-    queue: Queue<S>,
+    pub(super) queue: Queue<S>,
     /// The nodes and their journals.
     pub hosts: Hosts<S>,
     pub(super) setup: S::Setup,
     /// The network between nodes.
     pub(crate) network: SimNetwork,
     disks: Random,
+    /// Of the disks on which nodes keep journals of their own.
+    pub(super) disk_faults: Option<DiskFaults>,
+    /// Processes that ended by themselves: they are to be stopped, and others start later.
+    pub(crate) ended: Vec<(u32, Ending)>,
+    /// Nodes that found that their journals are damaged, and what can be read.
+    pub(crate) damaged: Vec<(u32, Vec<S::Entry>)>,
     /// The event log.
     pub log: Log<S>,
     /// What was counted.
@@ -77,7 +84,7 @@ impl<S: Watched> World<S> {
     pub(crate) fn new(scenario: &ScenarioOf<S>, birth: &S::Birth, log: Log<S>) -> Self {
         let setup = &scenario.cluster;
         let host = |number: u32| {
-            let mut host = Host::new(NodeClock::new(setup.clock(number)));
+            let mut host = Host::new(NodeClock::new(setup.clock(number)), setup.disks());
             host.birth = Some(birth.clone());
             host
         };
@@ -89,6 +96,9 @@ impl<S: Watched> World<S> {
             setup: setup.clone(),
             network: SimNetwork::new(&scenario.network, Random::new(scenario.seed, "network")),
             disks: Random::new(scenario.seed, "disks"),
+            disk_faults: setup.disks().map(|disks| DiskFaults::new(scenario.seed, disks)),
+            ended: Vec::new(),
+            damaged: Vec::new(),
             log,
             tally: Tally::default(),
             counted: [0; Counted::VARIANTS.len()],
@@ -131,6 +141,13 @@ impl<S: Watched> World<S> {
         })
     }
 
+    /// Nothing goes wrong any more with the network and the disks.
+    pub(crate) fn heal(&mut self) {
+        self.network.heal();
+        self.behind = None;
+        self.disk_faults.iter_mut().for_each(DiskFaults::heal);
+    }
+
     /// Wakes the run later.
     pub(crate) fn wake(&mut self, at: u64, wake: Wake) {
         self.queue.push(at, Due::Wake(wake));
@@ -160,7 +177,7 @@ impl<S: Watched> World<S> {
     }
 
     pub(super) fn host(&mut self, node: u32) -> Option<&mut Host<S>> {
-        self.hosts.0.get_mut((node as usize).checked_sub(1)?)
+        self.hosts.get_mut(node)
     }
 
     pub(crate) fn record(&mut self, event: &Event<'_, S>) {
@@ -187,7 +204,10 @@ impl<S: Watched> World<S> {
     pub(super) fn act(&mut self, due: Due<S>) {
         let node = match &due {
             Due::Arrive { to, .. } | Due::Ask { to, .. } => *to,
-            Due::Timer { node, .. } | Due::Synced { node, .. } | Due::Change { node, .. } => *node,
+            Due::Timer { node, .. }
+            | Due::Synced { node, .. }
+            | Due::Rested { node, .. }
+            | Due::Change { node, .. } => *node,
             Due::Wake(_) => unreachable!("taken by turn"),
         };
         let Some(host) = self.host(node) else {
@@ -219,16 +239,20 @@ impl<S: Watched> World<S> {
                 self.step(node, Some(Input::Timer(timer)));
             }
             Due::Synced { node, starts: of } if of == starts => self.synced(node),
+            Due::Rested { node, starts: of, entries } if of == starts => self.rested(node, entries),
             Due::Change { node, change } => {
                 self.record(&Event::Changed(node, &change));
                 self.step(node, Some(Input::Change(change)));
             }
             // Of an earlier start.
-            Due::Timer { .. } | Due::Synced { .. } | Due::Wake(_) => {}
+            Due::Timer { .. } | Due::Synced { .. } | Due::Rested { .. } | Due::Wake(_) => {}
         }
     }
 
     fn synced(&mut self, node: u32) {
+        if !self.sync_own(node) {
+            return;
+        }
         let Some(host) = self.host(node) else { return };
         let (before, durable) = {
             let mut shared = host.io.0.borrow_mut();
@@ -240,6 +264,7 @@ impl<S: Watched> World<S> {
         self.look(|watch, scene| watch.synced(scene, node, place(before), place(durable)));
         self.record(&Event::Synced(node, durable));
         self.step(node, Some(Input::Durable(durable)));
+        self.may_rest(node);
     }
 
     /// Lets a node take a step, and takes its effects. Without an input, it looks at its clocks.
@@ -290,13 +315,11 @@ impl<S: Watched> World<S> {
     pub(super) fn take_effects(&mut self, id: u32, entries_before: usize, given: Option<Given<S>>) {
         let Some(host) = self.host(id) else { return };
         let starts = host.starts;
-        let (effects, begins_sync) = {
-            let mut shared = host.io.0.borrow_mut();
-            (std::mem::take(&mut shared.effects), shared.journal.begin_sync())
-        };
+        let effects = std::mem::take(&mut host.io.0.borrow_mut().effects);
         if let Some(given) = given {
             self.trace_step(id, given, &effects, entries_before);
         }
+        let begins_sync = self.begins_sync(id);
         for note in effects.notes {
             self.tally.add(Topic::Note, note);
             self.record(&Event::Noted(id, note));
@@ -324,6 +347,15 @@ impl<S: Watched> World<S> {
         self.answers.extend(effects.replies);
         if begins_sync && self.waiting.is_some() {
             self.act(Due::Synced { node: id, starts });
+        }
+    }
+
+    /// Begins a sync of a node's journal, if it is time for one.
+    fn begins_sync(&mut self, id: u32) -> bool {
+        let Some(host) = self.host(id) else { return false };
+        match host.own.is_some() {
+            true => self.write_own(id),
+            false => host.io.0.borrow_mut().journal.begin_sync(),
         }
     }
 

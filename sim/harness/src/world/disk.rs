@@ -1,6 +1,7 @@
 //! A node's journal, kept perfectly: what was synced survives a crash, and the rest is lost.
 //!
-//! A disk that tears, rots, fills up or fails a sync is in [`crate::disk`]. No journal is written to it yet.
+//! Where a node brings a journal of its own along ([`crate::journal`]), this is what should be in it: what becomes of
+//! the rest is known when it is opened again.
 
 /// A journal.
 #[derive(Debug)]
@@ -23,9 +24,14 @@ impl<E> Journal<E> {
         self.durable as u64
     }
 
+    /// Whether something is new, and no sync is under way.
+    pub fn needs_sync(&self) -> bool {
+        self.syncing.is_none() && self.durable < self.entries.len()
+    }
+
     /// Begins a sync of all that was appended, unless one is under way or nothing is new.
     pub fn begin_sync(&mut self) -> bool {
-        let needed = self.syncing.is_none() && self.durable < self.entries.len();
+        let needed = self.needs_sync();
         if needed {
             self.syncing = Some(self.entries.len());
         }
@@ -45,6 +51,20 @@ impl<E> Journal<E> {
         self.entries.truncate(self.durable);
         self.syncing = None;
         lost
+    }
+
+    /// The machine loses power, and nobody knows yet what of the rest is lost: how many entries are not durable.
+    pub fn stop(&mut self) -> usize {
+        self.syncing = None;
+        self.entries.len() - self.durable
+    }
+
+    /// So many entries were found: they are durable, and the rest is lost. Says how many were durable, and how many
+    /// are lost.
+    pub fn found(&mut self, upto: u64) -> (u64, usize) {
+        let before = self.durable();
+        self.durable = usize::try_from(upto).expect("fits");
+        (before, self.crash())
     }
 
     /// What was appended from a place on.
@@ -85,5 +105,16 @@ mod tests {
         assert_eq!(journal.crash(), 1);
         assert_eq!(journal.since(0), ['a']);
         assert!(!journal.begin_sync(), "nothing is new");
+    }
+
+    #[test]
+    fn what_is_found_later_is_durable_though_no_sync_had_ended_for_it() {
+        let mut journal = Journal::default();
+        for entry in ['a', 'b', 'c'] {
+            journal.append(entry);
+        }
+        assert_eq!(journal.stop(), 3);
+        assert_eq!(journal.found(2), (0, 1));
+        assert_eq!((journal.since(0), journal.durable()), (&['a', 'b'][..], 2));
     }
 }

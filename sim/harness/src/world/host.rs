@@ -3,14 +3,17 @@
 use std::cell::Ref;
 
 use crate::{
+    journal::Disks,
     system::{Io, System},
-    world::{clock::NodeClock, queue::Due},
+    world::{clock::NodeClock, own::Own, queue::Due},
 };
 
 /// A machine on which a node may run.
 pub(crate) struct Host<S: System> {
     pub(crate) clock: NodeClock,
     pub(crate) io: Io<S>,
+    /// Its disk, where the node brings a journal along.
+    pub(crate) own: Option<Own<S::Entry>>,
     pub(crate) node: Option<S::Node>,
     /// What its process starts with. None: it is not to be started.
     pub(crate) birth: Option<S::Birth>,
@@ -27,10 +30,11 @@ pub(crate) struct Host<S: System> {
 
 impl<S: System> Host<S> {
     /// A machine whose node was not started yet.
-    pub(crate) fn new(clock: NodeClock) -> Self {
+    pub(crate) fn new(clock: NodeClock, disks: Option<Disks>) -> Self {
         Self {
             clock,
             io: Io::default(),
+            own: disks.as_ref().map(Own::new),
             node: None,
             birth: None,
             starts: 0,
@@ -50,9 +54,18 @@ impl<S: System> Hosts<S> {
         self.0.get((node as usize).checked_sub(1)?)
     }
 
+    pub(crate) fn get_mut(&mut self, node: u32) -> Option<&mut Host<S>> {
+        self.0.get_mut((node as usize).checked_sub(1)?)
+    }
+
     /// The numbers of all nodes that run or ran.
     pub fn nodes(&self) -> impl Iterator<Item = u32> + use<S> {
         1..=u32::try_from(self.0.len()).expect("few machines")
+    }
+
+    /// The numbers of all nodes that run, or are to start again.
+    pub fn that_go_on(&self) -> impl Iterator<Item = u32> {
+        self.nodes().filter(|node| self.get(*node).is_some_and(|host| host.birth.is_some()))
     }
 
     /// A node, if it runs.

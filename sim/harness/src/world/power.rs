@@ -7,28 +7,29 @@ use crate::{
     tally::Sometimes,
     trace::Given,
     watch::{Watch as _, Watched},
-    world::{clock::NodeClock, cluster::World, host::Host},
+    world::{clock::NodeClock, cluster::World, host::Host, own::Ending},
 };
 
 impl<S: Watched> World<S> {
-    /// A further process starts. Numbers below its own that were not used are those of processes that never
+    /// A further process starts, with these entries in its journal if it brings one along. Numbers below its own that were not used are those of processes that never
     /// started.
-    pub fn join(&mut self, node: u32, birth: S::Birth) {
+    pub fn join(&mut self, node: u32, birth: S::Birth, head_start: Vec<S::Entry>) {
         while self.hosts.0.len() < node as usize {
             let clocks = self.setup.clocks();
             let turn = self.hosts.0.len() % clocks.len().max(1);
             let clock = clocks.get(turn).copied().unwrap_or_default();
-            self.hosts.0.push(Host::new(NodeClock::new(clock)));
+            self.hosts.0.push(Host::new(NodeClock::new(clock), self.setup.disks()));
         }
         if let Some(host) = self.host(node) {
             host.birth = Some(birth);
         }
+        self.begin_own(node, head_start);
         self.start(node);
     }
 
     /// A node stops, and is never started again.
     pub fn retire(&mut self, node: u32) {
-        self.crash(node);
+        self.crash(node, Ending::Power);
         if let Some(host) = self.host(node) {
             host.birth = None;
         }
@@ -42,6 +43,9 @@ impl<S: Watched> World<S> {
         if host.node.is_some() || host.down > 0 {
             return;
         }
+        let own = host.own.is_some();
+        let opened = if own { self.open_own(id) } else { None };
+        let Some(host) = self.host(id).filter(|_| own == opened.is_some()) else { return };
         host.clock.boot(at);
         host.starts += 1;
         host.looked = at;
@@ -49,9 +53,9 @@ impl<S: Watched> World<S> {
             let mut shared = host.io.0.borrow_mut();
             shared.now_us = host.clock.wall_us(at);
             shared.uptime_us = host.clock.uptime_us(at);
-            shared.journal.since(0).to_vec()
+            opened.unwrap_or_else(|| shared.journal.since(0).to_vec())
         };
-        let entries_before = kept.len();
+        let entries_before = host.io.0.borrow().journal.len();
         host.node = Some(S::start(&setup, id, birth, kept, host.io.clone()));
         self.record(&Event::Started(id));
         if entries_before > 0 {
@@ -61,17 +65,18 @@ impl<S: Watched> World<S> {
         self.take_effects(id, entries_before, Some(Given::Start));
     }
 
-    /// A node stops at once: what was not durable is lost.
-    pub(crate) fn crash(&mut self, id: u32) {
+    /// A node stops at once: what was not durable is lost, or may be, where it has a journal of its own.
+    pub(crate) fn crash(&mut self, id: u32, ending: Ending) {
+        self.stop_own(id, ending);
         let Some(host) = self.host(id) else { return };
         host.down += 1;
         host.backlog.clear();
-        let ran = host.node.take().is_some();
+        let (ran, own) = (host.node.take().is_some(), host.own.is_some());
         let lost = ran.then(|| {
             let mut shared = host.io.0.borrow_mut();
             shared.effects = Effects::default();
             (shared.now_us, shared.uptime_us) = (0, 0);
-            shared.journal.crash()
+            if own { shared.journal.stop() } else { shared.journal.crash() }
         });
         if let Some(waiting) = &mut self.waiting {
             waiting.stopped(id);

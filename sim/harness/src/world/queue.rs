@@ -19,6 +19,8 @@ pub enum Wake {
     FaultEnds(usize),
     /// A flapping partition turns on or off.
     Flap(usize, bool),
+    /// A process starts in the place of one that ended by itself.
+    Restart(u32),
     /// The operators look.
     Operator,
     /// The next step of the script.
@@ -50,6 +52,12 @@ pub(crate) enum Due<S: System> {
     Synced {
         node: u32,
         starts: u32,
+    },
+    /// Nothing came to a node's own journal since it had so many entries.
+    Rested {
+        node: u32,
+        starts: u32,
+        entries: usize,
     },
     Change {
         node: u32,
