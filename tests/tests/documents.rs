@@ -308,6 +308,18 @@ const DEBUG: &str = "a small size, and the build that the tests need anyway";
 
 const TRIALS: &[Entry] = &[
     entry(
+        "cargo run --release -p tests --bin kills",
+        &["cargo run -p tests --bin kills -- --rounds 2"],
+        How::Ends(0),
+        DEBUG,
+    ),
+    entry(
+        "cargo run --release -p tests --bin rolling -- --data --nodes 5",
+        &["cargo run -p tests --bin rolling -- --data --nodes 5 --rounds 2 --records 1000"],
+        How::Ends(0),
+        DEBUG,
+    ),
+    entry(
         "cargo run --release -p kv --example redis_pairs",
         &["cargo run -p kv --example redis_pairs -- --quick"],
         How::Ends(0),
