@@ -9,9 +9,9 @@ use std::{
 use redis::{Commands as _, Connection};
 use serde_json::Value;
 use tests::{
-    cluster::Cluster,
-    process::{orrery, refused},
-    rings::{fill, has_all},
+    cluster::{Cluster, connect, local, ports_in_a_row},
+    process::{Process, orrery, refused},
+    rings::{fill, has_all, serves},
 };
 
 /// Runs a command about a cluster: what it printed.
@@ -117,6 +117,10 @@ fn a_backup_is_gone_on_with_and_one_that_is_whole_or_another_clusters_is_left_al
     fs::write(&whole[63], bytes).unwrap();
     let why = refused(&with_node(&other, &["restore", &shown]));
     assert!(why.contains("slots-16128-16383.jsonl is damaged"), "{why}");
+    fs::remove_file(&whole[3]).unwrap();
+    let why = refused(&with_node(&cluster, &["backup", &shown]));
+    assert!(why.contains("remove that file, and the part is taken anew"), "{why}");
+    fs::write(&whole[3], &before[3]).unwrap();
     let count: usize = redis::cmd("DBSIZE").query(&mut other.connect(0)).unwrap();
     assert_eq!(count, 0);
     fs::write(&whole[63], &before[63]).unwrap();
@@ -138,6 +142,38 @@ fn a_backup_does_without_as_many_members_as_a_majority_can() {
     let why = refused(&with_node(&cluster, &["backup", &shown("one"), "--timeout", "1"]));
     assert!(why.contains("2 of 3 members could not be read"), "{why}");
     assert!(why.contains("and 1 may be silent"), "{why}");
+}
+
+#[test]
+fn who_is_at_the_address_of_a_member_that_is_gone_is_not_taken_for_it() {
+    let mut cluster = Cluster::start(3, &["--evict-after", "0"]);
+    fill(&cluster, 0, 300);
+    cluster.nodes[2].kill();
+    let (client, peer) = (cluster.address(2).to_string(), ports_in_a_row(1) + 10_000);
+    let args = ["serve", "--client", &client, "--peer", &local(peer).to_string()];
+    let mut stranger = Process::start("stranger", &args.map(String::from));
+    serves(&mut stranger);
+    let mut connection = connect(cluster.address(2));
+    connection.set::<_, _, ()>("k1", "foreign").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let shown = folder.path().display().to_string();
+    let text = done(&cluster, &["backup", &shown]);
+    assert!(text.contains("300 records"), "{text}");
+    assert!(text.contains("n3 did not answer, the others were enough"), "{text}");
+}
+
+#[test]
+fn a_restore_waits_for_a_majority_whatever_the_node_does_otherwise() {
+    let mut cluster = Cluster::start(3, &["--default-write", "one", "--evict-after", "0"]);
+    fill(&cluster, 0, 100);
+    let folder = tempfile::tempdir().unwrap();
+    let shown = folder.path().display().to_string();
+    done(&cluster, &["backup", &shown]);
+    cluster.nodes[1].kill();
+    cluster.nodes[2].kill();
+    let why = refused(&with_node(&cluster, &["restore", &shown, "--timeout", "1"]));
+    assert!(why.contains("TIMEOUT"), "{why}");
+    done(&cluster, &["restore", &shown, "--level", "one"]);
 }
 
 #[test]

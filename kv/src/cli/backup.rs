@@ -87,6 +87,8 @@ struct Backup<'a> {
     cluster: String,
     /// A connection to each member, by its address.
     connections: BTreeMap<String, Connection>,
+    /// Who was silent when the last part was read: it is not waited for again, as long as it is not needed.
+    skipped: BTreeSet<String>,
     /// Who was silent while a part was read.
     silent: BTreeSet<String>,
 }
@@ -97,6 +99,7 @@ pub fn run(args: &BackupArgs) -> Result<bool> {
         args,
         cluster: String::new(),
         connections: BTreeMap::new(),
+        skipped: BTreeSet::new(),
         silent: BTreeSet::new(),
     };
     backup.cluster = backup.ring()?.cluster;
@@ -104,12 +107,18 @@ pub fn run(args: &BackupArgs) -> Result<bool> {
     let all = Parts::all().count();
     let (mut before, mut records, mut values) = (0, 0, 0);
     for slots in Parts::all().filter(|slots| parts.has(slots)) {
-        let cluster = parts.read(&slots)?.cluster;
+        let again = "remove that file, and the part is taken anew";
+        let mut part = parts.read(&slots).context(again)?;
         ensure!(
-            cluster == backup.cluster,
-            "{shown} has a part of a backup of the cluster {cluster}, and this is {}; give another folder",
+            part.cluster == backup.cluster,
+            "{shown} has a part of a backup of the cluster {}, and this is {}; give another folder",
+            part.cluster,
             backup.cluster
         );
+        while let Some((_, record)) = part.next().context(again)? {
+            records += 1;
+            values += usize::from(record.value.is_some());
+        }
         before += 1;
     }
     ensure!(before < all, "{shown} has a whole backup already; give another folder");
@@ -198,8 +207,9 @@ impl Backup<'_> {
         let (mut found, mut silent) = (Found::new(), Vec::new());
         for member in &ring.members {
             let read = match &member.client {
-                Some(client) => self.read(client, slots, ring.epoch, &mut found),
-                None => Err(anyhow!("nobody knows where clients reach {}", member.id)),
+                _ if self.skipped.contains(&member.id) => Err(anyhow!("it was silent before")),
+                Some(client) => self.read(client, (&member.id, ring.epoch), slots, &mut found),
+                None => Err(anyhow!("nobody knows where clients reach it")),
             };
             if let Err(why) = read {
                 silent.push((member.id.clone(), why));
@@ -207,13 +217,16 @@ impl Backup<'_> {
         }
         let (count, most) = (silent.len(), ring.may_be_silent());
         if count > most {
+            // Next time all are asked again.
+            self.skipped.clear();
             let (id, why) = silent.pop().expect("one of them");
             return Err(why.context(format!(
                 "{count} of {} members could not be read, {id} among them, and {most} may be silent",
                 ring.members.len()
             )));
         }
-        self.silent.extend(silent.into_iter().map(|(id, _)| id));
+        self.skipped = silent.into_iter().map(|(id, _)| id).collect();
+        self.silent.extend(self.skipped.iter().cloned());
         Ok(found)
     }
 
@@ -221,8 +234,8 @@ impl Backup<'_> {
     fn read(
         &mut self,
         client: &str,
+        (id, epoch): (&str, u64),
         slots: &RangeInclusive<u16>,
-        epoch: u64,
         found: &mut Found,
     ) -> Result<()> {
         let mut words = ["RECORDS", "LIST"].map(String::from).to_vec();
@@ -234,6 +247,9 @@ impl Backup<'_> {
                 }
                 other => bail!(reason(other)),
             };
+            // Another process may be at the address of one that is gone.
+            let is_it = page.cluster == self.cluster && page.id == id;
+            ensure!(is_it, "{} of the cluster {} is at its address", page.id, page.cluster);
             ensure!(page.epoch == epoch, "the ring changed meanwhile");
             if let Some((key, _)) = page.records.last() {
                 words.truncate(5);
@@ -255,6 +271,8 @@ impl Backup<'_> {
 
 /// What RECORDS LIST answers.
 struct Page {
+    cluster: String,
+    id: String,
     epoch: u64,
     is_last: bool,
     records: Vec<(Key, Record)>,
@@ -263,7 +281,11 @@ struct Page {
 impl Page {
     fn of(answers: Vec<Answer>) -> Option<Self> {
         let mut answers = answers.into_iter();
-        let Answer::Bytes(epoch) = answers.next()? else { return None };
+        let (Answer::Bytes(cluster), Answer::Bytes(id), Answer::Bytes(epoch)) =
+            (answers.next()?, answers.next()?, answers.next()?)
+        else {
+            return None;
+        };
         let Answer::Number(is_last) = answers.next()? else { return None };
         let mut records = Vec::new();
         while let Some(key) = answers.next() {
@@ -284,6 +306,6 @@ impl Page {
         let is_last = is_last == 1;
         // One that has more and names none would be asked for ever.
         (is_last || !records.is_empty()).then_some(())?;
-        Some(Self { epoch: epoch.parse().ok()?, is_last, records })
+        Some(Self { cluster, id, epoch: epoch.parse().ok()?, is_last, records })
     }
 }

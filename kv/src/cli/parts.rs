@@ -2,7 +2,7 @@
 //! A part has its name only once it is whole and on the disk.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io::{BufRead as _, BufReader, BufWriter, Read as _, Write as _},
     ops::RangeInclusive,
     path::{Path, PathBuf},
@@ -58,8 +58,12 @@ struct End {
 }
 
 /// The folder of a backup.
-#[derive(Clone, Debug)]
-pub struct Parts(PathBuf);
+#[derive(Debug)]
+pub struct Parts {
+    path: PathBuf,
+    /// The folder itself: locked, where it is written to.
+    this: File,
+}
 
 impl Parts {
     /// All parts, by their slots.
@@ -67,15 +71,24 @@ impl Parts {
         (0..RING_SIZE).step_by(SLOTS.into()).map(|first| first..=first + (SLOTS - 1))
     }
 
-    /// A folder, made if it is not there.
+    /// A folder to write to, made if it is not there. Nobody else writes to it.
     ///
     /// # Errors
     ///
-    /// It can't be made.
+    /// It can't be made, or another command writes to it.
     pub fn make(folder: &Path) -> Result<Self> {
         let shown = folder.display();
         fs::create_dir_all(folder).with_context(|| format!("{shown} cannot be made"))?;
-        Ok(Self(folder.to_path_buf()))
+        let this = File::open(folder).with_context(|| format!("{shown} cannot be read"))?;
+        match this.try_lock() {
+            Ok(()) => Ok(Self { path: folder.to_path_buf(), this }),
+            Err(TryLockError::WouldBlock) => {
+                bail!(
+                    "another command takes a backup into {shown}; wait for it, or give another folder"
+                )
+            }
+            Err(TryLockError::Error(why)) => Err(why).context(format!("{shown} cannot be locked")),
+        }
     }
 
     /// A folder that has all parts of one cluster.
@@ -84,11 +97,10 @@ impl Parts {
     ///
     /// It hasn't.
     pub fn open(folder: &Path) -> Result<Self> {
-        let (parts, shown) = (Self(folder.to_path_buf()), folder.display());
-        ensure!(
-            folder.is_dir(),
-            "{shown} is no folder; a backup is one: orrery backup {shown} makes it"
-        );
+        let shown = folder.display();
+        let this = File::open(folder).with_context(|| format!("{shown} cannot be read"))?;
+        ensure!(folder.is_dir(), "{shown} is a file; a backup is a folder");
+        let parts = Self { path: folder.to_path_buf(), this };
         let all = Self::all().count();
         let missing = Self::all().filter(|slots| !parts.path(slots).is_file()).count();
         ensure!(missing < all, "{shown} has no backup in it");
@@ -102,7 +114,7 @@ impl Parts {
     }
 
     fn path(&self, slots: &RangeInclusive<u16>) -> PathBuf {
-        self.0.join(format!("slots-{:05}-{:05}.jsonl", slots.start(), slots.end()))
+        self.path.join(format!("slots-{:05}-{:05}.jsonl", slots.start(), slots.end()))
     }
 
     /// Whether a part is there.
@@ -183,7 +195,7 @@ impl Parts {
             writer.write_all(b"\n")?;
             writer.into_inner()?.sync_all()?;
             fs::rename(&unfinished, &path)?;
-            File::open(&self.0)?.sync_all()?;
+            self.this.sync_all()?;
             Ok(())
         };
         write().with_context(|| format!("{} cannot be written", path.display()))
@@ -228,11 +240,7 @@ impl Part {
         let end: Option<End> = serde_json::from_slice(&line).ok();
         let is_whole = end.is_some_and(|end| end.records == self.records && end.crc32c == crc32c);
         let is_end = self.reader.fill_buf().is_ok_and(<[u8]>::is_empty);
-        ensure!(
-            is_whole && is_end,
-            "{} is damaged: it is not as it was written; take another backup",
-            self.shown
-        );
+        ensure!(is_whole && is_end, "{} is damaged: it is not as it was written", self.shown);
         Ok(None)
     }
 }
@@ -295,9 +303,10 @@ mod tests {
     fn a_folder_without_all_parts_says_so() {
         let folder = tempfile::tempdir().unwrap();
         let why = |parts: Result<Parts>| parts.unwrap_err().to_string();
-        assert!(why(Parts::open(&folder.path().join("nowhere"))).contains("is no folder"));
+        assert!(why(Parts::open(&folder.path().join("nowhere"))).contains("cannot be read"));
         assert!(why(Parts::open(folder.path())).contains("has no backup in it"));
         let parts = Parts::make(folder.path()).unwrap();
+        assert!(why(Parts::make(folder.path())).contains("another command takes a backup into"));
         parts.write("c1", &(0..=255), [].into_iter()).unwrap();
         assert!(why(Parts::open(folder.path())).contains("has 1 of the 64 parts"));
     }

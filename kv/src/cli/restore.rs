@@ -17,7 +17,7 @@ use super::{
     client::{Answer, Connection, Progress, reason, say},
     parts::Parts,
 };
-use crate::core::{record::Record, types::Key};
+use crate::core::{quorum::Level, record::Record, types::Key};
 
 /// Records under way at once.
 const WINDOW: usize = 256;
@@ -33,6 +33,9 @@ pub struct RestoreArgs {
     /// Give up when nothing could be written for so many seconds.
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     timeout: u32,
+    /// How many owners must have each record: one, quorum or all.
+    #[arg(long, default_value_t = Level::Quorum)]
+    level: Level,
     #[command(flatten)]
     node: NodeArgs,
 }
@@ -47,6 +50,9 @@ impl RestoreArgs {
 /// Restores a backup.
 pub fn run(args: &RestoreArgs) -> Result<bool> {
     let parts = Parts::open(&args.dir)?;
+    let mut restore = Restore { args, connection: None, written: 0 };
+    // Whether somebody is there is known before all is checked.
+    restore.connection = Some(restore.connect()?);
     let mut progress = Progress::default();
     let (all, mut total, mut cluster) = (Parts::all().count(), 0, None);
     // Nothing is written of a backup that is not whole.
@@ -64,8 +70,7 @@ pub fn run(args: &RestoreArgs) -> Result<bool> {
         }
         progress.show(&format_args!("checked part {} of {all}, {total} records", at + 1));
     }
-    let (mut restore, mut values) = (Restore::new(args), 0);
-    let mut window = Vec::new();
+    let (mut values, mut window) = (0, Vec::new());
     for slots in Parts::all() {
         let mut part = parts.read(&slots)?;
         while let Some((key, record)) = part.next()? {
@@ -95,9 +100,15 @@ struct Restore<'a> {
     written: u64,
 }
 
-impl<'a> Restore<'a> {
-    fn new(args: &'a RestoreArgs) -> Self {
-        Self { args, connection: None, written: 0 }
+impl Restore<'_> {
+    /// A connection at the level that was chosen.
+    fn connect(&self) -> Result<Connection> {
+        let mut connection = Connection::to(&self.args.node.connect)?;
+        let level = self.args.level.to_string();
+        match connection.ask(&["CONSISTENCY", "WRITE", &level])? {
+            Answer::Text(_) => Ok(connection),
+            other => Err(anyhow!(reason(other))),
+        }
     }
 
     /// Writes some records, again and again until all are.
@@ -131,7 +142,7 @@ impl<'a> Restore<'a> {
     fn try_write(&mut self, records: &mut Vec<(Key, Record)>) -> Result<(), Failed> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => Connection::to(&self.args.node.connect).map_err(Failed::ForNow)?,
+            None => self.connect().map_err(Failed::ForNow)?,
         };
         let commands: Vec<Vec<String>> = records.iter().map(command).collect();
         let answers = connection.ask_all(&commands).map_err(Failed::ForNow)?;

@@ -290,7 +290,6 @@ const OF_RECORDS: &[Entry] = &[
         "Store a record with the version that it has; a newer one stays",
     )
     .is(&["write", "denyoom", "admin"], ADMIN, &[])
-    .keys(2, 1, &["OW", "update"])
     .takes(&[
         KEY,
         Argument::new("time", "integer"),

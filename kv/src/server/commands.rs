@@ -137,13 +137,17 @@ impl Session {
         });
     }
 
-    /// The epoch, whether nothing follows, and for each record its key, time, node and value.
+    /// The cluster, this node, the epoch, whether nothing follows, and for each record its key, time, node and value.
     fn list_records(&mut self, slots: RangeInclusive<u16>, after: Option<&Key>, count: usize) {
         let server = self.server().expect("what is about records is refused where no node serves");
+        let cluster = server.node.ring().cluster().to_string();
+        let id = server.node.id().to_string();
         match server.node.page(slots, after, count) {
             Ok(page) => self.literal(|out, dialect| {
-                reply::array(out, 2 + 4 * page.records.len());
-                reply::bulk(out, page.epoch.0.to_string().as_bytes());
+                reply::array(out, 4 + 4 * page.records.len());
+                for text in [cluster.as_str(), &id, &page.epoch.0.to_string()] {
+                    reply::bulk(out, text.as_bytes());
+                }
                 reply::integer(out, page.is_last.into());
                 for (key, Record { version, value }) in &page.records {
                     reply::bulk(out, key.as_str().as_bytes());
