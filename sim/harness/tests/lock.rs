@@ -15,7 +15,7 @@ fn the_mistake_is_found_and_told_and_a_journal_mends_it() {
     let verdict = run::<Lock<false>>(&scenario, true);
     assert_eq!(verdict.violation.as_ref().unwrap().property, "OneHolder");
     let told = story::<Lock<false>>(&scenario, &verdict, 100);
-    assert!(told.contains("n1 crash, and lose what is not durable"), "{told}");
+    assert!(told.contains("crash, and lose what is not durable"), "{told}");
     assert!(told.contains("violated: OneHolder: op "), "{told}");
     let read = Scenario::parse(&scenario.text()).unwrap();
     assert_eq!(run::<Lock<false>>(&read, true).text, verdict.text);
