@@ -494,9 +494,17 @@ impl Scene {
         }
         match how {
             How::Ends(code) => {
-                let done = command(words).output().unwrap();
                 let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-                let (out, why) = (text(&done.stdout), text(&done.stderr));
+                let until = Instant::now() + PATIENCE;
+                let (done, out, why) = loop {
+                    let done = command(words).output().unwrap();
+                    let (out, why) = (text(&done.stdout), text(&done.stderr));
+                    // A node hears of the end of another one a moment later: one is to ask again, it says.
+                    if !why.contains("seems alive") || Instant::now() > until {
+                        break (done, out, why);
+                    }
+                    thread::sleep(PAUSE);
+                };
                 assert_eq!(done.status.code(), Some(code), "{shown}\n{out}\n{why}");
                 assert!(!(out.is_empty() && why.is_empty()), "{shown} says nothing");
             }
