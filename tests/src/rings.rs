@@ -57,6 +57,10 @@ pub fn fill(cluster: &Cluster, node: u16, count: usize) {
         // A busy machine may need more than one try; what is written twice is the same.
         eventually("a write", || match connection.mset::<_, _, ()>(&pairs) {
             Ok(()) => Some(()),
+            Err(why) if why.is_io_error() => {
+                connection = cluster.connect(node);
+                None
+            }
             Err(why) => {
                 assert_eq!(why.code(), Some("TIMEOUT"), "{why}");
                 None

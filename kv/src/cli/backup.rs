@@ -105,22 +105,7 @@ pub fn run(args: &BackupArgs) -> Result<bool> {
     backup.cluster = backup.ring()?.cluster;
     let (parts, shown) = (Parts::make(&args.dir)?, args.dir.display());
     let all = Parts::all().count();
-    let (mut before, mut records, mut values) = (0, 0, 0);
-    for slots in Parts::all().filter(|slots| parts.has(slots)) {
-        let again = "remove that file, and the part is taken anew";
-        let mut part = parts.read(&slots).context(again)?;
-        ensure!(
-            part.cluster == backup.cluster,
-            "{shown} has a part of a backup of the cluster {}, and this is {}; give another folder",
-            part.cluster,
-            backup.cluster
-        );
-        while let Some((_, record)) = part.next().context(again)? {
-            records += 1;
-            values += usize::from(record.value.is_some());
-        }
-        before += 1;
-    }
+    let (before, mut records, mut values) = backup.before(&parts)?;
     ensure!(before < all, "{shown} has a whole backup already; give another folder");
     let mut progress = Progress::default();
     for (at, slots) in Parts::all().enumerate() {
@@ -159,6 +144,28 @@ pub fn run(args: &BackupArgs) -> Result<bool> {
 }
 
 impl Backup<'_> {
+    /// Looks at the parts that are there: how many there are, with how many records, and values.
+    fn before(&self, parts: &Parts) -> Result<(usize, usize, usize)> {
+        let (mut count, mut records, mut values) = (0, 0, 0);
+        for slots in Parts::all().filter(|slots| parts.has(slots)) {
+            let again = "remove that file, and the part is taken anew";
+            let mut part = parts.read(&slots).context(again)?;
+            ensure!(
+                part.cluster == self.cluster,
+                "{} has a part of a backup of the cluster {}, and this is {}; give another folder",
+                self.args.dir.display(),
+                part.cluster,
+                self.cluster
+            );
+            while let Some((_, record)) = part.next().context(again)? {
+                records += 1;
+                values += usize::from(record.value.is_some());
+            }
+            count += 1;
+        }
+        Ok((count, records, values))
+    }
+
     fn ring(&mut self) -> Result<Ring> {
         let connect = self.args.node.connect.clone();
         match self.ask(&connect, &["RING".to_string()])? {
