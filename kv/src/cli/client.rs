@@ -97,8 +97,17 @@ impl Connection {
         })
     }
 
+    /// An answer, or many in one: no answer of ours is deeper.
     fn answer(&mut self) -> Result<Answer> {
         let line = self.line()?;
+        let Some(length) = line.strip_prefix('*') else { return self.plain(&line) };
+        let length: usize = length.parse()?;
+        ensure!(length <= MOST, "an answer of {length} parts");
+        let mut part = || self.line().and_then(|line| self.plain(&line));
+        Ok(Answer::All((0..length).map(|_| part()).collect::<Result<_>>()?))
+    }
+
+    fn plain(&mut self, line: &str) -> Result<Answer> {
         let (kind, rest) = line.split_at_checked(1).ok_or_else(|| anyhow!("an empty line"))?;
         Ok(match kind {
             "+" => Answer::Text(rest.to_string()),
@@ -112,11 +121,6 @@ impl Connection {
                 self.reader.read_exact(&mut bytes)?;
                 bytes.truncate(length);
                 Answer::Bytes(String::from_utf8(bytes)?)
-            }
-            "*" => {
-                let length: usize = rest.parse()?;
-                ensure!(length <= MOST, "an answer of {length} parts");
-                Answer::All((0..length).map(|_| self.answer()).collect::<Result<_>>()?)
             }
             _ => bail!("not the Redis protocol: {line:?}"),
         })
